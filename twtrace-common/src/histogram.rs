@@ -1,0 +1,114 @@
+//! Lifetime histograms as the kernel side keeps them.
+//!
+//! The buckets are those of an HdrHistogram with two significant digits whose lowest discernible
+//! value is [`UNIT_NS`]: linear up to 256 units, then 128 to the octave. So the conversion in
+//! user space loses nothing: each bucket is at most 1/128 of its value wide.
+
+use crate::REASONS;
+
+/// log2 of the unit in ns.
+pub const UNIT_SHIFT: u32 = 14;
+/// Lowest discernible time, about 16 µs.
+pub const UNIT_NS: u64 = 1 << UNIT_SHIFT;
+/// Times are capped below 2^30 units (about 4.9 hours).
+pub const MAX_UNITS: u64 = (1 << 30) - 1;
+const LINEAR_BITS: u32 = 8;
+const LINEAR: u64 = 1 << LINEAR_BITS;
+const PER_OCTAVE: u64 = LINEAR / 2;
+/// Buckets of one histogram.
+pub const BUCKETS: usize = (LINEAR + (30 - LINEAR_BITS as u64) * PER_OCTAVE) as usize;
+
+/// Which of the two clocks of a mini-socket a histogram counts.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Clock {
+    FinWait2 = 0,
+    TimeWait = 1,
+}
+
+/// Number of [`Clock`]s.
+pub const CLOCKS: usize = 2;
+
+/// All histograms: `[reason][clock][bucket]`, one value of one map.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Histograms {
+    pub count: [[[u64; BUCKETS]; CLOCKS]; REASONS],
+}
+
+/// The bucket of a time in ns.
+#[inline(always)]
+#[must_use]
+pub const fn bucket(ns: u64) -> usize {
+    let mut units = ns >> UNIT_SHIFT;
+    if units > MAX_UNITS {
+        units = MAX_UNITS;
+    }
+    let shift = octave(units);
+    // Below LINEAR the shift is 0 and the bucket is the value; above, each octave adds PER_OCTAVE
+    // and the top bit of the shifted value (always set) stands for the first PER_OCTAVE.
+    (shift * PER_OCTAVE + (units >> shift)) as usize
+}
+
+/// How far `units` must be shifted to fit [`LINEAR`]: floor(log2(units)) - 7, at least 0.
+///
+/// Without branches: BPF has no count-leading-zeros, and each branch doubles what the verifier
+/// walks. `(limit - x) >> 63` is 1 exactly when x is over the limit.
+#[inline(always)]
+const fn octave(units: u64) -> u64 {
+    let mut rest = units >> LINEAR_BITS;
+    let mut shift = 0;
+    let step = ((0xffff_u64.wrapping_sub(rest)) >> 63) << 4;
+    rest >>= step;
+    shift += step;
+    let step = ((0xff_u64.wrapping_sub(rest)) >> 63) << 3;
+    rest >>= step;
+    shift += step;
+    let step = ((0xf_u64.wrapping_sub(rest)) >> 63) << 2;
+    rest >>= step;
+    shift += step;
+    let step = ((0x3_u64.wrapping_sub(rest)) >> 63) << 1;
+    rest >>= step;
+    shift += step;
+    let step = (0x1_u64.wrapping_sub(rest)) >> 63;
+    rest >>= step;
+    shift += step;
+    // `rest` is now 0 or 1: 1 means that one more shift is needed to clear it.
+    shift + rest
+}
+
+/// The smallest time in ns that falls into a bucket.
+#[must_use]
+pub const fn lowest_ns(bucket: usize) -> u64 {
+    let index = bucket as u64;
+    if index < LINEAR {
+        return index << UNIT_SHIFT;
+    }
+    let shift = (index - LINEAR) / PER_OCTAVE + 1;
+    ((index - shift * PER_OCTAVE) << shift) << UNIT_SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_contiguous_and_invertible() {
+        for index in 0..BUCKETS {
+            let low = lowest_ns(index);
+            assert_eq!(bucket(low), index, "lowest of {index}");
+            if index > 0 {
+                assert_eq!(bucket(low - 1), index - 1, "below {index}");
+            }
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_bucket_is_at_most_one_128th_wide() {
+        for index in LINEAR as usize..BUCKETS - 1 {
+            let (low, next) = (lowest_ns(index), lowest_ns(index + 1));
+            assert!((next - low) * 128 <= low, "bucket {index}: {low}..{next}");
+        }
+    }
+}

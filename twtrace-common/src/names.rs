@@ -1,0 +1,17 @@
+//! Names of the globals, maps and programs of the object. A test opens the object and finds each.
+
+/// Present in every object of this ABI; its name carries [`crate::ABI`].
+pub const ABI_GLOBAL: &str = "TWTRACE_ABI_1";
+/// [`crate::settings::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+
+/// Ring buffer of records.
+pub const RING: &str = "RING";
+/// Array of [`crate::slot::Slot`], open addressing by `skc_hash`.
+pub const SLOTS: &str = "SLOTS";
+/// Hash of [`crate::slot::Slot`] by mini-socket address: what SLOTS does not take.
+pub const SPILL: &str = "SPILL";
+/// Per-CPU array of [`crate::counters::Counters`].
+pub const COUNTERS: &str = "COUNTERS";
+/// One [`crate::histogram::Histograms`].
+pub const HISTOGRAMS: &str = "HISTOGRAMS";

@@ -1,0 +1,98 @@
+//! What user space tells the programs before they are loaded: offsets from the kernel's BTF,
+//! features and filters. Read-only globals, so the verifier folds them and drops dead branches.
+
+use crate::assert_layout;
+
+/// Emit records to the ring.
+pub const FEATURE_RECORDS: u32 = 1 << 0;
+/// Take uid and cgroup from the full socket.
+pub const FEATURE_OWNERS: u32 = 1 << 1;
+/// Count timer restarts in TIME_WAIT.
+pub const FEATURE_REARMS: u32 = 1 << 2;
+
+/// Which `Filter` fields apply.
+pub const FILTER_IPV4: u32 = 1 << 0;
+pub const FILTER_IPV6: u32 = 1 << 1;
+pub const FILTER_LPORT: u32 = 1 << 2;
+pub const FILTER_RPORT: u32 = 1 << 3;
+pub const FILTER_ADDR: u32 = 1 << 4;
+pub const FILTER_NETNS: u32 = 1 << 5;
+pub const FILTER_UID: u32 = 1 << 6;
+pub const FILTER_CGROUP: u32 = 1 << 7;
+
+/// Ports that one port filter can name.
+pub const FILTER_PORTS: usize = 8;
+
+/// Byte offsets of kernel fields. 0 in an optional one means that this kernel has no such field
+/// (no optional field can be at offset 0).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    pub skc_daddr: u32,
+    pub skc_rcv_saddr: u32,
+    pub skc_hash: u32,
+    pub skc_dport: u32,
+    pub skc_num: u32,
+    pub skc_family: u32,
+    pub skc_state: u32,
+    pub skc_net: u32,
+    /// Optional: kernels without IPv6.
+    pub skc_v6_daddr: u32,
+    pub skc_v6_rcv_saddr: u32,
+    pub tw_substate: u32,
+    pub tw_timer: u32,
+    pub tw_timer_expires: u32,
+    /// Optional: u32 ms, seen from 6.16 on.
+    pub tw_entry_stamp: u32,
+    pub tw_ts_recent_stamp: u32,
+    pub sk_uid: u32,
+    pub sk_protocol: u32,
+    /// Optional: `struct cgroup *` (6.1 and later).
+    pub sk_cgroup: u32,
+    /// Optional: packed pointer (5.10).
+    pub sk_cgroup_packed: u32,
+    pub cgroup_kn: u32,
+    pub kn_id: u32,
+    pub net_inum: u32,
+    /// Reference count of `struct net`; 0 references mean that the namespace is being purged.
+    pub net_refs: u32,
+    pub reserved: u32,
+}
+
+/// Filters. Addresses are compared as 16 bytes, IPv4 as `::ffff:a.b.c.d`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// `FILTER_` bits.
+    pub flags: u32,
+    pub netns: u32,
+    pub uid: u32,
+    pub reserved: u32,
+    pub cgroup: u64,
+    /// Network-order halves of the address and mask; local or remote may match.
+    pub addr: [u64; 2],
+    pub mask: [u64; 2],
+    /// Unused entries repeat the first.
+    pub lports: [u16; FILTER_PORTS],
+    pub rports: [u16; FILTER_PORTS],
+}
+
+/// The whole of the read-only global `SETTINGS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub offsets: Offsets,
+    pub filter: Filter,
+    /// `FEATURE_` bits.
+    pub features: u32,
+    /// Number of slots - 1 (a power of two less one), or 0 if SLOTS is not used.
+    pub slots_mask: u32,
+    /// Number of entries of COUNTERS - 1, a power of two less one.
+    pub counters_mask: u32,
+    /// Wake the consumer when this many bytes wait in the ring.
+    pub wake_bytes: u32,
+}
+
+assert_layout!(Offsets, size 24 * 4, align 4);
+assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
+assert_layout!(Settings, size 96 + 88 + 16, align 8);

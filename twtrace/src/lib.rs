@@ -1,0 +1,3 @@
+//! twtrace as a library: everything behind the command line.
+
+pub mod event;
