@@ -7,7 +7,7 @@ use crate::{REASONS, assert_layout};
 /// Entry 0 of the table belongs to no namespace in particular: it takes what finds no entry of
 /// its own when there are more namespaces than entries.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// Inode number of the namespace, 0 while the entry is free (and in entry 0).
     pub netns: u32,

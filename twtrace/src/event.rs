@@ -1,9 +1,12 @@
 //! What happened, in owned types. No decisions here: `decode` makes these from records, `model`
 //! gives them meaning.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 pub use twtrace_common::Reason;
+use twtrace_common::counters::Counters;
 
 /// The protocol on the wire, and whether an IPv6 socket carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,4 +71,61 @@ pub struct Overflow {
 pub enum Event {
     End(End),
     Overflow(Overflow),
+}
+
+/// The kernel's own TCP counters of one network namespace (`/proc/net/netstat`, `TcpExt`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelCounters {
+    /// Inode number of the namespace.
+    pub netns: u32,
+    /// By name as in `/proc/net/netstat`; only those that tell of TIME_WAIT.
+    pub tcp_ext: BTreeMap<String, u64>,
+}
+
+/// Everything that was counted up to one moment, by us and by the kernel.
+///
+/// `kernel` is read between two reads of our counters; `slack` is how far ours moved meanwhile,
+/// so a difference of up to `slack` proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// CLOCK_MONOTONIC ns.
+    pub at_ns: u64,
+    /// One per namespace seen, all CPUs added up; `netns` 0 holds what found no entry.
+    pub counters: Vec<Counters>,
+    /// `[reason][clock][bucket]`, flat, as `twtrace_common::histogram::Histograms`.
+    pub histograms: Vec<u64>,
+    /// How often the kernel skipped one of our programs; `None` if it does not tell.
+    pub missed: Option<u64>,
+    pub kernel: Vec<KernelCounters>,
+    pub slack: u64,
+}
+
+/// When a kernel adds to TcpExt TW and TWKilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TwCountedAt {
+    /// When the timer fires (5.10: `inet_timewait_sock` still has `tw_kill`).
+    Expiry,
+    /// When the mini-socket is created (6.1 and later).
+    Birth,
+}
+
+/// How and where a trace was made; the head of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// `uname -r`.
+    pub kernel: String,
+    /// "fentry", "kprobe" or "mixed".
+    pub attach: String,
+    /// Number of programs attached.
+    pub hooks: u32,
+    pub tw_counted_at: TwCountedAt,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start, in ns.
+    pub wall_offset_ns: i64,
+    /// CLOCK_MONOTONIC ns when everything was attached.
+    pub started_ns: u64,
+    /// A filter was set, so the kernel's counters count more than we do.
+    pub filtered: bool,
+    /// Re-arms were counted.
+    pub rearms: bool,
 }

@@ -1,3 +1,4 @@
 //! twtrace as a library: everything behind the command line.
 
+pub mod error;
 pub mod event;

@@ -1,0 +1,64 @@
+//! Errors as a person sees them: one line, and one hint.
+
+use std::fmt;
+
+/// Exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, nothing found.
+    Done = 0,
+    /// A finding or a failed assertion.
+    Finding = 1,
+    /// Could not run: usage, privileges, kernel, files.
+    CannotRun = 2,
+    /// Ran, but events were lost.
+    Incomplete = 3,
+    /// Everything was skipped (KTAP).
+    Skipped = 4,
+}
+
+/// What was attempted on which object and why it failed, and what to do about it.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    hint: Option<String>,
+}
+
+/// A result with our [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// One line, lower case, without a trailing dot.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The line itself.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
