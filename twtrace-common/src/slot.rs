@@ -40,8 +40,8 @@ pub struct Slot {
     pub expires: u32,
     pub marks: Marks,
     /// `FLAG_` bits of [`crate::record`].
-    pub flags: u8,
-    pub reserved: [u8; 15],
+    pub flags: u32,
+    pub reserved: [u32; 3],
 }
 
 assert_layout!(Marks, size 4, align 1);

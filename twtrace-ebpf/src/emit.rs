@@ -53,11 +53,27 @@ pub fn flow<A: Access>(flow: &mut Flow, common: u64, netns: u32) {
     flow.rport = u16::from_be(A::get::<u16>(common, offset!(skc_dport)));
     flow.netns = netns;
     if family == AF_INET6 {
-        address(&mut flow.laddr, A::get(common, offset!(skc_v6_rcv_saddr)), A::get(common, offset!(skc_v6_rcv_saddr) + 8));
-        address(&mut flow.raddr, A::get(common, offset!(skc_v6_daddr)), A::get(common, offset!(skc_v6_daddr) + 8));
+        address(
+            &mut flow.laddr,
+            A::get(common, offset!(skc_v6_rcv_saddr)),
+            A::get(common, offset!(skc_v6_rcv_saddr) + 8),
+        );
+        address(
+            &mut flow.raddr,
+            A::get(common, offset!(skc_v6_daddr)),
+            A::get(common, offset!(skc_v6_daddr) + 8),
+        );
     } else {
-        address(&mut flow.laddr, u64::from(A::get::<u32>(common, offset!(skc_rcv_saddr))), 0);
-        address(&mut flow.raddr, u64::from(A::get::<u32>(common, offset!(skc_daddr))), 0);
+        address(
+            &mut flow.laddr,
+            u64::from(A::get::<u32>(common, offset!(skc_rcv_saddr))),
+            0,
+        );
+        address(
+            &mut flow.raddr,
+            u64::from(A::get::<u32>(common, offset!(skc_daddr))),
+            0,
+        );
     }
 }
 

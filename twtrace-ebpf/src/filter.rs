@@ -24,7 +24,11 @@ pub fn active() -> bool {
 pub fn passes(flow: &Flow, owner_known: bool) -> bool {
     let flags = setting!(filter.flags);
     if flags & (FILTER_IPV4 | FILTER_IPV6) != 0 {
-        let wire = if is_ipv4(flow) { FILTER_IPV4 } else { FILTER_IPV6 };
+        let wire = if is_ipv4(flow) {
+            FILTER_IPV4
+        } else {
+            FILTER_IPV6
+        };
         if flags & wire == 0 {
             return false;
         }

@@ -10,7 +10,7 @@
 
 use core::ptr;
 
-use twtrace_common::slot::{Marks, PROBES, Slot};
+use twtrace_common::slot::{PROBES, Slot};
 
 use crate::{
     maps::{SLOTS, SPILL},
@@ -26,13 +26,6 @@ pub struct Birth {
     pub uid: u32,
     pub flags: u8,
 }
-
-const NO_MARKS: Marks = Marks {
-    timer: 0,
-    verdict: 0,
-    rst: 0,
-    cancel: 0,
-};
 
 /// Claims a slot in SLOTS. False if all neighbours are taken.
 #[inline(always)]
@@ -62,26 +55,29 @@ pub fn spill(birth: &Birth) -> bool {
     // SAFETY: every field is written, by `fill` and here.
     let slot = unsafe {
         let pointer = slot.as_mut_ptr();
-        (&raw mut (*pointer).key).write(birth.key);
+        ptr::write_volatile(&raw mut (*pointer).key, birth.key);
         fill(pointer, birth);
+        ptr::write_volatile(&raw mut (*pointer).reserved[0], 0);
+        ptr::write_volatile((&raw mut (*pointer).reserved[1]).cast::<u64>(), 0);
         slot.assume_init_ref()
     };
     SPILL.insert(birth.key, slot, 0).is_ok()
 }
 
+/// Writes all fields but the key. Volatile, field by field: the compiler would make a copy or a
+/// `memset` of it, which are loops of byte stores here.
 #[inline(always)]
 fn fill(slot: *mut Slot, birth: &Birth) {
-    // SAFETY: a map value or a local; field by field, because whole-struct copies become calls.
+    // SAFETY: a map value or a local.
     unsafe {
-        ptr::write(&raw mut (*slot).born_ns, birth.born_ns);
-        ptr::write(&raw mut (*slot).time_wait_ns, birth.time_wait_ns);
-        ptr::write(&raw mut (*slot).cgroup, birth.cgroup);
-        ptr::write(&raw mut (*slot).uid, birth.uid);
-        ptr::write(&raw mut (*slot).rearms, 0);
-        ptr::write(&raw mut (*slot).expires, 0);
-        ptr::write(&raw mut (*slot).marks, NO_MARKS);
-        ptr::write(&raw mut (*slot).flags, birth.flags);
-        ptr::write(&raw mut (*slot).reserved, [0; 15]);
+        ptr::write_volatile(&raw mut (*slot).born_ns, birth.born_ns);
+        ptr::write_volatile(&raw mut (*slot).time_wait_ns, birth.time_wait_ns);
+        ptr::write_volatile(&raw mut (*slot).cgroup, birth.cgroup);
+        ptr::write_volatile(&raw mut (*slot).uid, birth.uid);
+        ptr::write_volatile(&raw mut (*slot).rearms, 0);
+        ptr::write_volatile(&raw mut (*slot).expires, 0);
+        ptr::write_volatile((&raw mut (*slot).marks).cast::<u32>(), 0);
+        ptr::write_volatile(&raw mut (*slot).flags, u32::from(birth.flags));
     }
 }
 
@@ -103,7 +99,9 @@ pub fn find(hash: u32, key: u64) -> Option<(&'static mut Slot, bool)> {
         }
     }
     // SAFETY: as above.
-    SPILL.get_ptr_mut(key).map(|slot| (unsafe { &mut *slot }, true))
+    SPILL
+        .get_ptr_mut(key)
+        .map(|slot| (unsafe { &mut *slot }, true))
 }
 
 /// Frees what `find` returned.

@@ -6,9 +6,7 @@ use aya_ebpf::{
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use twtrace_common::{
-    record::{
-        FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_OWNER, Flow, KIND_OVERFLOW, Overflow,
-    },
+    record::{FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_OWNER, Flow, KIND_OVERFLOW, Overflow},
     settings::{FEATURE_OWNERS, FEATURE_RECORDS, FILTER_CGROUP, FILTER_UID},
 };
 
@@ -88,7 +86,8 @@ fn born<A: Access, const SLOTS: bool>(sk: u64, substate: u8, tw: u64) -> i32 {
                 FLAG_IN_TIME_WAIT
             },
     };
-    let kept = (SLOTS && state::claim(A::get(sk, offset!(skc_hash)), &birth)) || state::spill(&birth);
+    let kept =
+        (SLOTS && state::claim(A::get(sk, offset!(skc_hash)), &birth)) || state::spill(&birth);
     tally::count(netns, |counters| {
         if fin_wait_2 {
             counters.born_fin_wait_2 += 1;
@@ -163,8 +162,8 @@ fn cgroup<A: Access>(sk: u64) -> u64 {
 
 #[inline(always)]
 fn passes<A: Access>(sk: u64, netns: u32, uid: u32, cgroup: u64) -> bool {
-    let mut flow = core::mem::MaybeUninit::<Flow>::zeroed();
-    // SAFETY: integers only; zero is valid.
+    let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
+    // SAFETY: the filters read only what is written here.
     let flow = unsafe { flow.assume_init_mut() };
     emit::flow::<A>(flow, sk, netns);
     flow.uid = uid;

@@ -7,9 +7,7 @@ use aya_ebpf::{
 use twtrace_common::{
     Reason,
     histogram::Clock,
-    record::{
-        End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END,
-    },
+    record::{End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END},
     settings::FEATURE_RECORDS,
     slot::{CANCEL_ABORT, CANCEL_BOUND, CANCEL_CONNECT, Marks, Slot},
 };
@@ -101,7 +99,7 @@ fn remember(slot: &mut Slot, spilled: bool, tw: u64) -> Life {
         uid: slot.uid,
         rearms: slot.rearms,
         marks: slot.marks,
-        flags: slot.flags,
+        flags: slot.flags as u8,
     };
     state::release(slot, spilled, tw);
     life
@@ -138,8 +136,8 @@ fn ours<A: Access>(tw: u64, netns: u32) -> bool {
         }
     }
     if filter::active() {
-        let mut flow = core::mem::MaybeUninit::<Flow>::zeroed();
-        // SAFETY: integers only; zero is valid.
+        let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
+        // SAFETY: the filters read only what is written here.
         let flow = unsafe { flow.assume_init_mut() };
         emit::flow::<A>(flow, tw, netns);
         if !filter::passes(flow, false) {
@@ -163,10 +161,18 @@ fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> Reason {
     }
     let in_time_wait = substate == TIME_WAIT;
     if marks.timer != 0 {
-        return if in_time_wait { Reason::Expired } else { Reason::FinWait2Timeout };
+        return if in_time_wait {
+            Reason::Expired
+        } else {
+            Reason::FinWait2Timeout
+        };
     }
     if marks.rst != 0 {
-        return if in_time_wait { Reason::Reset } else { Reason::FinWait2Reset };
+        return if in_time_wait {
+            Reason::Reset
+        } else {
+            Reason::FinWait2Reset
+        };
     }
     let net: u64 = A::get(tw, offset!(skc_net));
     if A::get::<u32>(net, offset!(net_refs)) == 0 && task::purging() {
@@ -191,4 +197,3 @@ fn lifetimes(life: &Life, reason: u8, now: u64) {
         tally::record(reason, Clock::TimeWait, now.wrapping_sub(life.time_wait_ns));
     }
 }
-

@@ -119,9 +119,9 @@ fn stays<A: Access>(tw: u64, hash: u32, verdict: u32) {
     };
     // A SYN accepted earlier found no listener, or this segment could not be here.
     slot.marks.verdict = 0;
-    if slot.flags & FLAG_IN_TIME_WAIT == 0 {
+    if slot.flags & u32::from(FLAG_IN_TIME_WAIT) == 0 {
         if verdict == TCP_TW_ACK {
-            slot.flags |= FLAG_IN_TIME_WAIT;
+            slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
             slot.time_wait_ns = now();
             tally::count(emit::netns::<A>(tw), |counters| counters.promoted += 1);
         }

@@ -27,5 +27,6 @@ pub fn leave() -> Option<u64> {
 #[inline(always)]
 pub fn purging() -> bool {
     // SAFETY: as in `leave`.
-    unsafe { TASKS.get(bpf_get_current_pid_tgid()) } == Some(&PURGE)
+    let what = unsafe { TASKS.get(bpf_get_current_pid_tgid()) };
+    what == Some(&PURGE)
 }
