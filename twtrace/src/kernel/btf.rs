@@ -123,11 +123,17 @@ impl Btf {
     }
 
     fn note(&mut self, name: usize, kind: u32, number: u32) {
-        let kind = if kind == FUNC { Kind::Function } else { Kind::Struct };
+        let kind = if kind == FUNC {
+            Kind::Function
+        } else {
+            Kind::Struct
+        };
         let text = &self.data[name..];
         for (wanted, wanted_kind, found) in &mut self.found {
             let whole = text.strip_prefix(wanted.as_bytes());
-            if *wanted_kind == kind && *found == 0 && whole.is_some_and(|rest| rest.first() == Some(&0))
+            if *wanted_kind == kind
+                && *found == 0
+                && whole.is_some_and(|rest| rest.first() == Some(&0))
             {
                 *found = number;
             }
@@ -159,7 +165,9 @@ impl Btf {
     /// The names of a function's parameters.
     #[must_use]
     pub fn parameters(&self, function: &str) -> Option<Vec<&str>> {
-        let prototype = self.kind_and_reference(self.number(function, Kind::Function)?)?.1;
+        let prototype = self
+            .kind_and_reference(self.number(function, Kind::Function)?)?
+            .1;
         let at = *self.types.get(prototype as usize)? as usize;
         let count = u32_at(&self.data, at + 4)? & 0xffff;
         (0..count as usize)
@@ -235,7 +243,10 @@ impl Btf {
         if number == 0 {
             return Some((0, 0));
         }
-        Some((kind_of(u32_at(&self.data, at + 4)?), u32_at(&self.data, at + 8)?))
+        Some((
+            kind_of(u32_at(&self.data, at + 4)?),
+            u32_at(&self.data, at + 8)?,
+        ))
     }
 
     fn name(&self, offset: u32) -> Option<&str> {
@@ -305,7 +316,11 @@ pub fn stand_in(btf: &Btf) -> Vec<u8> {
             strings.push(0);
         }
     }
-    let last = functions.iter().map(|function| function.0).max().unwrap_or(0);
+    let last = functions
+        .iter()
+        .map(|function| function.0)
+        .max()
+        .unwrap_or(0);
     let mut types = Vec::with_capacity(last as usize * TYPE_HEADER);
     for number in 1..=last {
         let function = functions.iter().find(|function| function.0 == number);
@@ -356,7 +371,10 @@ mod tests {
 
     #[test]
     fn the_stand_in_keeps_numbers() {
-        let wanted = [("tcp_twsk_unique", Kind::Function), ("tcp_abort", Kind::Function)];
+        let wanted = [
+            ("tcp_twsk_unique", Kind::Function),
+            ("tcp_abort", Kind::Function),
+        ];
         let btf = vmlinux(&wanted);
         let small = Btf::parse(stand_in(&btf), &wanted).unwrap();
         for (name, kind) in wanted {
