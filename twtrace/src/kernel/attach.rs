@@ -91,7 +91,6 @@ fn attach_point(
                 return Ok(outcome);
             }
             Err((hook, error)) => {
-                if std::env::var_os("TWDEBUG").is_some() {
                     println!("{hook:?} {error}");
                 }
                 if let Some(libc::EPERM) = errno(&error) {
