@@ -3,4 +3,6 @@
 pub mod decode;
 pub mod error;
 pub mod event;
+pub mod host;
 pub mod model;
+pub mod view;
