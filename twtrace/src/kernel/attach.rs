@@ -91,8 +91,6 @@ fn attach_point(
                 return Ok(outcome);
             }
             Err((hook, error)) => {
-                    println!("{hook:?} {error}");
-                }
                 if let Some(libc::EPERM) = errno(&error) {
                     return Err(refused(
                         &format!(

@@ -1,0 +1,119 @@
+//! The closing lines for people: what ended and why, what was lost, what the kernel says.
+
+use super::text::name_or_number;
+use super::units::{put, thousands};
+use crate::event::Reason;
+use crate::host::Names;
+use crate::model::Summary;
+use crate::model::books::{Books, Class, Comparison, Counter, Row};
+
+pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Vec<u8>) {
+    reasons(summary, out);
+    let Books {
+        ends,
+        overflows,
+        undecoded,
+        kernel,
+    } = &summary.books;
+    put!(out, "{} ends", thousands(ends.seen));
+    if overflows.seen > 0 {
+        put!(out, " · {} overflows", thousands(overflows.seen));
+    }
+    lost(ends, overflows, out);
+    match kernel {
+        None => put!(out, " · kernel counters not compared (a filter was set)\n"),
+        Some(kernel) => comparison(kernel, summary.books.agrees(), names, out),
+    }
+    if *undecoded > 0 {
+        put!(
+            out,
+            "{} records could not be decoded\n",
+            thousands(*undecoded)
+        );
+    }
+    unbalanced("ends", ends, out);
+    unbalanced("overflows", overflows, out);
+    if summary.cut {
+        put!(
+            out,
+            "the recording was cut: its last events and totals are missing\n"
+        );
+    }
+}
+
+/// `18,122 expired · 402 syn-reopened`.
+fn reasons(summary: &Summary, out: &mut Vec<u8>) {
+    let mut by_count: Vec<_> = Reason::ALL.into_iter().zip(summary.ended).collect();
+    by_count.retain(|&(_, count)| count > 0);
+    by_count.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    for (index, (reason, count)) in by_count.iter().enumerate() {
+        let before = if index > 0 { " · " } else { "" };
+        put!(out, "{before}{} {}", thousands(*count), reason.name());
+    }
+    if !by_count.is_empty() {
+        out.push(b'\n');
+    }
+}
+
+fn lost(ends: &Class, overflows: &Class, out: &mut Vec<u8>) {
+    put!(
+        out,
+        " · lost {} (ring {}, map {}, missed {})",
+        thousands(ends.lost.total() + overflows.lost.total()),
+        thousands(ends.lost.ring + overflows.lost.ring),
+        thousands(ends.lost.map),
+        ends.lost.missed.map_or("unknown".to_owned(), thousands),
+    );
+}
+
+fn unbalanced(name: &str, class: &Class, out: &mut Vec<u8>) {
+    if class.balanced == Some(false) {
+        put!(
+            out,
+            "the books do not balance: {} {name} seen, {} reported, {} lost in the ring\n",
+            thousands(class.seen),
+            thousands(class.reported),
+            thousands(class.lost.ring)
+        );
+    }
+}
+
+fn comparison(kernel: &Comparison, agrees: Option<bool>, names: &mut Names, out: &mut Vec<u8>) {
+    let verdict = match agrees {
+        None => "kernel counters could not be compared",
+        Some(true) => "kernel counters agree",
+        Some(false) => "kernel counters do not agree",
+    };
+    put!(out, " · {verdict}");
+    if agrees.is_some() {
+        let all = Counter::ALL.map(Counter::name).join(", ");
+        put!(
+            out,
+            " ({all} in {} netns",
+            thousands(kernel.namespaces as u64)
+        );
+        if kernel.unread > 0 {
+            put!(out, ", {} not readable", thousands(kernel.unread as u64));
+        }
+        out.push(b')');
+    }
+    out.push(b'\n');
+    for row in kernel.rows.iter().filter(|row| row.agree == Some(false)) {
+        difference(row, names, out);
+    }
+}
+
+/// `  netns web-7: TWRecycled 7, expected 9`.
+fn difference(row: &Row, names: &mut Names, out: &mut Vec<u8>) {
+    if let Ok(kernel) = row.kernel {
+        out.extend_from_slice(b"  netns ");
+        name_or_number(names.netns(row.netns), row.netns, out);
+        put!(
+            out,
+            ": the kernel counted {} {}, we {}\n",
+            thousands(kernel),
+            row.counter.name(),
+            thousands(row.expected)
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! What a person or a program reads. Nothing here computes a number: figures come from `model`.
+
+mod books;
+pub mod columns;
+mod csv;
+pub mod docs;
+mod histogram;
+mod json;
+mod render;
+mod text;
+mod units;
+
+pub use histogram::Scope;
+pub use render::{Options, Output, Renderer};
