@@ -1,1 +1,45 @@
-fn main() {}
+//! `cargo xtask`: everything around twtrace that is not twtrace. One file or folder per command.
+
+mod apt;
+mod ebpf;
+mod paths;
+mod run;
+mod vm;
+
+use clap::{Parser, Subcommand};
+
+/// Build, VM, test and bench tasks of twtrace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
+    Ebpf(ebpf::Args),
+    /// Boot stock kernels in QEMU and run a command in each (default: `twtrace check`).
+    Vm(vm::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    if ebpf::wrapper::is_wanted() {
+        return ebpf::wrapper::become_rustc();
+    }
+    match Cli::parse().task {
+        Task::Ebpf(args) => ebpf::run(&args),
+        Task::Vm(args) => vm::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}
