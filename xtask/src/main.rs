@@ -6,6 +6,8 @@ mod paths;
 mod run;
 mod vm;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Build, VM, test and bench tasks of twtrace.
@@ -24,13 +26,25 @@ enum Task {
     Vm(vm::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    if ebpf::wrapper::is_wanted() {
-        return ebpf::wrapper::become_rustc();
+fn main() -> ExitCode {
+    let done = if ebpf::wrapper::is_wanted() {
+        ebpf::wrapper::become_rustc()
+    } else {
+        work(&Cli::parse())
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
     }
-    match Cli::parse().task {
-        Task::Ebpf(args) => ebpf::run(&args),
-        Task::Vm(args) => vm::run(&args),
+}
+
+fn work(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.task {
+        Task::Ebpf(args) => ebpf::run(args),
+        Task::Vm(args) => vm::run(args),
     }
 }
 
