@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::apt::{Candidate, Private};
 use crate::paths;
@@ -39,8 +39,9 @@ pub(super) fn fetch(apt: &Private, name: &str, build: &Candidate) -> Result<Kern
         }));
         apt.unpack(&packages, &dir)?;
     }
+    let kernel = in_tree(name, &dir)?;
     remember(name, &dir)?;
-    in_tree(name, &dir)
+    Ok(kernel)
 }
 
 /// The build of this series that was fetched last.
@@ -62,25 +63,30 @@ fn folder() -> PathBuf {
     paths::cache().join("kernels")
 }
 
-/// The kernel in an unpacked package tree.
+/// The kernel in an unpacked package tree: the image is in /boot, or with its modules (7.2).
 fn in_tree(name: &str, dir: &Path) -> Result<Kernel> {
-    let boot = dir.join("boot");
-    let entries = fs::read_dir(&boot).with_context(|| format!("cannot list {}", boot.display()))?;
-    let release = entries.flatten().find_map(|entry| {
-        let file = entry.file_name();
-        file.to_str()?.strip_prefix("vmlinuz-").map(str::to_owned)
-    });
-    let release = release.with_context(|| format!("no vmlinuz in {}", boot.display()))?;
-    let modules = ["lib/modules", "usr/lib/modules"]
-        .map(|place| dir.join(place).join(&release))
+    let place = ["usr/lib/modules", "lib/modules"]
+        .map(|place| dir.join(place))
         .into_iter()
-        .find(|place| place.is_dir());
-    Ok(Kernel {
-        name: name.to_owned(),
-        vmlinuz: boot.join(format!("vmlinuz-{release}")),
-        modules,
-        release,
-    })
+        .find(|place| place.is_dir())
+        .with_context(|| format!("no lib/modules in {}", dir.display()))?;
+    for entry in fs::read_dir(&place)? {
+        let release = entry?.file_name().to_string_lossy().into_owned();
+        let modules = place.join(&release);
+        let images = [
+            dir.join("boot").join(format!("vmlinuz-{release}")),
+            modules.join("vmlinuz"),
+        ];
+        if let Some(vmlinuz) = images.into_iter().find(|image| image.is_file()) {
+            return Ok(Kernel {
+                name: name.to_owned(),
+                release,
+                vmlinuz,
+                modules: Some(modules),
+            });
+        }
+    }
+    bail!("no vmlinuz in {}", dir.display())
 }
 
 /// A kernel given by path: modules are looked for beside it, in its package tree or its build
