@@ -4,6 +4,7 @@ mod apt;
 mod ebpf;
 mod paths;
 mod run;
+mod tidy;
 mod vm;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ struct Cli {
 enum Task {
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
+    /// Check the walls between rooms, file sizes, stray words and links.
+    Tidy(tidy::Args),
     /// Boot stock kernels in QEMU and run a command in each (default: `twtrace check`).
     Vm(vm::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 fn work(cli: &Cli) -> anyhow::Result<()> {
     match &cli.task {
         Task::Ebpf(args) => ebpf::run(args),
+        Task::Tidy(args) => tidy::run(args),
         Task::Vm(args) => vm::run(args),
     }
 }
