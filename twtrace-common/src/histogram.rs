@@ -29,6 +29,9 @@ pub enum Clock {
 /// Number of [`Clock`]s.
 pub const CLOCKS: usize = 2;
 
+/// Buckets of all histograms together.
+pub const TOTAL_BUCKETS: usize = REASONS * CLOCKS * BUCKETS;
+
 /// All histograms: `[reason][clock][bucket]`, one value of one map.
 #[repr(C)]
 #[derive(Debug)]

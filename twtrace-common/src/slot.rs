@@ -24,8 +24,8 @@ pub const CANCEL_BOUND: u8 = 2;
 /// `tcp_abort` on it.
 pub const CANCEL_ABORT: u8 = 3;
 
-/// State of one mini-socket between birth and end; one cache line.
-#[repr(C, align(64))]
+/// State of one mini-socket between birth and end.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     /// Address of the mini-socket, 0 while the slot is free.
@@ -40,12 +40,12 @@ pub struct Slot {
     pub expires: u32,
     pub marks: Marks,
     /// `FLAG_` bits of [`crate::record`].
-    pub flags: u8,
-    pub reserved: [u8; 15],
+    pub flags: u32,
+    pub reserved: [u32; 3],
 }
 
 assert_layout!(Marks, size 4, align 1);
-assert_layout!(Slot, size 64, align 64);
+assert_layout!(Slot, size 64, align 8);
 
 /// How many neighbouring slots are tried before a mini-socket goes to the spill map.
 pub const PROBES: u32 = 8;

@@ -169,7 +169,7 @@ fn add_task(found: &mut BTreeMap<u32, Way>, task: &Path) {
     }
     let directory = File::options()
         .read(true)
-        .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY)
+        .custom_flags(libc::O_PATH | nix::libc::O_DIRECTORY)
         .open(task);
     let Ok(directory) = directory else { return };
     let way = Way::Task(directory);

@@ -1,0 +1,199 @@
+//! The end: `inet_twsk_kill(tw)`, which every mini-socket passes exactly once, whatever ends it.
+
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
+use twtrace_common::{
+    Reason,
+    histogram::Clock,
+    record::{End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END},
+    settings::FEATURE_RECORDS,
+    slot::{CANCEL_ABORT, CANCEL_BOUND, CANCEL_CONNECT, Marks, Slot},
+};
+
+use super::{TIME_WAIT, hash, now, substate, task, untracked};
+use crate::{
+    emit, filter,
+    read::{Access, Direct, Probed},
+    settings::{enabled, offset},
+    state, tally,
+};
+
+#[fentry]
+fn kill(ctx: FEntryContext) -> i32 {
+    ended::<Direct>(ctx.arg(0));
+    0
+}
+
+#[kprobe]
+fn kill_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(tw) = ctx.arg(0) {
+        ended::<Probed>(tw);
+    }
+    0
+}
+
+/// What is known of the life that ends.
+struct Life {
+    born_ns: u64,
+    time_wait_ns: u64,
+    cgroup: u64,
+    uid: u32,
+    rearms: u32,
+    marks: Marks,
+    flags: u8,
+}
+
+#[inline(always)]
+fn ended<A: Access>(tw: u64) {
+    let now = now();
+    let netns = emit::netns::<A>(tw);
+    let substate = substate::<A>(tw);
+    let life = match state::find(hash::<A>(tw), tw) {
+        Some((slot, spilled)) => remember(slot, spilled, tw),
+        None => unknown(tw, substate, now),
+    };
+    if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, netns) {
+        return;
+    }
+    let reason = reason::<A>(tw, &life.marks, substate) as u8;
+    lifetimes(&life, reason, now);
+    let mut fits = true;
+    if enabled(FEATURE_RECORDS) {
+        fits = emit::emit(|record: &mut End| {
+            emit::flow::<A>(&mut record.flow, tw, netns);
+            record.flow.kind = KIND_END;
+            record.flow.reason = reason;
+            record.flow.flags = life.flags;
+            record.flow.uid = life.uid;
+            record.flow.cgroup = life.cgroup;
+            record.born_ns = life.born_ns;
+            record.time_wait_ns = life.time_wait_ns;
+            record.ended_ns = now;
+            record.rearms = life.rearms;
+            record.reserved = 0;
+        });
+    }
+    tally::count(netns, |counters| {
+        if (reason as usize) < counters.ended.len() {
+            // SAFETY: the index was just checked.
+            unsafe { *counters.ended.as_mut_ptr().add(reason as usize) += 1 };
+        }
+        if life.flags & FLAG_UNTRACKED != 0 {
+            counters.end_untracked += 1;
+        }
+        if !fits {
+            counters.end_ring_full += 1;
+        }
+    });
+}
+
+/// Copies a slot and frees it.
+#[inline(always)]
+fn remember(slot: &mut Slot, spilled: bool, tw: u64) -> Life {
+    let life = Life {
+        born_ns: slot.born_ns,
+        time_wait_ns: slot.time_wait_ns,
+        cgroup: slot.cgroup,
+        uid: slot.uid,
+        rearms: slot.rearms,
+        marks: slot.marks,
+        flags: slot.flags as u8,
+    };
+    state::release(slot, spilled, tw);
+    life
+}
+
+#[inline(always)]
+fn unknown(tw: u64, substate: u8, now: u64) -> Life {
+    let known = untracked(tw, substate, now);
+    Life {
+        born_ns: known.born_ns,
+        time_wait_ns: known.time_wait_ns,
+        cgroup: 0,
+        uid: 0,
+        rearms: 0,
+        marks: Marks {
+            timer: 0,
+            verdict: 0,
+            rst: 0,
+            cancel: 0,
+        },
+        flags: known.flags,
+    }
+}
+
+/// Whether a mini-socket whose birth was not seen is TCP's and passes the filters. Those that
+/// were seen passed both at birth.
+#[inline(always)]
+fn ours<A: Access>(tw: u64, netns: u32) -> bool {
+    if offset!(net_tcp_death_row) != 0 {
+        let net: u64 = Probed::get(tw, offset!(skc_net));
+        let row: u64 = Probed::get(tw, offset!(skc_tw_dr));
+        if row != net.wrapping_add(offset!(net_tcp_death_row) as u64) {
+            return false;
+        }
+    }
+    if filter::active() {
+        let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
+        // SAFETY: the filters read only what is written here.
+        let flow = unsafe { flow.assume_init_mut() };
+        emit::flow::<A>(flow, tw, netns);
+        if !filter::passes(flow, false) {
+            tally::count(netns, |counters| counters.filtered += 1);
+            return false;
+        }
+    }
+    true
+}
+
+/// The reason, from the marks alone. A reuse, abort or RST kills at once, so its mark wins over
+/// a timer that fired meanwhile. An accepted SYN does not always kill (there may be no listener),
+/// so its mark yields to the timer and to the purge of a dead namespace.
+#[inline(always)]
+fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> Reason {
+    match marks.cancel {
+        CANCEL_CONNECT => return Reason::ConnectReused,
+        CANCEL_BOUND => return Reason::BoundReused,
+        CANCEL_ABORT => return Reason::Destroyed,
+        _ => {}
+    }
+    let in_time_wait = substate == TIME_WAIT;
+    if marks.timer != 0 {
+        return if in_time_wait {
+            Reason::Expired
+        } else {
+            Reason::FinWait2Timeout
+        };
+    }
+    if marks.rst != 0 {
+        return if in_time_wait {
+            Reason::Reset
+        } else {
+            Reason::FinWait2Reset
+        };
+    }
+    let net: u64 = A::get(tw, offset!(skc_net));
+    if A::get::<u32>(net, offset!(net_refs)) == 0 && task::purging() {
+        return Reason::NetnsExit;
+    }
+    match marks.verdict {
+        3 => Reason::SynReopened,
+        1 => Reason::FinWait2Reset,
+        _ => Reason::Other,
+    }
+}
+
+/// Adds both clocks to the histograms, as far as they are known.
+#[inline(always)]
+fn lifetimes(life: &Life, reason: u8, now: u64) {
+    let in_time_wait = life.flags & FLAG_IN_TIME_WAIT != 0;
+    if life.flags & FLAG_BORN_FIN_WAIT_2 != 0 && life.born_ns != 0 {
+        let until = if in_time_wait { life.time_wait_ns } else { now };
+        tally::record(reason, Clock::FinWait2, until.wrapping_sub(life.born_ns));
+    }
+    if in_time_wait && life.time_wait_ns != 0 {
+        tally::record(reason, Clock::TimeWait, now.wrapping_sub(life.time_wait_ns));
+    }
+}
