@@ -1,0 +1,324 @@
+//! A fresh network namespace with one end of every connection on each side of its loopback.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::fchown;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use socket2::Socket;
+
+use super::gate::Gate;
+use super::sockets::{Pair, bound, loopback};
+use crate::error::Error;
+use crate::event::{Family, KernelCounters};
+use crate::kernel::sock_diag::{MiniSocket, SockDiag};
+use crate::kernel::{counters, netns};
+
+/// How long anything but a timer may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a scenario did not come to its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// This kernel cannot do it.
+    Skip(String),
+    Fail(String),
+    /// Tracing never began.
+    Cancelled,
+}
+
+/// A step of a scenario.
+pub(super) type Step<T> = Result<T, Stop>;
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Fail(error.message().to_owned())
+    }
+}
+
+/// Says what was attempted when a system call failed.
+pub(super) trait Attempt<T> {
+    fn attempt(self, what: &str) -> Step<T>;
+}
+
+impl<T> Attempt<T> for io::Result<T> {
+    fn attempt(self, what: &str) -> Step<T> {
+        self.map_err(|error| Stop::Fail(format!("cannot {what}: {error}")))
+    }
+}
+
+/// The mini-sockets of a namespace by local and remote address.
+pub(super) type Table = HashMap<(SocketAddr, SocketAddr), MiniSocket>;
+
+/// The namespace, owned by the thread that is in it.
+#[derive(Debug)]
+pub(super) struct Lab<'a> {
+    pub(super) family: Family,
+    /// Inode number.
+    pub(super) netns: u32,
+    /// Owner of all sockets made here.
+    pub(super) uid: u32,
+    /// How many connections to make.
+    pub(super) count: usize,
+    listener: TcpListener,
+    diag: RefCell<SockDiag>,
+    gate: &'a Gate,
+    waited: Cell<bool>,
+}
+
+impl<'a> Lab<'a> {
+    /// Moves the calling thread into a namespace of its own.
+    pub(super) fn enter(family: Family, uid: u32, count: usize, gate: &'a Gate) -> Step<Self> {
+        let netns = netns::enter_new()?;
+        netns::bring_up_loopback()?;
+        let address = loopback(family);
+        let listener = match TcpListener::bind((address, 0)) {
+            Err(error) if unsupported(&error) => {
+                return Err(Stop::Skip(format!("no {family:?} here: {error}")));
+            }
+            listener => listener.attempt(&format!("listen on {address}"))?,
+        };
+        let diag = RefCell::new(SockDiag::open()?);
+        Ok(Self { family, netns, uid, count, listener, diag, gate, waited: Cell::new(false) })
+    }
+
+    /// Reports that everything that must be older than the tracer is there, and waits for it.
+    pub(super) fn await_tracing(&self) -> Step<()> {
+        if self.waited.replace(true) || self.gate.arrive_and_wait() {
+            Ok(())
+        } else {
+            Err(Stop::Cancelled)
+        }
+    }
+
+    /// Sets a sysctl of this namespace.
+    pub(super) fn sysctl(&self, name: &str, value: impl Display) -> Step<()> {
+        fs::write(sysctl_path(name), value.to_string()).attempt(&format!("set {name} to {value}"))
+    }
+
+    /// A sysctl of this namespace; `None` if this kernel has none of that name.
+    pub(super) fn sysctl_value(&self, name: &str) -> Option<u64> {
+        fs::read_to_string(sysctl_path(name)).ok()?.trim().parse().ok()
+    }
+
+    /// A loopback address of the scenario's family.
+    pub(super) fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(loopback(self.family), port)
+    }
+
+    /// Connects [`Self::count`] times to the lab's listener; the clients close first.
+    pub(super) fn connect_all(&self) -> Step<Vec<Pair>> {
+        (0..self.count).map(|_| self.connect()).collect()
+    }
+
+    /// Connects once.
+    pub(super) fn connect(&self) -> Step<Pair> {
+        let listening = self.listener.local_addr().attempt("ask for the listener's address")?;
+        let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
+        self.accept(&self.listener, client)
+    }
+
+    /// Connects a bound socket to the lab's listener.
+    pub(super) fn connect_bound(&self, socket: Socket) -> Step<Pair> {
+        let listening = self.listener.local_addr().attempt("ask for the listener's address")?;
+        socket.connect(&listening.into()).attempt(&format!("connect to {listening}"))?;
+        self.accept(&self.listener, socket.into())
+    }
+
+    /// Connects from `port`, as soon as what is left of an earlier connection allows it.
+    pub(super) fn connect_from(&self, port: u16) -> Step<Pair> {
+        let local = self.address(port);
+        let listening = self.listener.local_addr().attempt("ask for the listener's address")?;
+        let client = retry(|| {
+            let socket = bound(local)?;
+            socket.connect(&listening.into())?;
+            Ok(socket.into())
+        });
+        let client = client.attempt(&format!("connect from {local} to {listening}"))?;
+        self.accept(&self.listener, client)
+    }
+
+    /// Connects to a listener of its own, as soon as a local port is free.
+    pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
+        let listening = listener.local_addr().attempt("ask for the listener's address")?;
+        let client = retry(|| TcpStream::connect(listening));
+        self.accept(listener, client.attempt(&format!("connect to {listening}"))?)
+    }
+
+    fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
+        let (server, _) = listener.accept().attempt("accept a connection")?;
+        for end in [&client, &server] {
+            fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
+        }
+        Ok(Pair { active: client, passive: server })
+    }
+
+    /// The mini-sockets of this namespace.
+    pub(super) fn table(&self) -> Step<Table> {
+        let all = self.diag.borrow_mut().mini_sockets()?;
+        Ok(all.into_iter().map(|one| ((one.local, one.remote), one)).collect())
+    }
+
+    /// Polls the socket table until it is as wanted.
+    pub(super) fn await_table(
+        &self,
+        wanted: &str,
+        limit: Duration,
+        mut done: impl FnMut(&Table) -> bool,
+    ) -> Step<Table> {
+        let mut poll = Poll::until(limit);
+        loop {
+            let table = self.table()?;
+            if done(&table) {
+                return Ok(table);
+            }
+            if !poll.again() {
+                let left: Vec<_> = table.values().take(5).collect();
+                let seconds = limit.as_secs();
+                return Err(Stop::Fail(format!("waited {seconds} s for {wanted}: {left:?}")));
+            }
+        }
+    }
+
+    /// Polls this namespace's counters until they are as wanted.
+    pub(super) fn await_counters(
+        &self,
+        wanted: &str,
+        done: impl Fn(&KernelCounters) -> bool,
+    ) -> Step<()> {
+        let mut poll = Poll::until(PATIENCE);
+        loop {
+            let counters = counters::read_current()?;
+            if done(&counters) {
+                return Ok(());
+            }
+            if !poll.again() {
+                return Err(Stop::Fail(format!("waited for {wanted}: {counters:?}")));
+            }
+        }
+    }
+
+    /// Segments that TCP has received in this namespace.
+    pub(super) fn received(&self) -> Step<u64> {
+        in_segs(&fs::read_to_string("/proc/thread-self/net/snmp").attempt("read /proc/net/snmp")?)
+            .ok_or_else(|| Stop::Fail("/proc/net/snmp has no Tcp InSegs".into()))
+    }
+
+    /// Waits until TCP has received `count` segments more than `before`.
+    pub(super) fn await_received(&self, before: u64, count: usize) -> Step<()> {
+        let mut poll = Poll::until(PATIENCE);
+        while self.received()? < before + count as u64 {
+            if !poll.again() {
+                return Err(Stop::Fail(format!("waited for {count} segments to arrive")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no full socket is left but the listener.
+    pub(super) fn settle(&self) -> Step<()> {
+        let mut poll = Poll::until(PATIENCE);
+        loop {
+            match full_sockets() {
+                1 => return Ok(()),
+                _ if poll.again() => {}
+                left => return Err(Stop::Fail(format!("{left} sockets never closed"))),
+            }
+        }
+    }
+
+    /// The open sock_diag socket.
+    pub(super) fn diag(&self) -> std::cell::RefMut<'_, SockDiag> {
+        self.diag.borrow_mut()
+    }
+}
+
+/// Looks again and again, ever more rarely, until it is too late.
+struct Poll {
+    start: Instant,
+    limit: Duration,
+}
+
+impl Poll {
+    fn until(limit: Duration) -> Self {
+        Self { start: Instant::now(), limit }
+    }
+
+    fn again(&mut self) -> bool {
+        let elapsed = self.start.elapsed();
+        let pause = (elapsed / 20).clamp(Duration::from_millis(1), Duration::from_millis(100));
+        thread::sleep(pause);
+        elapsed < self.limit
+    }
+}
+
+/// Retries while the local address is still taken.
+fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut poll = Poll::until(PATIENCE);
+    loop {
+        match attempt() {
+            Err(error) if taken(&error) && poll.again() => {}
+            result => return result,
+        }
+    }
+}
+
+fn taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+}
+
+fn unsupported(error: &io::Error) -> bool {
+    let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL, libc::EPROTONOSUPPORT];
+    error.raw_os_error().is_some_and(|code| missing.contains(&code))
+}
+
+fn sysctl_path(name: &str) -> PathBuf {
+    Path::new("/proc/sys/net/ipv4").join(name)
+}
+
+/// TCP sockets of this namespace that are not mini-sockets.
+fn full_sockets() -> usize {
+    let mut total = 0;
+    for name in ["sockstat", "sockstat6"] {
+        // The second is missing where there is no IPv6.
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+        total += in_use(&text).unwrap_or(0);
+    }
+    total
+}
+
+/// `TCP: inuse 1 orphan 0 tw 7 alloc 1 mem 0` or `TCP6: inuse 1`.
+fn in_use(text: &str) -> Option<usize> {
+    let line = text.lines().find(|line| line.starts_with("TCP"))?;
+    line.split(' ').nth(2)?.parse().ok()
+}
+
+/// `/proc/net/snmp` is pairs of lines: `Tcp: name name …`, `Tcp: value value …`.
+fn in_segs(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let index = lines.next()?.split(' ').position(|name| name == "InSegs")?;
+    lines.next()?.split(' ').nth(index)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_in_use_are_told_from_mini_sockets() {
+        let text = "sockets: used 9\nTCP: inuse 3 orphan 1 tw 7 alloc 4 mem 0\nUDP: inuse 5 mem 0\n";
+        assert_eq!(in_use(text), Some(3));
+        assert_eq!(in_use("TCP6: inuse 2\nUDP6: inuse 0\n"), Some(2));
+    }
+
+    #[test]
+    fn in_segs_is_found_by_name() {
+        assert_eq!(in_segs("Ip: A\nIp: 1\nTcp: RtoMin InSegs\nTcp: 200 17\n"), Some(17));
+        assert_eq!(in_segs("Tcp: RtoMin\nTcp: 200\n"), None);
+    }
+}
