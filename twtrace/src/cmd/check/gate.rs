@@ -1,5 +1,6 @@
 //! Holds all scenarios at their start until tracing has begun, or will never begin.
 
+use std::cell::Cell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,15 +24,23 @@ pub(super) struct Gate {
     changed: Condvar,
 }
 
+/// One scenario's pass. Whoever drops it without having waited is counted as arrived, so that one
+/// that stops early holds nobody up.
+#[derive(Debug)]
+pub(super) struct Arrival<'a> {
+    gate: &'a Gate,
+    arrived: Cell<bool>,
+}
+
 impl Gate {
-    /// Waits until `count` scenarios have arrived (or given up).
+    /// A pass for one scenario.
+    pub(super) fn arrival(&self) -> Arrival<'_> {
+        Arrival { gate: self, arrived: Cell::new(false) }
+    }
+
+    /// Waits until `count` scenarios have arrived.
     pub(super) fn await_arrivals(&self, count: usize) {
-        let all_there = |state: &mut State| state.arrived < count;
-        drop(
-            self.changed
-                .wait_while(self.lock(), all_there)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        drop(self.wait_while(|state| state.arrived < count));
     }
 
     /// Lets all scenarios go on, or go home.
@@ -40,25 +49,35 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// A scenario that will not come.
-    pub(super) fn give_up(&self) {
-        self.lock().arrived += 1;
-        self.changed.notify_all();
-    }
-
-    /// Whether tracing has begun in the end.
-    pub(super) fn arrive_and_wait(&self) -> bool {
-        self.give_up();
-        let waiting = |state: &mut State| state.tracing == Tracing::Awaited;
-        let state = self
-            .changed
-            .wait_while(self.lock(), waiting)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.tracing == Tracing::Begun
+    fn wait_while(&self, unready: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waiting = self.changed.wait_while(self.lock(), |state| unready(state));
+        waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread that panicked says so by itself; the state stays sound.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Arrival<'_> {
+    /// Whether tracing has begun in the end.
+    pub(super) fn wait(&self) -> bool {
+        self.arrive();
+        let state = self.gate.wait_while(|state| state.tracing == Tracing::Awaited);
+        state.tracing == Tracing::Begun
+    }
+
+    fn arrive(&self) {
+        if !self.arrived.replace(true) {
+            self.gate.lock().arrived += 1;
+            self.gate.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        self.arrive();
     }
 }

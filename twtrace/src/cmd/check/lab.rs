@@ -1,6 +1,6 @@
 //! A fresh network namespace with one end of every connection on each side of its loopback.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
@@ -12,7 +12,7 @@ use std::{fs, thread};
 
 use socket2::Socket;
 
-use super::gate::Gate;
+use super::gate::Arrival;
 use super::sockets::{Pair, bound, loopback};
 use crate::error::Error;
 use crate::event::{Family, KernelCounters};
@@ -67,13 +67,17 @@ pub(super) struct Lab<'a> {
     pub(super) count: usize,
     listener: TcpListener,
     diag: RefCell<SockDiag>,
-    gate: &'a Gate,
-    waited: Cell<bool>,
+    arrival: Arrival<'a>,
 }
 
 impl<'a> Lab<'a> {
     /// Moves the calling thread into a namespace of its own.
-    pub(super) fn enter(family: Family, uid: u32, count: usize, gate: &'a Gate) -> Step<Self> {
+    pub(super) fn enter(
+        family: Family,
+        uid: u32,
+        count: usize,
+        arrival: Arrival<'a>,
+    ) -> Step<Self> {
         let netns = netns::enter_new()?;
         netns::bring_up_loopback()?;
         let address = loopback(family);
@@ -84,16 +88,12 @@ impl<'a> Lab<'a> {
             listener => listener.attempt(&format!("listen on {address}"))?,
         };
         let diag = RefCell::new(SockDiag::open()?);
-        Ok(Self { family, netns, uid, count, listener, diag, gate, waited: Cell::new(false) })
+        Ok(Self { family, netns, uid, count, listener, diag, arrival })
     }
 
     /// Reports that everything that must be older than the tracer is there, and waits for it.
     pub(super) fn await_tracing(&self) -> Step<()> {
-        if self.waited.replace(true) || self.gate.arrive_and_wait() {
-            Ok(())
-        } else {
-            Err(Stop::Cancelled)
-        }
+        if self.arrival.wait() { Ok(()) } else { Err(Stop::Cancelled) }
     }
 
     /// Sets a sysctl of this namespace.

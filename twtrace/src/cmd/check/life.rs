@@ -57,6 +57,8 @@ pub(super) struct Life {
     pub(super) born: Window,
     /// Its birth came before the tracer.
     pub(super) preexisting: bool,
+    /// It went from FIN_WAIT2 to TIME_WAIT while tracing.
+    pub(super) promoted: bool,
     /// `None` if it ended in FIN_WAIT2.
     pub(super) time_wait: Option<Window>,
     pub(super) reason: Reason,

@@ -31,6 +31,7 @@ pub(super) struct Group {
     born: Window,
     time_wait: Option<Window>,
     preexisting: bool,
+    promoted: bool,
     rearms: u32,
     short_timer: bool,
     fin_wait_2_lasts: Range<Duration>,
@@ -86,6 +87,7 @@ impl Group {
             born: Window::from_now(),
             time_wait: None,
             preexisting: false,
+            promoted: false,
             rearms: 0,
             short_timer: false,
             fin_wait_2_lasts: ANY,
@@ -99,6 +101,7 @@ impl Group {
         self.close_peers();
         self.await_substate(lab, Substate::TimeWait)?;
         self.time_wait = Some(Window::since(start));
+        self.promoted = true;
         Ok(())
     }
 
@@ -155,6 +158,7 @@ impl Group {
     /// They were there before the tracer.
     pub(super) fn preexisting(mut self) -> Self {
         self.preexisting = true;
+        self.promoted = false;
         self
     }
 
@@ -186,6 +190,7 @@ impl Group {
             born_as: self.born_as,
             born: self.born,
             preexisting: self.preexisting,
+            promoted: self.promoted,
             time_wait: self.time_wait,
             reason,
             ended,
