@@ -35,7 +35,10 @@ pub(super) struct Arrival<'a> {
 impl Gate {
     /// A pass for one scenario.
     pub(super) fn arrival(&self) -> Arrival<'_> {
-        Arrival { gate: self, arrived: Cell::new(false) }
+        Arrival {
+            gate: self,
+            arrived: Cell::new(false),
+        }
     }
 
     /// Waits until `count` scenarios have arrived.
@@ -45,7 +48,11 @@ impl Gate {
 
     /// Lets all scenarios go on, or go home.
     pub(super) fn open(&self, tracing: bool) {
-        self.lock().tracing = if tracing { Tracing::Begun } else { Tracing::Cancelled };
+        self.lock().tracing = if tracing {
+            Tracing::Begun
+        } else {
+            Tracing::Cancelled
+        };
         self.changed.notify_all();
     }
 
@@ -64,7 +71,9 @@ impl Arrival<'_> {
     /// Whether tracing has begun in the end.
     pub(super) fn wait(&self) -> bool {
         self.arrive();
-        let state = self.gate.wait_while(|state| state.tracing == Tracing::Awaited);
+        let state = self
+            .gate
+            .wait_while(|state| state.tracing == Tracing::Awaited);
         state.tracing == Tracing::Begun
     }
 

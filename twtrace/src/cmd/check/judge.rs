@@ -47,7 +47,11 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         judge_overflows(evidence, &mut failures);
         judge_totals(evidence, &mut failures);
         judge_kernel(evidence, &mut failures);
-        failures.equal("mini-sockets in the socket table at the end", evidence.left, evidence.made.left());
+        failures.equal(
+            "mini-sockets in the socket table at the end",
+            evidence.left,
+            evidence.made.left(),
+        );
     }
     judge_losses(evidence, &mut failures);
     failures.0
@@ -89,14 +93,29 @@ fn judge_lives(evidence: &Evidence<'_>, failures: &mut Failures) {
         let mut found = ends(evidence.events).filter(|end| is(&end.flow, life.local, life.remote));
         match (found.next(), found.count()) {
             (Some(end), 0) => judge_end(evidence, life, end, failures),
-            (Some(_), more) => failures.0.push(format!("{} reported {} times", name(life), more + 1)),
+            (Some(_), more) => {
+                failures
+                    .0
+                    .push(format!("{} reported {} times", name(life), more + 1))
+            }
             (None, _) => failures.0.push(format!("{} not reported", name(life))),
         }
     }
-    let lives: HashSet<_> = evidence.made.lives.iter().map(|life| (life.local, life.remote)).collect();
-    let unknown = |flow: &Flow| !lives.iter().any(|(local, remote)| is(flow, *local, *remote));
+    let lives: HashSet<_> = evidence
+        .made
+        .lives
+        .iter()
+        .map(|life| (life.local, life.remote))
+        .collect();
+    let unknown = |flow: &Flow| {
+        !lives
+            .iter()
+            .any(|(local, remote)| is(flow, *local, *remote))
+    };
     for end in ends(evidence.events).filter(|end| unknown(&end.flow)) {
-        failures.0.push(format!("nobody made what was reported: {end:?}"));
+        failures
+            .0
+            .push(format!("nobody made what was reported: {end:?}"));
     }
 }
 
@@ -107,8 +126,16 @@ fn judge_end(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Fai
     failures.equal(&format!("{name} reason"), reason.0, reason.1);
     judge_flow(evidence, &name, &end.flow, !life.preexisting, failures);
     failures.equal(&format!("{name} re-arms"), end.rearms, life.rearms);
-    failures.equal(&format!("{name} untracked"), end.untracked, life.preexisting);
-    failures.equal(&format!("{name} in TIME_WAIT"), end.in_time_wait, life.time_wait.is_some());
+    failures.equal(
+        &format!("{name} untracked"),
+        end.untracked,
+        life.preexisting,
+    );
+    failures.equal(
+        &format!("{name} in TIME_WAIT"),
+        end.in_time_wait,
+        life.time_wait.is_some(),
+    );
     failures.check(life.ended.holds(end.ended_ns, CLOCK_GRACE), || {
         format!("{name} ended {}", off(end.ended_ns, life.ended))
     });
@@ -124,7 +151,10 @@ fn judge_end(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Fai
 
 fn judge_times(life: &Life, end: &End, failures: &mut Failures) {
     let name = name(life);
-    let born_as = (format!("{:?}", end.born_as), format!("{:?}", Some(life.born_as)));
+    let born_as = (
+        format!("{:?}", end.born_as),
+        format!("{:?}", Some(life.born_as)),
+    );
     failures.equal(&format!("{name} born as"), born_as.0, born_as.1);
     let Some(born) = end.born_ns else {
         return failures.0.push(format!("{name} has no birth"));
@@ -137,28 +167,55 @@ fn judge_times(life: &Life, end: &End, failures: &mut Failures) {
             failures.check(window.holds(stamp, CLOCK_GRACE), || {
                 format!("{name} entered TIME_WAIT {}", off(stamp, window))
             });
-            lasts(&name, "TIME_WAIT", stamp, end.ended_ns, &life.time_wait_lasts, failures);
+            lasts(
+                &name,
+                "TIME_WAIT",
+                stamp,
+                end.ended_ns,
+                &life.time_wait_lasts,
+                failures,
+            );
         }
         (None, None) => {}
-        (_, found) => failures.0.push(format!("{name} time of TIME_WAIT: {found:?}")),
+        (_, found) => failures
+            .0
+            .push(format!("{name} time of TIME_WAIT: {found:?}")),
     }
     if life.born_as == BornAs::FinWait2 {
         let until = end.time_wait_ns.unwrap_or(end.ended_ns);
-        lasts(&name, "FIN_WAIT2", born, until, &life.fin_wait_2_lasts, failures);
+        lasts(
+            &name,
+            "FIN_WAIT2",
+            born,
+            until,
+            &life.fin_wait_2_lasts,
+            failures,
+        );
     }
 }
 
 /// The birth was not seen, so it is not told; the age in TIME_WAIT is true or unknown.
 fn judge_old_times(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Failures) {
     let name = name(life);
-    failures.check(end.born_as.is_none(), || format!("{name} born as {:?}", end.born_as));
-    failures.check(end.born_ns.is_none(), || format!("{name} has a made-up birth"));
+    failures.check(end.born_as.is_none(), || {
+        format!("{name} born as {:?}", end.born_as)
+    });
+    failures.check(end.born_ns.is_none(), || {
+        format!("{name} has a made-up birth")
+    });
     match (life.time_wait, end.time_wait_ns) {
         (Some(window), Some(stamp)) => {
             failures.check(window.holds(stamp, STAMP_GRACE), || {
                 format!("{name} entered TIME_WAIT {}", off(stamp, window))
             });
-            lasts(&name, "TIME_WAIT", stamp, end.ended_ns, &life.time_wait_lasts, failures);
+            lasts(
+                &name,
+                "TIME_WAIT",
+                stamp,
+                end.ended_ns,
+                &life.time_wait_lasts,
+                failures,
+            );
         }
         (Some(_), None) => failures.check(!evidence.has_stamp, || {
             format!("{name} has no age, though this kernel keeps tw_entry_stamp")
@@ -191,11 +248,16 @@ fn judge_flow(
     owned: bool,
     failures: &mut Failures,
 ) {
-    let family = (format!("{:?}", flow.family), format!("{:?}", evidence.family));
+    let family = (
+        format!("{:?}", flow.family),
+        format!("{:?}", evidence.family),
+    );
     failures.equal(&format!("{name} family"), family.0, family.1);
     failures.equal(&format!("{name} netns"), flow.netns, evidence.netns);
     let uid = owned.then_some(evidence.uid);
-    failures.check(flow.uid == uid, || format!("{name} uid: {:?}, expected {uid:?}", flow.uid));
+    failures.check(flow.uid == uid, || {
+        format!("{name} uid: {:?}, expected {uid:?}", flow.uid)
+    });
 }
 
 fn judge_overflows(evidence: &Evidence<'_>, failures: &mut Failures) {
@@ -216,24 +278,54 @@ fn judge_overflows(evidence: &Evidence<'_>, failures: &mut Failures) {
         }
     }
     let reported = overflows(evidence.events).count();
-    failures.equal("overflows reported", reported, evidence.made.overflows.len());
+    failures.equal(
+        "overflows reported",
+        reported,
+        evidence.made.overflows.len(),
+    );
 }
 
 /// The tracer's totals say the same as the lives.
 fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
     let counters = *evidence.counters.unwrap_or(&Counters::ZERO);
     let count = |wanted: &dyn Fn(&Life) -> bool| {
-        evidence.made.lives.iter().filter(|life| wanted(life)).count() as u64
+        evidence
+            .made
+            .lives
+            .iter()
+            .filter(|life| wanted(life))
+            .count() as u64
     };
     let born = |as_: BornAs| count(&|life| !life.preexisting && life.born_as == as_);
     let promoted = count(&|life| life.promoted);
-    let rearmed = evidence.made.lives.iter().map(|life| u64::from(life.rearms)).sum();
-    failures.equal("total born in FIN_WAIT2", counters.born_fin_wait_2, born(BornAs::FinWait2));
-    failures.equal("total born in TIME_WAIT", counters.born_time_wait, born(BornAs::TimeWait));
+    let rearmed = evidence
+        .made
+        .lives
+        .iter()
+        .map(|life| u64::from(life.rearms))
+        .sum();
+    failures.equal(
+        "total born in FIN_WAIT2",
+        counters.born_fin_wait_2,
+        born(BornAs::FinWait2),
+    );
+    failures.equal(
+        "total born in TIME_WAIT",
+        counters.born_time_wait,
+        born(BornAs::TimeWait),
+    );
     failures.equal("total promoted", counters.promoted, promoted);
     failures.equal("total re-armed", counters.rearmed, rearmed);
-    failures.equal("total overflowed", counters.overflowed, evidence.made.overflows.len() as u64);
-    failures.equal("total untracked", counters.end_untracked, count(&|life| life.preexisting));
+    failures.equal(
+        "total overflowed",
+        counters.overflowed,
+        evidence.made.overflows.len() as u64,
+    );
+    failures.equal(
+        "total untracked",
+        counters.end_untracked,
+        count(&|life| life.preexisting),
+    );
     for reason in Reason::ALL {
         let what = format!("total {}", reason.name());
         let expected = count(&|life| life.reason == reason);
@@ -244,7 +336,12 @@ fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
 /// The kernel's counters say the same as the lives.
 fn judge_kernel(evidence: &Evidence<'_>, failures: &mut Failures) {
     let count = |wanted: &dyn Fn(&Life) -> bool| {
-        evidence.made.lives.iter().filter(|life| wanted(life)).count() as u64
+        evidence
+            .made
+            .lives
+            .iter()
+            .filter(|life| wanted(life))
+            .count() as u64
     };
     let counted = |life: &Life| match evidence.counted_at {
         TwCountedAt::Birth => true,
@@ -276,12 +373,18 @@ fn judge_churn(evidence: &Evidence<'_>, failures: &mut Failures) {
         format!("{births} births of {made} connections")
     });
     for reason in Reason::ALL {
-        let reported = ends(evidence.events).filter(|end| end.reason == reason).count() as u64;
+        let reported = ends(evidence.events)
+            .filter(|end| end.reason == reason)
+            .count() as u64;
         let what = format!("{} reported and counted", reason.name());
         failures.equal(&what, reported, counters.ended[reason as usize]);
     }
     let left = counters.ended[Reason::NetnsExit as usize];
-    failures.equal("ended with the namespace and left in the table", left, evidence.left as u64);
+    failures.equal(
+        "ended with the namespace and left in the table",
+        left,
+        evidence.left as u64,
+    );
     if evidence.counted_at == TwCountedAt::Birth {
         let tw = evidence.kernel.tcp_ext.get("TW").copied().unwrap_or(0);
         failures.equal("the kernel's TW and births", tw, births);

@@ -88,12 +88,24 @@ impl<'a> Lab<'a> {
             listener => listener.attempt(&format!("listen on {address}"))?,
         };
         let diag = RefCell::new(SockDiag::open()?);
-        Ok(Self { family, netns, uid, count, listener, diag, arrival })
+        Ok(Self {
+            family,
+            netns,
+            uid,
+            count,
+            listener,
+            diag,
+            arrival,
+        })
     }
 
     /// Reports that everything that must be older than the tracer is there, and waits for it.
     pub(super) fn await_tracing(&self) -> Step<()> {
-        if self.arrival.wait() { Ok(()) } else { Err(Stop::Cancelled) }
+        if self.arrival.wait() {
+            Ok(())
+        } else {
+            Err(Stop::Cancelled)
+        }
     }
 
     /// Sets a sysctl of this namespace.
@@ -103,7 +115,11 @@ impl<'a> Lab<'a> {
 
     /// A sysctl of this namespace; `None` if this kernel has none of that name.
     pub(super) fn sysctl_value(&self, name: &str) -> Option<u64> {
-        fs::read_to_string(sysctl_path(name)).ok()?.trim().parse().ok()
+        fs::read_to_string(sysctl_path(name))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// A loopback address of the scenario's family.
@@ -118,22 +134,33 @@ impl<'a> Lab<'a> {
 
     /// Connects once.
     pub(super) fn connect(&self) -> Step<Pair> {
-        let listening = self.listener.local_addr().attempt("ask for the listener's address")?;
+        let listening = self
+            .listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
         let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
         self.accept(&self.listener, client)
     }
 
     /// Connects a bound socket to the lab's listener.
     pub(super) fn connect_bound(&self, socket: Socket) -> Step<Pair> {
-        let listening = self.listener.local_addr().attempt("ask for the listener's address")?;
-        socket.connect(&listening.into()).attempt(&format!("connect to {listening}"))?;
+        let listening = self
+            .listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
+        socket
+            .connect(&listening.into())
+            .attempt(&format!("connect to {listening}"))?;
         self.accept(&self.listener, socket.into())
     }
 
     /// Connects from `port`, as soon as what is left of an earlier connection allows it.
     pub(super) fn connect_from(&self, port: u16) -> Step<Pair> {
         let local = self.address(port);
-        let listening = self.listener.local_addr().attempt("ask for the listener's address")?;
+        let listening = self
+            .listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
         let client = retry(|| {
             let socket = bound(local)?;
             socket.connect(&listening.into())?;
@@ -145,9 +172,14 @@ impl<'a> Lab<'a> {
 
     /// Connects to a listener of its own, as soon as a local port is free.
     pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
-        let listening = listener.local_addr().attempt("ask for the listener's address")?;
+        let listening = listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
         let client = retry(|| TcpStream::connect(listening));
-        self.accept(listener, client.attempt(&format!("connect to {listening}"))?)
+        self.accept(
+            listener,
+            client.attempt(&format!("connect to {listening}"))?,
+        )
     }
 
     fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
@@ -155,13 +187,19 @@ impl<'a> Lab<'a> {
         for end in [&client, &server] {
             fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
         }
-        Ok(Pair { active: client, passive: server })
+        Ok(Pair {
+            active: client,
+            passive: server,
+        })
     }
 
     /// The mini-sockets of this namespace.
     pub(super) fn table(&self) -> Step<Table> {
         let all = self.diag.borrow_mut().mini_sockets()?;
-        Ok(all.into_iter().map(|one| ((one.local, one.remote), one)).collect())
+        Ok(all
+            .into_iter()
+            .map(|one| ((one.local, one.remote), one))
+            .collect())
     }
 
     /// Polls the socket table until it is as wanted.
@@ -180,7 +218,9 @@ impl<'a> Lab<'a> {
             if !poll.again() {
                 let left: Vec<_> = table.values().take(5).collect();
                 let seconds = limit.as_secs();
-                return Err(Stop::Fail(format!("waited {seconds} s for {wanted}: {left:?}")));
+                return Err(Stop::Fail(format!(
+                    "waited {seconds} s for {wanted}: {left:?}"
+                )));
             }
         }
     }
@@ -246,7 +286,10 @@ struct Poll {
 
 impl Poll {
     fn until(limit: Duration) -> Self {
-        Self { start: Instant::now(), limit }
+        Self {
+            start: Instant::now(),
+            limit,
+        }
     }
 
     fn again(&mut self) -> bool {
@@ -269,12 +312,21 @@ fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn taken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
 }
 
 fn unsupported(error: &io::Error) -> bool {
-    let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL, libc::EPROTONOSUPPORT];
-    error.raw_os_error().is_some_and(|code| missing.contains(&code))
+    let missing = [
+        libc::EAFNOSUPPORT,
+        libc::EADDRNOTAVAIL,
+        libc::EPROTONOSUPPORT,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| missing.contains(&code))
 }
 
 fn sysctl_path(name: &str) -> PathBuf {
@@ -311,14 +363,18 @@ mod tests {
 
     #[test]
     fn sockets_in_use_are_told_from_mini_sockets() {
-        let text = "sockets: used 9\nTCP: inuse 3 orphan 1 tw 7 alloc 4 mem 0\nUDP: inuse 5 mem 0\n";
+        let text =
+            "sockets: used 9\nTCP: inuse 3 orphan 1 tw 7 alloc 4 mem 0\nUDP: inuse 5 mem 0\n";
         assert_eq!(in_use(text), Some(3));
         assert_eq!(in_use("TCP6: inuse 2\nUDP6: inuse 0\n"), Some(2));
     }
 
     #[test]
     fn in_segs_is_found_by_name() {
-        assert_eq!(in_segs("Ip: A\nIp: 1\nTcp: RtoMin InSegs\nTcp: 200 17\n"), Some(17));
+        assert_eq!(
+            in_segs("Ip: A\nIp: 1\nTcp: RtoMin InSegs\nTcp: 200 17\n"),
+            Some(17)
+        );
         assert_eq!(in_segs("Tcp: RtoMin\nTcp: 200\n"), None);
     }
 }

@@ -38,7 +38,10 @@ impl Window {
 
     /// From now on.
     pub(super) fn from_now() -> Self {
-        Self { from: now_ns(), to: u64::MAX }
+        Self {
+            from: now_ns(),
+            to: u64::MAX,
+        }
     }
 
     /// Whether it holds a time stamp, give or take `grace`.
@@ -91,12 +94,18 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn lives(lives: Vec<Life>) -> Self {
-        Self { lives, ..Self::default() }
+        Self {
+            lives,
+            ..Self::default()
+        }
     }
 
     /// Mini-sockets that must be there when the scenario ends, and go with its namespace.
     pub(super) fn left(&self) -> usize {
-        self.lives.iter().filter(|life| life.reason == Reason::NetnsExit).count()
+        self.lives
+            .iter()
+            .filter(|life| life.reason == Reason::NetnsExit)
+            .count()
     }
 }
 

@@ -68,7 +68,9 @@ impl Group {
         let mut still_open = Vec::with_capacity(pairs.len());
         for pair in pairs {
             let (mut mini, active) = Mini::new(pair)?;
-            active.shutdown(std::net::Shutdown::Write).attempt("shut down a connection")?;
+            active
+                .shutdown(std::net::Shutdown::Write)
+                .attempt("shut down a connection")?;
             mini.peer = None;
             still_open.push(active);
             all.push(mini);
@@ -141,14 +143,17 @@ impl Group {
     /// Waits until none is left.
     pub(super) fn await_gone(&self, lab: &Lab<'_>, limit: Duration) -> Step<()> {
         let gone = |table: &Table| !self.all.iter().any(|mini| table.contains_key(&mini.key()));
-        lab.await_table("the mini-sockets to end", limit, gone).map(drop)
+        lab.await_table("the mini-sockets to end", limit, gone)
+            .map(drop)
     }
 
     /// Checks that all are there, and no other.
     pub(super) fn await_substate(&self, lab: &Lab<'_>, substate: Substate) -> Step<()> {
         let there = |table: &Table| {
             self.all.iter().all(|mini| {
-                table.get(&mini.key()).is_some_and(|found| found.substate == substate)
+                table
+                    .get(&mini.key())
+                    .is_some_and(|found| found.substate == substate)
             })
         };
         let wanted = format!("{} mini-sockets in {substate:?}", self.all.len());

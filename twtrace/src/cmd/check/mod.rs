@@ -48,7 +48,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let cases = runner::cases(&scenarios);
-    let options = Options { attach: args.attach, btf: args.btf.clone(), ..Options::default() };
+    let options = Options {
+        attach: args.attach,
+        btf: args.btf.clone(),
+        ..Options::default()
+    };
     let (session, outcomes) = runner::run(&cases, || Session::start(&options))?;
     report::report(&outcomes, session.meta(), args.format, out)
         .map_err(|error| unwritten(&error))?;
@@ -60,10 +64,13 @@ fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
         return Ok(SCENARIOS.iter().collect());
     }
     let find = |name: &String| {
-        SCENARIOS.iter().find(|row| row.name == name).ok_or_else(|| {
-            Error::new(format!("there is no scenario {name}"))
-                .hint("twtrace check --list names them all")
-        })
+        SCENARIOS
+            .iter()
+            .find(|row| row.name == name)
+            .ok_or_else(|| {
+                Error::new(format!("there is no scenario {name}"))
+                    .hint("twtrace check --list names them all")
+            })
     };
     names.iter().map(find).collect()
 }
@@ -71,7 +78,11 @@ fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
 fn exit(tally: Tally) -> Exit {
     match tally {
         Tally { failed: 1.., .. } => Exit::Finding,
-        Tally { passed: 0, skipped: 1.., .. } => Exit::Skipped,
+        Tally {
+            passed: 0,
+            skipped: 1..,
+            ..
+        } => Exit::Skipped,
         _ => Exit::Done,
     }
 }
@@ -94,7 +105,13 @@ mod tests {
 
     #[test]
     fn one_failure_decides_and_skips_alone_are_no_success() {
-        let tally = |passed, failed, skipped| exit(Tally { passed, failed, skipped });
+        let tally = |passed, failed, skipped| {
+            exit(Tally {
+                passed,
+                failed,
+                skipped,
+            })
+        };
         assert_eq!(tally(5, 1, 1), Exit::Finding);
         assert_eq!(tally(5, 0, 1), Exit::Done);
         assert_eq!(tally(0, 0, 3), Exit::Skipped);

@@ -75,19 +75,24 @@ impl Tally {
 }
 
 /// `--list`.
-pub(super) fn list(
-    scenarios: &[&Scenario],
-    format: Format,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn list(scenarios: &[&Scenario], format: Format, out: &mut dyn Write) -> io::Result<()> {
     for row in scenarios {
-        let families: Vec<_> = row.families.iter().map(|family| family_name(*family)).collect();
+        let families: Vec<_> = row
+            .families
+            .iter()
+            .map(|family| family_name(*family))
+            .collect();
         match format {
             Format::Text => {
                 writeln!(out, "{}", row.name)?;
                 writeln!(out, "    {}", row.proves)?;
                 writeln!(out, "    kernel: {}", row.rule)?;
-                writeln!(out, "    {} connections each: {}", row.count, families.join(", "))?;
+                writeln!(
+                    out,
+                    "    {} connections each: {}",
+                    row.count,
+                    families.join(", ")
+                )?;
             }
             Format::Json => json(
                 out,
@@ -118,15 +123,30 @@ pub(super) fn report(
             Format::Json => json(out, &line(outcome))?,
         }
     }
-    let Tally { passed, failed, skipped } = Tally::of(outcomes);
+    let Tally {
+        passed,
+        failed,
+        skipped,
+    } = Tally::of(outcomes);
     let (kernel, attach) = (meta.kernel.as_str(), meta.attach.as_str());
     match format {
         Format::Text => {
-            writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped · {kernel} · {attach}")
+            writeln!(
+                out,
+                "{passed} passed, {failed} failed, {skipped} skipped · {kernel} · {attach}"
+            )
         }
-        Format::Json => {
-            json(out, &Line::Summary { v: VERSION, kernel, attach, passed, failed, skipped })
-        }
+        Format::Json => json(
+            out,
+            &Line::Summary {
+                v: VERSION,
+                kernel,
+                attach,
+                passed,
+                failed,
+                skipped,
+            },
+        ),
     }
 }
 
@@ -137,12 +157,19 @@ fn text(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     match &outcome.verdict {
         Verdict::Pass => {
             let seconds = outcome.took.as_secs_f64();
-            writeln!(out, "{} {:>5} sockets {seconds:>6.1} s", head("ok"), outcome.sockets)
+            writeln!(
+                out,
+                "{} {:>5} sockets {seconds:>6.1} s",
+                head("ok"),
+                outcome.sockets
+            )
         }
         Verdict::Skip(reason) => writeln!(out, "{} {reason}", head("skip")),
         Verdict::Fail(failures) => {
             writeln!(out, "{} {}", head("FAIL"), outcome.case.scenario.proves)?;
-            failures.iter().try_for_each(|failure| writeln!(out, "       {failure}"))
+            failures
+                .iter()
+                .try_for_each(|failure| writeln!(out, "       {failure}"))
         }
     }
 }

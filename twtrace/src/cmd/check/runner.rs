@@ -68,10 +68,17 @@ struct Ran {
 /// Each scenario with each of its families.
 pub(super) fn cases(scenarios: &[&'static Scenario]) -> Vec<Case> {
     let each = scenarios.iter().flat_map(|&scenario| {
-        scenario.families.iter().map(move |&family| (scenario, family))
+        scenario
+            .families
+            .iter()
+            .map(move |&family| (scenario, family))
     });
     each.zip(FIRST_UID..)
-        .map(|((scenario, family), uid)| Case { scenario, family, uid })
+        .map(|((scenario, family), uid)| Case {
+            scenario,
+            family,
+            uid,
+        })
         .collect()
 }
 
@@ -97,7 +104,12 @@ pub(super) fn run(
         gate.await_arrivals(cases.len());
         let session = start();
         gate.open(session.is_ok());
-        Trace { session: session?, events: Vec::new(), undecoded: 0 }.watch(cases, &receiver)
+        Trace {
+            session: session?,
+            events: Vec::new(),
+            undecoded: 0,
+        }
+        .watch(cases, &receiver)
     })
 }
 
@@ -107,7 +119,12 @@ fn run_case(index: usize, case: &Case, gate: &Gate, sender: &Sender<Done>) {
     let began_ns = now_ns();
     let result = in_lab(case, gate);
     // The runner stops listening only when something went wrong for all.
-    let _ = sender.send(Done { index, began_ns, took: start.elapsed(), result });
+    let _ = sender.send(Done {
+        index,
+        began_ns,
+        took: start.elapsed(),
+        result,
+    });
 }
 
 fn in_lab(case: &Case, gate: &Gate) -> Step<Ran> {
@@ -153,7 +170,9 @@ impl Trace {
         self.await_ends(&done);
         let snapshot = self.session.snapshot()?;
         self.drain();
-        let outcomes = done.iter().map(|one| self.outcome(cases[one.index], one, &snapshot));
+        let outcomes = done
+            .iter()
+            .map(|one| self.outcome(cases[one.index], one, &snapshot));
         let mut outcomes: Vec<_> = outcomes.collect();
         outcomes.sort_by_key(|outcome| outcome.case.uid);
         Ok((self.session, outcomes))
@@ -176,14 +195,20 @@ impl Trace {
         {
             thread::sleep(DRAIN);
             self.drain();
-            let ran = done.iter().filter_map(|one| one.result.as_ref().ok().map(|ran| (one, ran)));
-            let all = ran.into_iter().all(|(one, ran)| self.count(one, ran) >= expected(ran));
+            let ran = done
+                .iter()
+                .filter_map(|one| one.result.as_ref().ok().map(|ran| (one, ran)));
+            let all = ran
+                .into_iter()
+                .all(|(one, ran)| self.count(one, ran) >= expected(ran));
             complete = all.then(|| complete.unwrap_or_else(Instant::now));
         }
     }
 
     fn count(&self, one: &Done, ran: &Ran) -> usize {
-        self.of(one, ran).filter(|event| matches!(event, Event::End(_))).count()
+        self.of(one, ran)
+            .filter(|event| matches!(event, Event::End(_)))
+            .count()
     }
 
     fn of<'a>(&'a self, one: &'a Done, ran: &'a Ran) -> impl Iterator<Item = &'a Event> {
@@ -204,7 +229,12 @@ impl Trace {
                 self.judge(case, one, ran, snapshot)
             }
         };
-        Outcome { case, verdict, sockets, took: one.took }
+        Outcome {
+            case,
+            verdict,
+            sockets,
+            took: one.took,
+        }
     }
 
     fn judge(&self, case: Case, one: &Done, ran: &Ran, snapshot: &Snapshot) -> Verdict {
@@ -225,9 +255,16 @@ impl Trace {
             failures.push(format!("{} records could not be decoded", self.undecoded));
         }
         if snapshot.missed.is_some_and(|missed| missed > 0) {
-            failures.push(format!("the kernel skipped our programs {:?} times", snapshot.missed));
+            failures.push(format!(
+                "the kernel skipped our programs {:?} times",
+                snapshot.missed
+            ));
         }
-        if failures.is_empty() { Verdict::Pass } else { Verdict::Fail(failures) }
+        if failures.is_empty() {
+            Verdict::Pass
+        } else {
+            Verdict::Fail(failures)
+        }
     }
 }
 
@@ -254,7 +291,12 @@ struct Progress {
 impl Progress {
     fn new(total: usize) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { total, start: Instant::now(), shown: 0, terminal }
+        Self {
+            total,
+            start: Instant::now(),
+            shown: 0,
+            terminal,
+        }
     }
 
     fn show(&mut self, done: usize) {
@@ -263,7 +305,10 @@ impl Progress {
             self.shown = seconds;
             let total = self.total;
             // Nobody is hurt if the terminal is gone.
-            let _ = write!(std::io::stderr(), "\r{done} of {total} done, {seconds} s of about 65 ");
+            let _ = write!(
+                std::io::stderr(),
+                "\r{done} of {total} done, {seconds} s of about 65 "
+            );
         }
     }
 

@@ -7,11 +7,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt::TcpRepair};
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::event::Family;
 
-nix::sockopt_impl!(
+sockopt_impl!(
     /// Seconds in FIN_WAIT2 after close().
     TcpLinger2,
     Both,
@@ -19,7 +20,7 @@ nix::sockopt_impl!(
     libc::TCP_LINGER2,
     u32
 );
-nix::sockopt_impl!(
+sockopt_impl!(
     /// The queue that TCP_QUEUE_SEQ tells about.
     RepairQueue,
     Both,
@@ -27,7 +28,7 @@ nix::sockopt_impl!(
     libc::TCP_REPAIR_QUEUE,
     u32
 );
-nix::sockopt_impl!(
+sockopt_impl!(
     /// The next sequence number of that queue.
     QueueSeq,
     Both,
@@ -52,7 +53,10 @@ pub(super) struct Pair {
 impl Pair {
     /// The other end closes first.
     pub(super) fn swapped(self) -> Self {
-        Self { active: self.passive, passive: self.active }
+        Self {
+            active: self.passive,
+            passive: self.active,
+        }
     }
 }
 
@@ -76,7 +80,11 @@ pub(super) fn loopback(family: Family) -> IpAddr {
 
 /// A socket bound to `local`, whose address may be shared with what is left of others.
 pub(super) fn bound(local: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(local),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.bind(&local.into())?;
     Ok(socket)
@@ -91,7 +99,10 @@ pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
     };
     let numbers = (next(RECV_QUEUE), next(SEND_QUEUE));
     setsockopt(passive, TcpRepair, &REPAIR_OFF)?;
-    Ok(Sequence { own: numbers.0?.wrapping_add(1), peer: numbers.1? })
+    Ok(Sequence {
+        own: numbers.0?.wrapping_add(1),
+        peer: numbers.1?,
+    })
 }
 
 /// Closes without sending anything, as a host that loses its power does.

@@ -30,7 +30,13 @@ const ROW: Scenario = Scenario {
     families: ALL,
     count: 7,
     early: false,
-    run: |_| Ok(Made { lives: Vec::new(), overflows: Vec::new(), churned: 0 }),
+    run: |_| {
+        Ok(Made {
+            lives: Vec::new(),
+            overflows: Vec::new(),
+            churned: 0,
+        })
+    },
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -224,8 +230,16 @@ mod tests {
     fn every_scenario_is_named_explained_and_prime() {
         for row in SCENARIOS {
             let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            assert!(!row.name.is_empty() && row.name.chars().all(kebab), "{}", row.name);
-            assert!(!row.proves.is_empty() && !row.rule.is_empty(), "{}", row.name);
+            assert!(
+                !row.name.is_empty() && row.name.chars().all(kebab),
+                "{}",
+                row.name
+            );
+            assert!(
+                !row.proves.is_empty() && !row.rule.is_empty(),
+                "{}",
+                row.name
+            );
             assert!(is_prime(row.count), "{}", row.name);
             assert!(!row.families.is_empty(), "{}", row.name);
         }

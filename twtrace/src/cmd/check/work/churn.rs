@@ -16,5 +16,8 @@ pub(in super::super) fn churn(lab: &Lab<'_>) -> Step<Made> {
         }
     }
     lab.settle()?;
-    Ok(Made { churned: lab.count, ..Made::default() })
+    Ok(Made {
+        churned: lab.count,
+        ..Made::default()
+    })
 }

@@ -18,7 +18,9 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     let start = now_ns();
     group.forge(lab, |at| rst(after_fin(at)))?;
     group.await_gone(lab, PATIENCE)?;
-    Ok(Made::lives(group.ended(Reason::Reset, Window::since(start))))
+    Ok(Made::lives(
+        group.ended(Reason::Reset, Window::since(start)),
+    ))
 }
 
 /// They are in FIN_WAIT2 before, in TIME_WAIT while tracing.

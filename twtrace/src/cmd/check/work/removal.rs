@@ -30,7 +30,10 @@ fn destroy(lab: &Lab<'_>, group: Group) -> Step<Made> {
     let start = now_ns();
     for mini in &group.all {
         let Some(found) = table.get(&mini.key()) else {
-            return Err(Stop::Fail(format!("{} left the socket table by itself", mini.local)));
+            return Err(Stop::Fail(format!(
+                "{} left the socket table by itself",
+                mini.local
+            )));
         };
         match lab.diag().destroy(found)? {
             Destroyed::Yes => {}
@@ -40,12 +43,17 @@ fn destroy(lab: &Lab<'_>, group: Group) -> Step<Made> {
                 ));
             }
             Destroyed::NoSuchSocket => {
-                return Err(Stop::Fail(format!("SOCK_DESTROY does not find {}", mini.local)));
+                return Err(Stop::Fail(format!(
+                    "SOCK_DESTROY does not find {}",
+                    mini.local
+                )));
             }
         }
     }
     group.await_gone(lab, PATIENCE)?;
-    Ok(Made::lives(group.ended(Reason::Destroyed, Window::since(start))))
+    Ok(Made::lives(
+        group.ended(Reason::Destroyed, Window::since(start)),
+    ))
 }
 
 /// The namespace goes while some are in TIME_WAIT and some in FIN_WAIT2.
@@ -67,16 +75,30 @@ pub(in super::super) fn overflow(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::fin_wait_2(lab, pairs)?;
     let mut overflows = Vec::new();
     for pair in too_many {
-        let local = pair.active.local_addr().attempt("ask for a socket's address")?;
-        let remote = pair.passive.local_addr().attempt("ask for a socket's address")?;
+        let local = pair
+            .active
+            .local_addr()
+            .attempt("ask for a socket's address")?;
+        let remote = pair
+            .passive
+            .local_addr()
+            .attempt("ask for a socket's address")?;
         let start = now_ns();
         drop(pair.active);
         await_overflows(lab, overflows.len() + 1)?;
-        overflows.push(Refused { local, remote, at: Window::since(start) });
+        overflows.push(Refused {
+            local,
+            remote,
+            at: Window::since(start),
+        });
     }
     let mut group = group;
     group.promote(lab)?;
-    Ok(Made { lives: group.left(), overflows, churned: 0 })
+    Ok(Made {
+        lives: group.left(),
+        overflows,
+        churned: 0,
+    })
 }
 
 fn await_overflows(lab: &Lab<'_>, count: usize) -> Step<()> {

@@ -19,7 +19,9 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     let start = now_ns();
     group.forge(lab, |at| rst(after_fin(at)))?;
     group.await_gone(lab, PATIENCE)?;
-    Ok(Made::lives(group.ended(Reason::Reset, Window::since(start))))
+    Ok(Made::lives(
+        group.ended(Reason::Reset, Window::since(start)),
+    ))
 }
 
 /// With tcp_rfc1337 no RST ends TIME_WAIT.
@@ -52,12 +54,18 @@ pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
 
 fn fin_wait_2_ended(lab: &Lab<'_>, group: Group, start: u64) -> Step<Made> {
     group.await_gone(lab, PATIENCE)?;
-    Ok(Made::lives(group.ended(Reason::FinWait2Reset, Window::since(start))))
+    Ok(Made::lives(
+        group.ended(Reason::FinWait2Reset, Window::since(start)),
+    ))
 }
 
 /// A RST in the peer's name.
 pub(super) fn rst(sequence: u32) -> Segment<'static> {
-    Segment { sequence, rst: true, ..Segment::default() }
+    Segment {
+        sequence,
+        rst: true,
+        ..Segment::default()
+    }
 }
 
 /// What TIME_WAIT expects next: the FIN took one number.

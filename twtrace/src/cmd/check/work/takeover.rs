@@ -15,7 +15,10 @@ pub(in super::super) fn syn_reopened(lab: &Lab<'_>) -> Step<Made> {
     let pairs = lab.connect_all()?.into_iter().map(Pair::swapped).collect();
     let group = Group::time_wait(lab, pairs)?;
     let start = now_ns();
-    let again = group.all.iter().map(|mini| lab.connect_from(mini.remote.port()));
+    let again = group
+        .all
+        .iter()
+        .map(|mini| lab.connect_from(mini.remote.port()));
     let again = again.collect::<Step<Vec<_>>>()?;
     finish(lab, group, again, Reason::SynReopened, start)
 }
@@ -37,12 +40,17 @@ pub(in super::super) fn bound_reused_fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
 
 fn connect_bound(lab: &Lab<'_>) -> Step<Vec<Pair>> {
     let bound = || bound(lab.address(0)).attempt("bind a socket");
-    (0..lab.count).map(|_| lab.connect_bound(bound()?)).collect()
+    (0..lab.count)
+        .map(|_| lab.connect_bound(bound()?))
+        .collect()
 }
 
 fn take_bound_over(lab: &Lab<'_>, group: Group) -> Step<Made> {
     let start = now_ns();
-    let again = group.all.iter().map(|mini| lab.connect_from(mini.local.port()));
+    let again = group
+        .all
+        .iter()
+        .map(|mini| lab.connect_from(mini.local.port()));
     let again = again.collect::<Step<Vec<_>>>()?;
     finish(lab, group, again, Reason::BoundReused, start)
 }
@@ -53,7 +61,12 @@ pub(in super::super) fn connect_reused(lab: &Lab<'_>) -> Step<Made> {
     let listen = |_| TcpListener::bind(lab.address(0)).attempt("listen");
     let listeners = (0..lab.count).map(listen).collect::<Step<Vec<_>>>()?;
     lab.sysctl("ip_local_port_range", only_free_port(lab)?)?;
-    let connect = || listeners.iter().map(|listener| lab.connect_to(listener)).collect();
+    let connect = || {
+        listeners
+            .iter()
+            .map(|listener| lab.connect_to(listener))
+            .collect()
+    };
     let pairs: Step<Vec<Pair>> = connect();
     let group = Group::time_wait(lab, pairs?)?.time_wait_lasts(reuse_after(lab));
     let start = now_ns();
@@ -64,24 +77,23 @@ pub(in super::super) fn connect_reused(lab: &Lab<'_>) -> Step<Made> {
 /// "PORT PORT", of a port that nobody listens on.
 fn only_free_port(lab: &Lab<'_>) -> Step<String> {
     let free = TcpListener::bind(lab.address(0)).attempt("find a free port")?;
-    let port = free.local_addr().attempt("ask for a socket's address")?.port();
+    let port = free
+        .local_addr()
+        .attempt("ask for a socket's address")?
+        .port();
     Ok(format!("{port} {port}"))
 }
 
 /// Kernels with tcp_tw_reuse_delay wait for it; the others until the clock's second changes.
 fn reuse_after(lab: &Lab<'_>) -> Range<Duration> {
-    let delay = lab.sysctl_value("tcp_tw_reuse_delay").map(Duration::from_millis);
+    let delay = lab
+        .sysctl_value("tcp_tw_reuse_delay")
+        .map(Duration::from_millis);
     delay.unwrap_or_default().saturating_sub(TICK)..PATIENCE
 }
 
 /// The mini-sockets are gone and connections stand in their place.
-fn finish(
-    lab: &Lab<'_>,
-    group: Group,
-    again: Vec<Pair>,
-    reason: Reason,
-    start: u64,
-) -> Step<Made> {
+fn finish(lab: &Lab<'_>, group: Group, again: Vec<Pair>, reason: Reason, start: u64) -> Step<Made> {
     group.await_gone(lab, PATIENCE)?;
     let ended = Window::since(start);
     for pair in again {

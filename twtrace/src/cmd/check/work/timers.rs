@@ -65,7 +65,9 @@ pub(in super::super) fn promotion(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::fin_wait_2(lab, lab.connect_all()?)?;
     thread::sleep(HELD);
     group.promote(lab)?;
-    let group = group.fin_wait_2_lasts(HELD..PATIENCE * 2).time_wait_lasts(Duration::ZERO..PATIENCE);
+    let group = group
+        .fin_wait_2_lasts(HELD..PATIENCE * 2)
+        .time_wait_lasts(Duration::ZERO..PATIENCE);
     Ok(Made::lives(group.left()))
 }
 
@@ -89,15 +91,29 @@ pub(in super::super) fn rearm(lab: &Lab<'_>) -> Step<Made> {
 
 fn duplicate_fin(at: Sequence) -> Segment<'static> {
     let acknowledgement = Some(at.own);
-    Segment { sequence: at.peer, acknowledgement, fin: true, ..Segment::default() }
+    Segment {
+        sequence: at.peer,
+        acknowledgement,
+        fin: true,
+        ..Segment::default()
+    }
 }
 
 fn old_data(at: Sequence) -> Segment<'static> {
     let sequence = at.peer.wrapping_sub(1);
-    Segment { sequence, acknowledgement: Some(at.own), data: b"x", ..Segment::default() }
+    Segment {
+        sequence,
+        acknowledgement: Some(at.own),
+        data: b"x",
+        ..Segment::default()
+    }
 }
 
 fn bare_ack(at: Sequence) -> Segment<'static> {
     let sequence = at.peer.wrapping_add(1);
-    Segment { sequence, acknowledgement: Some(at.own), ..Segment::default() }
+    Segment {
+        sequence,
+        acknowledgement: Some(at.own),
+        ..Segment::default()
+    }
 }

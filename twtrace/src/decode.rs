@@ -1,0 +1,394 @@
+//! Bytes of the ring buffer, or of a recording, to events.
+//!
+//! Total: every input is an event or a typed error, nothing panics. Fields are read at the offsets
+//! of the contract's structs, so a changed layout is noticed by the compiler, not by a user.
+
+use std::fmt;
+use std::mem::{offset_of, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use twtrace_common::Reason;
+use twtrace_common::record::{
+    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_OWNER, FLAG_UNTRACKED,
+    KIND_END, KIND_OVERFLOW,
+};
+
+use crate::event::{BornAs, End, Event, Family, Flow, Overflow};
+
+/// Why some bytes are not a record of this ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DecodeError {
+    /// No bytes at all.
+    Empty,
+    /// The first byte is no kind that we know.
+    Kind(u8),
+    /// A known kind of another length.
+    Length {
+        kind: u8,
+        expected: usize,
+        got: usize,
+    },
+    /// No end reason that we know.
+    Reason(u8),
+    /// Neither AF_INET nor AF_INET6.
+    Family(u8),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "an empty record"),
+            Self::Kind(kind) => write!(f, "a record of unknown kind {kind}"),
+            Self::Length {
+                kind,
+                expected,
+                got,
+            } => write!(
+                f,
+                "a record of kind {kind} with {got} bytes instead of {expected}"
+            ),
+            Self::Reason(reason) => write!(f, "an end with unknown reason {reason}"),
+            Self::Family(family) => write!(f, "a record with unknown address family {family}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Decodes one record.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    match bytes.first() {
+        None => Err(DecodeError::Empty),
+        Some(&kind @ KIND_END) => end(sized(kind, bytes)?).map(Event::End),
+        Some(&kind @ KIND_OVERFLOW) => overflow(sized(kind, bytes)?).map(Event::Overflow),
+        Some(&kind) => Err(DecodeError::Kind(kind)),
+    }
+}
+
+const END: usize = size_of::<record::End>();
+const OVERFLOW: usize = size_of::<record::Overflow>();
+
+fn sized<const N: usize>(kind: u8, bytes: &[u8]) -> Result<&[u8; N], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Length {
+        kind,
+        expected: N,
+        got: bytes.len(),
+    })
+}
+
+/// An integer of the contract at a fixed offset of a record; checked when compiled.
+macro_rules! field {
+    ($bytes:expr, $at:expr, $type:ty) => {{
+        const AT: usize = $at;
+        let mut value = [0; size_of::<$type>()];
+        value.copy_from_slice(&$bytes[AT..AT + size_of::<$type>()]);
+        <$type>::from_ne_bytes(value)
+    }};
+}
+
+fn end(bytes: &[u8; END]) -> Result<End, DecodeError> {
+    let flags = bytes[offset_of!(record::Flow, flags)];
+    let reason = bytes[offset_of!(record::Flow, reason)];
+    Ok(End {
+        reason: Reason::from_u8(reason).ok_or(DecodeError::Reason(reason))?,
+        flow: flow(bytes)?,
+        born_as: born_as(flags),
+        born_ns: known(field!(bytes, offset_of!(record::End, born_ns), u64)),
+        time_wait_ns: known(field!(bytes, offset_of!(record::End, time_wait_ns), u64)),
+        ended_ns: field!(bytes, offset_of!(record::End, ended_ns), u64),
+        in_time_wait: flags & FLAG_IN_TIME_WAIT != 0,
+        rearms: field!(bytes, offset_of!(record::End, rearms), u32),
+        untracked: flags & FLAG_UNTRACKED != 0,
+    })
+}
+
+fn overflow(bytes: &[u8; OVERFLOW]) -> Result<Overflow, DecodeError> {
+    Ok(Overflow {
+        flow: flow(bytes)?,
+        at_ns: field!(bytes, offset_of!(record::Overflow, at_ns), u64),
+    })
+}
+
+/// A mini-socket seen in FIN_WAIT2 was born so, whether its birth was seen or not: TIME_WAIT
+/// never goes back.
+fn born_as(flags: u8) -> Option<BornAs> {
+    if flags & FLAG_BORN_FIN_WAIT_2 != 0 {
+        Some(BornAs::FinWait2)
+    } else if flags & FLAG_UNTRACKED != 0 {
+        None
+    } else {
+        Some(BornAs::TimeWait)
+    }
+}
+
+fn known(ns: u64) -> Option<u64> {
+    (ns != 0).then_some(ns)
+}
+
+/// The head of every record: `OFFSET` is 0 in all of them.
+fn flow<const N: usize>(bytes: &[u8; N]) -> Result<Flow, DecodeError> {
+    const {
+        assert!(N >= size_of::<record::Flow>());
+        assert!(offset_of!(record::End, flow) == 0 && offset_of!(record::Overflow, flow) == 0);
+    }
+    let owner = bytes[offset_of!(record::Flow, flags)] & FLAG_OWNER != 0;
+    let (family, laddr, raddr) = addresses(
+        bytes[offset_of!(record::Flow, family)],
+        field!(bytes, offset_of!(record::Flow, laddr), u128).to_ne_bytes(),
+        field!(bytes, offset_of!(record::Flow, raddr), u128).to_ne_bytes(),
+    )?;
+    let cgroup = field!(bytes, offset_of!(record::Flow, cgroup), u64);
+    Ok(Flow {
+        family,
+        laddr,
+        lport: field!(bytes, offset_of!(record::Flow, lport), u16),
+        raddr,
+        rport: field!(bytes, offset_of!(record::Flow, rport), u16),
+        netns: field!(bytes, offset_of!(record::Flow, netns), u32),
+        uid: owner.then(|| field!(bytes, offset_of!(record::Flow, uid), u32)),
+        cgroup: known(cgroup).filter(|_| owner),
+    })
+}
+
+/// IPv4-mapped addresses become the IPv4 addresses on the wire; the family keeps the difference.
+fn addresses(
+    family: u8,
+    local: [u8; 16],
+    remote: [u8; 16],
+) -> Result<(Family, IpAddr, IpAddr), DecodeError> {
+    match family {
+        AF_INET => Ok((Family::Ipv4, ipv4(local).into(), ipv4(remote).into())),
+        AF_INET6 => {
+            let (local, remote) = (Ipv6Addr::from(local), Ipv6Addr::from(remote));
+            match (local.to_ipv4_mapped(), remote.to_ipv4_mapped()) {
+                (Some(local), Some(remote)) => {
+                    Ok((Family::Ipv4Mapped, local.into(), remote.into()))
+                }
+                _ => Ok((Family::Ipv6, local.into(), remote.into())),
+            }
+        }
+        other => Err(DecodeError::Family(other)),
+    }
+}
+
+fn ipv4([a, b, c, d, ..]: [u8; 16]) -> Ipv4Addr {
+    Ipv4Addr::new(a, b, c, d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+        bytes[at..at + value.len()].copy_from_slice(value);
+    }
+
+    fn an_end() -> Vec<u8> {
+        let mut bytes = vec![0; END];
+        bytes[0] = KIND_END;
+        bytes[offset_of!(record::Flow, reason)] = Reason::Expired as u8;
+        bytes[offset_of!(record::Flow, family)] = AF_INET;
+        bytes[offset_of!(record::Flow, flags)] =
+            FLAG_BORN_FIN_WAIT_2 | FLAG_IN_TIME_WAIT | FLAG_OWNER;
+        put(
+            &mut bytes,
+            offset_of!(record::Flow, lport),
+            &443_u16.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::Flow, rport),
+            &41_822_u16.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::Flow, netns),
+            &4_026_531_840_u32.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::Flow, uid),
+            &33_u32.to_ne_bytes(),
+        );
+        put(&mut bytes, offset_of!(record::Flow, laddr), &[10, 0, 0, 5]);
+        put(&mut bytes, offset_of!(record::Flow, raddr), &[10, 0, 0, 9]);
+        put(
+            &mut bytes,
+            offset_of!(record::Flow, cgroup),
+            &77_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::End, born_ns),
+            &1_000_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::End, time_wait_ns),
+            &2_000_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::End, ended_ns),
+            &3_000_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(record::End, rearms),
+            &2_u32.to_ne_bytes(),
+        );
+        bytes
+    }
+
+    fn decoded_end(bytes: &[u8]) -> End {
+        match decode(bytes).unwrap() {
+            Event::End(end) => end,
+            Event::Overflow(_) => panic!("an overflow"),
+        }
+    }
+
+    #[test]
+    fn an_end_decodes_field_by_field() {
+        let expected = End {
+            flow: Flow {
+                family: Family::Ipv4,
+                laddr: "10.0.0.5".parse().unwrap(),
+                lport: 443,
+                raddr: "10.0.0.9".parse().unwrap(),
+                rport: 41_822,
+                netns: 4_026_531_840,
+                uid: Some(33),
+                cgroup: Some(77),
+            },
+            reason: Reason::Expired,
+            born_as: Some(BornAs::FinWait2),
+            born_ns: Some(1_000),
+            time_wait_ns: Some(2_000),
+            ended_ns: 3_000,
+            in_time_wait: true,
+            rearms: 2,
+            untracked: false,
+        };
+        assert_eq!(decoded_end(&an_end()), expected);
+    }
+
+    #[test]
+    fn an_overflow_decodes_too() {
+        let mut bytes = an_end();
+        bytes.truncate(OVERFLOW);
+        bytes[0] = KIND_OVERFLOW;
+        put(
+            &mut bytes,
+            offset_of!(record::Overflow, at_ns),
+            &9_u64.to_ne_bytes(),
+        );
+        let Event::Overflow(overflow) = decode(&bytes).unwrap() else {
+            panic!("not an overflow");
+        };
+        assert_eq!((overflow.at_ns, overflow.flow.lport), (9, 443));
+    }
+
+    #[test]
+    fn an_owner_that_was_not_seen_is_unknown_not_root() {
+        let mut bytes = an_end();
+        bytes[offset_of!(record::Flow, flags)] = FLAG_UNTRACKED | FLAG_IN_TIME_WAIT;
+        let end = decoded_end(&bytes);
+        assert_eq!((end.flow.uid, end.flow.cgroup), (None, None));
+        assert_eq!(end.born_as, None);
+        assert!(end.untracked);
+    }
+
+    #[test]
+    fn a_time_of_zero_is_unknown() {
+        let mut bytes = an_end();
+        put(&mut bytes, offset_of!(record::End, born_ns), &[0; 8]);
+        put(&mut bytes, offset_of!(record::End, time_wait_ns), &[0; 8]);
+        let end = decoded_end(&bytes);
+        assert_eq!((end.born_ns, end.time_wait_ns), (None, None));
+    }
+
+    #[test]
+    fn ipv4_in_an_ipv6_socket_is_shown_as_on_the_wire() {
+        let mut bytes = an_end();
+        bytes[offset_of!(record::Flow, family)] = AF_INET6;
+        let local: Ipv6Addr = "::ffff:192.0.2.1".parse().unwrap();
+        let remote: Ipv6Addr = "::ffff:192.0.2.2".parse().unwrap();
+        put(&mut bytes, offset_of!(record::Flow, laddr), &local.octets());
+        put(
+            &mut bytes,
+            offset_of!(record::Flow, raddr),
+            &remote.octets(),
+        );
+        let flow = decoded_end(&bytes).flow;
+        assert_eq!(flow.family, Family::Ipv4Mapped);
+        assert_eq!(flow.laddr.to_string(), "192.0.2.1");
+        assert_eq!(flow.raddr.to_string(), "192.0.2.2");
+    }
+
+    #[test]
+    fn ipv6_stays_ipv6() {
+        let mut bytes = an_end();
+        bytes[offset_of!(record::Flow, family)] = AF_INET6;
+        let flow = decoded_end(&bytes).flow;
+        assert_eq!(flow.family, Family::Ipv6);
+        assert_eq!(flow.laddr.to_string(), "a00:5::");
+    }
+
+    #[test]
+    fn every_other_length_is_an_error() {
+        for (kind, expected) in [(KIND_END, END), (KIND_OVERFLOW, OVERFLOW)] {
+            let mut bytes = an_end();
+            bytes.resize(2 * END, 0);
+            bytes[0] = kind;
+            for got in 1..bytes.len() {
+                let result = decode(&bytes[..got]);
+                if got == expected {
+                    assert!(result.is_ok(), "{got} bytes");
+                } else {
+                    let error = DecodeError::Length {
+                        kind,
+                        expected,
+                        got,
+                    };
+                    assert_eq!(result, Err(error));
+                }
+            }
+        }
+        assert_eq!(decode(&[]), Err(DecodeError::Empty));
+    }
+
+    #[test]
+    fn every_other_first_byte_is_an_unknown_kind() {
+        for kind in 0..=u8::MAX {
+            let mut bytes = an_end();
+            bytes[0] = kind;
+            match kind {
+                KIND_END => assert!(decode(&bytes).is_ok()),
+                KIND_OVERFLOW => {
+                    bytes.truncate(OVERFLOW);
+                    assert!(decode(&bytes).is_ok());
+                }
+                _ => assert_eq!(decode(&bytes), Err(DecodeError::Kind(kind))),
+            }
+        }
+    }
+
+    #[test]
+    fn every_reason_and_family_is_known_or_an_error() {
+        for value in 0..=u8::MAX {
+            let mut bytes = an_end();
+            bytes[offset_of!(record::Flow, reason)] = value;
+            match Reason::from_u8(value) {
+                Some(reason) => assert_eq!(decoded_end(&bytes).reason, reason),
+                None => assert_eq!(decode(&bytes), Err(DecodeError::Reason(value))),
+            }
+            let mut bytes = an_end();
+            bytes[offset_of!(record::Flow, family)] = value;
+            if value == AF_INET || value == AF_INET6 {
+                assert!(decode(&bytes).is_ok());
+            } else {
+                assert_eq!(decode(&bytes), Err(DecodeError::Family(value)));
+            }
+        }
+    }
+}

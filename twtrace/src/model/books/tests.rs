@@ -1,0 +1,299 @@
+use super::*;
+use crate::event::{Event, Overflow};
+use crate::model::tally::{Detail, Summary, Tally};
+
+const NETNS: u32 = 4_026_531_840;
+
+fn meta(tw_counted_at: TwCountedAt) -> Meta {
+    Meta {
+        kernel: "6.12.0".into(),
+        attach: "fentry".into(),
+        hooks: 9,
+        tw_counted_at,
+        wall_offset_ns: 0,
+        started_ns: 1_000,
+        filtered: false,
+        rearms: true,
+    }
+}
+
+fn kernel(netns: u32, values: [u64; 4]) -> KernelCounters {
+    let names = ["TW", "TWKilled", "TWRecycled", "TCPTimeWaitOverflow"];
+    KernelCounters {
+        netns,
+        tcp_ext: names.map(String::from).into_iter().zip(values).collect(),
+    }
+}
+
+fn snapshot(at_ns: u64, counters: &[Counters], kernel: &[KernelCounters]) -> Snapshot {
+    Snapshot {
+        at_ns,
+        counters: counters.to_vec(),
+        histograms: Vec::new(),
+        missed: Some(0),
+        kernel: kernel.to_vec(),
+        slack: 0,
+    }
+}
+
+/// 7 births, of which 3 expired and 2 were reused, and 1 overflow.
+fn counted(netns: u32) -> Counters {
+    let mut counters = Counters {
+        netns,
+        born_fin_wait_2: 4,
+        born_time_wait: 3,
+        overflowed: 1,
+        ..Counters::ZERO
+    };
+    counters.ended[Reason::Expired as usize] = 2;
+    counters.ended[Reason::FinWait2Timeout as usize] = 1;
+    counters.ended[Reason::ConnectReused as usize] = 1;
+    counters.ended[Reason::BoundReused as usize] = 1;
+    counters
+}
+
+fn compare(tw_counted_at: TwCountedAt, first: &Snapshot, last: &Snapshot) -> Comparison {
+    Comparison::new(tw_counted_at, &Opening::from(first), last)
+}
+
+fn agreements(comparison: &Comparison) -> Vec<Option<bool>> {
+    comparison.rows.iter().map(|row| row.agree).collect()
+}
+
+#[test]
+fn since_6_1_the_kernel_counts_births() {
+    let first = snapshot(0, &[], &[kernel(NETNS, [100, 10, 5, 1])]);
+    let last = snapshot(1, &[counted(NETNS)], &[kernel(NETNS, [106, 11, 7, 2])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(agreements(&comparison), [Some(true); 3]);
+    assert_eq!(comparison.agrees(), Some(true));
+}
+
+#[test]
+fn before_6_1_the_kernel_counts_expiries() {
+    let first = snapshot(0, &[], &[kernel(NETNS, [100, 10, 5, 1])]);
+    let last = snapshot(1, &[counted(NETNS)], &[kernel(NETNS, [102, 11, 7, 2])]);
+    let comparison = compare(TwCountedAt::Expiry, &first, &last);
+    assert_eq!(agreements(&comparison), [Some(true); 3]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(
+        agreements(&comparison),
+        [Some(false), Some(true), Some(true)]
+    );
+    assert_eq!(comparison.agrees(), Some(false));
+}
+
+#[test]
+fn only_what_moved_since_the_start_is_compared() {
+    let first = snapshot(0, &[counted(NETNS)], &[kernel(NETNS, [7, 0, 2, 1])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &first);
+    assert_eq!(comparison.rows, []);
+    assert_eq!(
+        (comparison.namespaces, comparison.agrees()),
+        (1, Some(true))
+    );
+}
+
+#[test]
+fn a_new_namespace_starts_at_zero() {
+    let first = snapshot(0, &[], &[]);
+    let last = snapshot(1, &[counted(NETNS)], &[kernel(NETNS, [7, 0, 2, 1])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(agreements(&comparison), [Some(true); 3]);
+}
+
+#[test]
+fn a_namespace_that_was_busy_but_unread_at_the_start_proves_nothing() {
+    let first = snapshot(0, &[counted(NETNS)], &[]);
+    let last = snapshot(1, &[counted(NETNS)], &[kernel(NETNS, [7, 0, 2, 1])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!((comparison.namespaces, comparison.unread), (0, 1));
+    assert_eq!(comparison.agrees(), None);
+}
+
+#[test]
+fn a_namespace_that_is_gone_proves_nothing() {
+    let first = snapshot(0, &[], &[kernel(NETNS, [0; 4])]);
+    let last = snapshot(1, &[counted(NETNS)], &[]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(agreements(&comparison), [None; 3]);
+    assert_eq!(comparison.rows[0].kernel, Err(Unread::NamespaceGone));
+    assert_eq!((comparison.unread, comparison.agrees()), (1, None));
+}
+
+#[test]
+fn a_namespace_with_another_ones_inode_number_proves_nothing() {
+    let first = snapshot(0, &[], &[kernel(NETNS, [100; 4])]);
+    let last = snapshot(1, &[counted(NETNS)], &[kernel(NETNS, [7, 0, 2, 1])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(comparison.rows[0].kernel, Err(Unread::NamespaceReplaced));
+}
+
+#[test]
+fn a_difference_within_what_moved_while_reading_proves_nothing() {
+    let mut first = snapshot(0, &[], &[kernel(NETNS, [0; 4])]);
+    let mut last = snapshot(1, &[counted(NETNS)], &[kernel(NETNS, [4, 0, 2, 1])]);
+    first.slack = 1;
+    last.slack = 2;
+    let agree =
+        |first: &Snapshot, last: &Snapshot| compare(TwCountedAt::Birth, first, last).agrees();
+    assert_eq!(agree(&first, &last), Some(true));
+    last.slack = 1;
+    assert_eq!(agree(&first, &last), Some(false));
+}
+
+#[test]
+fn what_belongs_to_no_namespace_may_explain_a_difference_but_does_not_prove_it() {
+    let unassigned = Counters {
+        netns: 0,
+        born_time_wait: 5,
+        ..Counters::ZERO
+    };
+    let first = snapshot(0, &[], &[kernel(NETNS, [0; 4])]);
+    let counters = [counted(NETNS), unassigned];
+    let last = snapshot(1, &counters, &[kernel(NETNS, [12, 0, 2, 1])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(agreements(&comparison), [None, Some(true), Some(true)]);
+    let last = snapshot(1, &counters, &[kernel(NETNS, [13, 0, 2, 1])]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(comparison.agrees(), Some(false));
+}
+
+#[test]
+fn a_counter_that_the_kernel_lacks_is_not_compared() {
+    let mut without = kernel(NETNS, [7, 0, 2, 1]);
+    without.tcp_ext.remove("TCPTimeWaitOverflow");
+    let first = snapshot(0, &[], &[]);
+    let last = snapshot(1, &[counted(NETNS)], &[without]);
+    let comparison = compare(TwCountedAt::Birth, &first, &last);
+    assert_eq!(comparison.rows[2].kernel, Err(Unread::NoSuchCounter));
+    assert_eq!(agreements(&comparison), [Some(true), Some(true), None]);
+}
+
+fn overflow() -> Event {
+    use std::net::Ipv4Addr;
+
+    use crate::event::{Family, Flow};
+    Event::Overflow(Overflow {
+        flow: Flow {
+            family: Family::Ipv4,
+            laddr: Ipv4Addr::LOCALHOST.into(),
+            lport: 1,
+            raddr: Ipv4Addr::LOCALHOST.into(),
+            rport: 2,
+            netns: NETNS,
+            uid: None,
+            cgroup: None,
+        },
+        at_ns: 5_000,
+    })
+}
+
+/// A trace with `seen` overflows of which `reported` came through and `ring` did not.
+fn trace(seen: u64, reported: u64, ring: u64) -> Summary {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Records);
+    tally.snapshot(snapshot(1_000, &[], &[]));
+    for _ in 0..reported {
+        tally.event(overflow());
+    }
+    let counters = Counters {
+        netns: NETNS,
+        overflowed: seen,
+        overflow_ring_full: ring,
+        ..Counters::ZERO
+    };
+    tally.snapshot(snapshot(9_000, &[counters], &[]));
+    tally.summary(false)
+}
+
+#[test]
+fn the_books_balance_when_every_event_was_reported() {
+    let summary = trace(3, 3, 0);
+    assert_eq!(summary.books.overflows.balanced, Some(true));
+    assert!(summary.complete());
+    assert_eq!(summary.duration_ns, 8_000);
+}
+
+#[test]
+fn a_full_ring_is_a_loss_but_the_books_balance() {
+    let summary = trace(5, 3, 2);
+    assert_eq!(summary.books.overflows.balanced, Some(true));
+    assert_eq!(summary.books.overflows.lost.ring, 2);
+    assert!(!summary.complete());
+}
+
+#[test]
+fn an_event_that_nobody_counted_does_not_balance() {
+    assert_eq!(trace(2, 3, 0).books.overflows.balanced, Some(false));
+    assert_eq!(trace(4, 3, 0).books.overflows.balanced, Some(false));
+}
+
+#[test]
+fn births_without_room_and_skipped_programs_are_losses() {
+    for (map_full, missed) in [(1, 0), (0, 1)] {
+        let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Totals);
+        let counters = Counters {
+            map_full,
+            missed,
+            ..Counters::ZERO
+        };
+        tally.snapshot(snapshot(2_000, &[counters], &[]));
+        assert_eq!(tally.summary(false).books.ends.lost.total(), 1);
+        assert!(!tally.summary(false).complete());
+    }
+}
+
+#[test]
+fn a_kernel_that_does_not_tell_of_skipped_programs_is_not_said_to_have_skipped_none() {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Totals);
+    let mut last = snapshot(2_000, &[], &[]);
+    last.missed = None;
+    tally.snapshot(last);
+    assert_eq!(tally.summary(false).books.ends.lost.missed, None);
+}
+
+#[test]
+fn totals_without_records_have_nothing_to_lose_on_the_way() {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Totals);
+    tally.snapshot(snapshot(2_000, &[counted(NETNS)], &[]));
+    let summary = tally.summary(false);
+    assert_eq!(
+        (summary.books.ends.seen, summary.books.ends.reported),
+        (5, 5)
+    );
+    assert!(summary.complete());
+}
+
+#[test]
+fn a_cut_recording_neither_balances_nor_fails_to() {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Records);
+    tally.event(overflow());
+    let summary = tally.summary(true);
+    assert_eq!(summary.books.overflows.balanced, None);
+    assert!(!summary.complete());
+    assert_eq!(summary.duration_ns, 4_000);
+}
+
+#[test]
+fn a_record_that_could_not_be_decoded_is_a_loss() {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Records);
+    tally.snapshot(snapshot(2_000, &[], &[]));
+    tally.undecoded();
+    assert!(!tally.summary(false).complete());
+}
+
+#[test]
+fn with_a_filter_the_kernel_counts_more_than_we_do() {
+    let filtered = Meta {
+        filtered: true,
+        ..meta(TwCountedAt::Birth)
+    };
+    let mut tally = Tally::new(&filtered, Detail::Totals);
+    tally.snapshot(snapshot(
+        2_000,
+        &[counted(NETNS)],
+        &[kernel(NETNS, [900; 4])],
+    ));
+    let books = tally.summary(false).books;
+    assert_eq!((books.kernel.clone(), books.agrees()), (None, None));
+}

@@ -1,0 +1,11 @@
+//! What the events mean. Pure: no clock, no files, no kernel; time arrives inside events.
+
+pub mod books;
+pub mod lifecycle;
+pub mod stats;
+pub mod tally;
+
+pub use books::Books;
+pub use lifecycle::{Life, Report};
+pub use stats::Stats;
+pub use tally::{Summary, Tally};

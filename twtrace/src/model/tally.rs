@@ -1,0 +1,165 @@
+//! Follows a trace, live or replayed, from its first event to its summary.
+
+use twtrace_common::REASONS;
+use twtrace_common::counters::Counters;
+
+use super::books::{self, Books, Opening, Reported};
+use super::lifecycle::{Circumstances, Life, Report};
+use crate::event::{Event, Meta, Snapshot};
+
+/// What the kernel side was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// A record per event (`trace`, `record`, `report`).
+    Records,
+    /// Totals and histograms only (`hist`).
+    Totals,
+}
+
+/// Gives each event its meaning and keeps what the summary needs.
+#[derive(Debug)]
+pub struct Tally {
+    meta: Meta,
+    detail: Detail,
+    reported: Reported,
+    undecoded: u64,
+    circumstances: Circumstances,
+    latest_ns: u64,
+    opening: Option<Opening>,
+    last: Option<Snapshot>,
+}
+
+/// A whole trace in figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// `uname -r`.
+    pub kernel: String,
+    pub attach: String,
+    pub duration_ns: u64,
+    /// Births, by substate.
+    pub born_fin_wait_2: u64,
+    pub born_time_wait: u64,
+    pub promoted: u64,
+    /// `None` if re-arms were not traced.
+    pub rearmed: Option<u64>,
+    /// Ends whose birth was not seen.
+    pub untracked: u64,
+    /// Births and ends that the filters left out.
+    pub filtered: u64,
+    /// Ends by reason.
+    pub ended: [u64; REASONS],
+    pub books: Books,
+    /// The recording was cut: what came after its last totals is missing.
+    pub cut: bool,
+}
+
+impl Summary {
+    /// Nothing was lost and nothing is missing: exit code 0, else 3.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        !self.cut && self.books.complete()
+    }
+}
+
+impl Tally {
+    #[must_use]
+    pub fn new(meta: &Meta, detail: Detail) -> Self {
+        Self {
+            circumstances: Circumstances {
+                started_ns: meta.started_ns,
+                births_lost: false,
+            },
+            latest_ns: meta.started_ns,
+            meta: meta.clone(),
+            detail,
+            reported: Reported {
+                ends: 0,
+                overflows: 0,
+            },
+            undecoded: 0,
+            opening: None,
+            last: None,
+        }
+    }
+
+    /// Counts an event that is about to be shown, and gives it its meaning.
+    pub fn event(&mut self, event: Event) -> Report {
+        match event {
+            Event::End(end) => {
+                self.reported.ends += 1;
+                self.latest_ns = self.latest_ns.max(end.ended_ns);
+                Report::End(Life::new(end, self.circumstances))
+            }
+            Event::Overflow(overflow) => {
+                self.reported.overflows += 1;
+                self.latest_ns = self.latest_ns.max(overflow.at_ns);
+                Report::Overflow(overflow)
+            }
+        }
+    }
+
+    /// Counts a record that could not be decoded.
+    pub fn undecoded(&mut self) {
+        self.undecoded += 1;
+    }
+
+    /// Takes the totals up to now. The first must come when tracing begins, the last when every
+    /// event has been shown.
+    pub fn snapshot(&mut self, snapshot: Snapshot) {
+        let full = snapshot.counters.iter().any(|one| one.map_full > 0);
+        let missed = books::missed(&snapshot).unwrap_or(0);
+        self.circumstances.births_lost = full || missed > 0;
+        self.latest_ns = self.latest_ns.max(snapshot.at_ns);
+        self.opening.get_or_insert_with(|| Opening::from(&snapshot));
+        self.last = Some(snapshot);
+    }
+
+    /// The latest totals.
+    #[must_use]
+    pub fn last(&self) -> Option<&Snapshot> {
+        self.last.as_ref()
+    }
+
+    /// Closes the books. `cut`: the source ended before its end.
+    #[must_use]
+    pub fn summary(&self, cut: bool) -> Summary {
+        let nothing = Snapshot {
+            at_ns: self.meta.started_ns,
+            counters: Vec::new(),
+            histograms: Vec::new(),
+            missed: None,
+            kernel: Vec::new(),
+            slack: 0,
+        };
+        let last = self.last.as_ref().unwrap_or(&nothing);
+        let opening = self.opening.clone().unwrap_or_default();
+        let cut = cut || self.last.is_none();
+        let sum = |get: fn(&Counters) -> u64| last.counters.iter().map(get).sum::<u64>();
+        Summary {
+            kernel: self.meta.kernel.clone(),
+            attach: self.meta.attach.clone(),
+            duration_ns: self.latest_ns - self.meta.started_ns,
+            born_fin_wait_2: sum(|one| one.born_fin_wait_2),
+            born_time_wait: sum(|one| one.born_time_wait),
+            promoted: sum(|one| one.promoted),
+            rearmed: self.meta.rearms.then(|| sum(|one| one.rearmed)),
+            untracked: sum(|one| one.end_untracked),
+            filtered: sum(|one| one.filtered),
+            ended: last.counters.iter().fold([0; REASONS], |mut total, one| {
+                for (total, count) in total.iter_mut().zip(one.ended) {
+                    *total += count;
+                }
+                total
+            }),
+            books: Books::new(
+                &self.meta,
+                &opening,
+                last,
+                (self.detail == Detail::Records).then_some(self.reported),
+                self.undecoded,
+                cut,
+            ),
+            cut,
+        }
+    }
+}
