@@ -46,12 +46,14 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         judge_lives(evidence, &mut failures);
         judge_overflows(evidence, &mut failures);
         judge_totals(evidence, &mut failures);
-        judge_kernel(evidence, &mut failures);
-        failures.equal(
-            "mini-sockets in the socket table at the end",
-            evidence.left,
-            evidence.made.left(),
-        );
+        let Evidence {
+            made,
+            kernel,
+            left,
+            counted_at,
+            ..
+        } = *evidence;
+        failures.0.extend(witnesses(made, kernel, left, counted_at));
     }
     judge_losses(evidence, &mut failures);
     failures.0
@@ -94,9 +96,10 @@ fn judge_lives(evidence: &Evidence<'_>, failures: &mut Failures) {
         match (found.next(), found.count()) {
             (Some(end), 0) => judge_end(evidence, life, end, failures),
             (Some(_), more) => {
+                let times = more + 1;
                 failures
                     .0
-                    .push(format!("{} reported {} times", name(life), more + 1))
+                    .push(format!("{} reported {times} times", name(life)));
             }
             (None, _) => failures.0.push(format!("{} not reported", name(life))),
         }
@@ -288,16 +291,12 @@ fn judge_overflows(evidence: &Evidence<'_>, failures: &mut Failures) {
 /// The tracer's totals say the same as the lives.
 fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
     let counters = *evidence.counters.unwrap_or(&Counters::ZERO);
-    let count = |wanted: &dyn Fn(&Life) -> bool| {
+    let born = |as_| {
         evidence
             .made
-            .lives
-            .iter()
-            .filter(|life| wanted(life))
-            .count() as u64
+            .count(|life| !life.preexisting && life.born_as == as_)
     };
-    let born = |as_: BornAs| count(&|life| !life.preexisting && life.born_as == as_);
-    let promoted = count(&|life| life.promoted);
+    let promoted = evidence.made.count(|life| life.promoted);
     let rearmed = evidence
         .made
         .lives
@@ -324,39 +323,46 @@ fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
     failures.equal(
         "total untracked",
         counters.end_untracked,
-        count(&|life| life.preexisting),
+        evidence.made.count(|life| life.preexisting),
     );
     for reason in Reason::ALL {
         let what = format!("total {}", reason.name());
-        let expected = count(&|life| life.reason == reason);
+        let expected = evidence.made.count(|life| life.reason == reason);
         failures.equal(&what, counters.ended[reason as usize], expected);
     }
 }
 
-/// The kernel's counters say the same as the lives.
-fn judge_kernel(evidence: &Evidence<'_>, failures: &mut Failures) {
-    let count = |wanted: &dyn Fn(&Life) -> bool| {
-        evidence
-            .made
-            .lives
-            .iter()
-            .filter(|life| wanted(life))
-            .count() as u64
-    };
-    let counted = |life: &Life| match evidence.counted_at {
+/// The socket table and the kernel's counters say the same as the lives.
+pub(super) fn witnesses(
+    made: &Made,
+    kernel: &KernelCounters,
+    left: usize,
+    counted_at: TwCountedAt,
+) -> Vec<String> {
+    let mut failures = Failures(Vec::new());
+    failures.equal(
+        "mini-sockets in the socket table at the end",
+        left,
+        made.left(),
+    );
+    let counted = |life: &Life| match counted_at {
         TwCountedAt::Birth => true,
         TwCountedAt::Expiry => matches!(life.reason, Reason::Expired | Reason::FinWait2Timeout),
     };
     let reused = |life: &Life| matches!(life.reason, Reason::ConnectReused | Reason::BoundReused);
     for (name, expected) in [
-        ("TW", count(&|life| counted(life) && !life.short_timer)),
-        ("TWKilled", count(&|life| counted(life) && life.short_timer)),
-        ("TWRecycled", count(&reused)),
-        ("TCPTimeWaitOverflow", evidence.made.overflows.len() as u64),
+        ("TW", made.count(|life| counted(life) && !life.short_timer)),
+        (
+            "TWKilled",
+            made.count(|life| counted(life) && life.short_timer),
+        ),
+        ("TWRecycled", made.count(reused)),
+        ("TCPTimeWaitOverflow", made.overflows.len() as u64),
     ] {
-        let found = evidence.kernel.tcp_ext.get(name).copied().unwrap_or(0);
+        let found = kernel.tcp_ext.get(name).copied().unwrap_or(0);
         failures.equal(&format!("the kernel's {name}"), found, expected);
     }
+    failures.0
 }
 
 /// Nobody knows the single lives, but the sums must fit.

@@ -100,6 +100,11 @@ impl Made {
         }
     }
 
+    /// How many lives are like that.
+    pub(super) fn count(&self, like: impl Fn(&Life) -> bool) -> u64 {
+        self.lives.iter().filter(|life| like(life)).count() as u64
+    }
+
     /// Mini-sockets that must be there when the scenario ends, and go with its namespace.
     pub(super) fn left(&self) -> usize {
         self.lives

@@ -318,3 +318,61 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::check::table::SCENARIOS;
+    use crate::event::TwCountedAt;
+
+    fn lab_works(case: &Case) -> Option<String> {
+        let gate = Gate::default();
+        gate.open(true);
+        let start = Instant::now();
+        let ran = thread::scope(|scope| scope.spawn(|| in_lab(case, &gate)).join().unwrap());
+        let name = format!(
+            "{} {:?} {:?}",
+            case.scenario.name,
+            case.family,
+            start.elapsed()
+        );
+        match ran {
+            Ok(ran) => {
+                eprintln!("{name}: {:?}", ran.kernel.tcp_ext);
+                let failures = judge_alone(&ran);
+                (!failures.is_empty()).then(|| format!("{name}: {failures:?}"))
+            }
+            Err(Stop::Skip(reason)) => {
+                eprintln!("{name}: skipped: {reason}");
+                None
+            }
+            Err(stop) => Some(format!("{name}: {stop:?}")),
+        }
+    }
+
+    fn judge_alone(ran: &Ran) -> Vec<String> {
+        if ran.made.churned > 0 {
+            return Vec::new();
+        }
+        crate::cmd::check::judge::witnesses(&ran.made, &ran.kernel, ran.left, TwCountedAt::Birth)
+    }
+
+    #[test]
+    fn workloads_do_what_they_say() {
+        let scenarios: Vec<_> = SCENARIOS.iter().collect();
+        let cases = cases(&scenarios);
+        let wanted = std::env::var("SCENARIO").unwrap_or_default();
+        let failures: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = cases
+                .iter()
+                .filter(|case| case.scenario.name.contains(&wanted))
+                .map(|case| scope.spawn(|| lab_works(case)))
+                .collect();
+            threads
+                .into_iter()
+                .filter_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}
