@@ -5,11 +5,10 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext},
 };
 use twtrace_common::{
-    Reason,
     histogram::Clock,
     record::{End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END},
     settings::FEATURE_RECORDS,
-    slot::{CANCEL_ABORT, CANCEL_BOUND, CANCEL_CONNECT, Marks, Slot},
+    slot::{Marks, REASON_TABLE, Slot},
 };
 
 use super::{TIME_WAIT, hash, now, substate, task, untracked};
@@ -57,7 +56,7 @@ fn ended<A: Access>(tw: u64) {
     if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, netns) {
         return;
     }
-    let reason = reason::<A>(tw, &life.marks, substate) as u8;
+    let reason = reason::<A>(tw, &life.marks, substate);
     lifetimes(&life, reason, now);
     let mut fits = true;
     if enabled(FEATURE_RECORDS) {
@@ -148,41 +147,21 @@ fn ours<A: Access>(tw: u64, netns: u32) -> bool {
     true
 }
 
-/// The reason, from the marks alone. A reuse, abort or RST kills at once, so its mark wins over
-/// a timer that fired meanwhile. An accepted SYN does not always kill (there may be no listener),
-/// so its mark yields to the timer and to the purge of a dead namespace.
+/// All reasons by their marks; see [`REASON_TABLE`].
+static REASONS_BY_MARKS: [u8; 256] = REASON_TABLE;
+
 #[inline(always)]
-fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> Reason {
-    match marks.cancel {
-        CANCEL_CONNECT => return Reason::ConnectReused,
-        CANCEL_BOUND => return Reason::BoundReused,
-        CANCEL_ABORT => return Reason::Destroyed,
-        _ => {}
-    }
-    let in_time_wait = substate == TIME_WAIT;
-    if marks.timer != 0 {
-        return if in_time_wait {
-            Reason::Expired
-        } else {
-            Reason::FinWait2Timeout
-        };
-    }
-    if marks.rst != 0 {
-        return if in_time_wait {
-            Reason::Reset
-        } else {
-            Reason::FinWait2Reset
-        };
-    }
+fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> u8 {
     let net: u64 = A::get(tw, offset!(skc_net));
-    if A::get::<u32>(net, offset!(net_refs)) == 0 && task::purging() {
-        return Reason::NetnsExit;
-    }
-    match marks.verdict {
-        3 => Reason::SynReopened,
-        1 => Reason::FinWait2Reset,
-        _ => Reason::Other,
-    }
+    // Softirqs on top of a purging task kill mini-sockets of other namespaces.
+    let purge = A::get::<u32>(net, offset!(net_refs)) == 0 && task::purging();
+    let mut index = marks.index(purge, substate == TIME_WAIT);
+    // The compiler knows that this changes nothing, the verifier does not.
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) };
+    // SAFETY: the index is below 256. Volatile, so that the compiler does not turn the table
+    // back into branches.
+    unsafe { core::ptr::read_volatile(REASONS_BY_MARKS.as_ptr().add(index)) }
 }
 
 /// Adds both clocks to the histograms, as far as they are known.

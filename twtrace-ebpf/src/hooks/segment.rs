@@ -7,7 +7,11 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use twtrace_common::{record::FLAG_IN_TIME_WAIT, settings::FEATURE_REARMS};
+use twtrace_common::{
+    record::FLAG_IN_TIME_WAIT,
+    settings::FEATURE_REARMS,
+    slot::{TCP_TW_ACK, TCP_TW_RST, TCP_TW_SYN},
+};
 
 use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt, hash, now, pair, substate};
 use crate::{
@@ -16,11 +20,6 @@ use crate::{
     settings::{enabled, offset},
     state, tally,
 };
-
-/// `enum tcp_tw_status`; the same on all kernels. TCP_TW_ACK_OOW (4) exists from 6.16 on.
-const TCP_TW_RST: u32 = 1;
-const TCP_TW_ACK: u32 = 2;
-const TCP_TW_SYN: u32 = 3;
 
 /// Byte 13 of the TCP header.
 const FLAGS: usize = 13;
@@ -99,7 +98,7 @@ fn exit<A: Access>(tw: u64, th: u64, verdict: u32) -> i32 {
         }
         return 0;
     }
-    if verdict == TCP_TW_SYN || verdict == TCP_TW_RST {
+    if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
         if let Some(slot) = find_or_adopt(tw, tw, hash, substate::<A>(tw)) {
             slot.marks.verdict = verdict as u8;
         }
@@ -120,7 +119,7 @@ fn stays<A: Access>(tw: u64, hash: u32, verdict: u32) {
     // A SYN accepted earlier found no listener, or this segment could not be here.
     slot.marks.verdict = 0;
     if slot.flags & u32::from(FLAG_IN_TIME_WAIT) == 0 {
-        if verdict == TCP_TW_ACK {
+        if verdict == u32::from(TCP_TW_ACK) {
             slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
             slot.time_wait_ns = now();
             tally::count(emit::netns::<A>(tw), |counters| counters.promoted += 1);

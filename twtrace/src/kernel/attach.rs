@@ -91,6 +91,9 @@ fn attach_point(
                 return Ok(outcome);
             }
             Err((hook, error)) => {
+                if std::env::var_os("TWDEBUG").is_some() {
+                    println!("{hook:?} {error}");
+                }
                 if let Some(libc::EPERM) = errno(&error) {
                     return Err(refused(
                         &format!(

@@ -88,6 +88,9 @@ pub(super) fn refused(what: &str, error: &io::Error) -> Error {
     }
 }
 
+/// How the lines begin that end every verifier log.
+const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+
 /// An error with its causes, on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -102,7 +105,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     // The verifier's log has many lines; its last one says what it objects to.
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or_default().to_owned();
-    match lines.rfind(|line| !line.starts_with("processed ")) {
+    match lines.rfind(|line| !STATISTICS.iter().any(|start| line.starts_with(start))) {
         Some(last) => format!("{first} … {last}"),
         None => first,
     }
