@@ -197,15 +197,17 @@ fn judge_times(life: &Life, end: &End, failures: &mut Failures) {
     }
 }
 
-/// The birth was not seen, so it is not told; the age in TIME_WAIT is true or unknown.
+/// The birth was not seen: what is told of it is true all the same.
 fn judge_old_times(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Failures) {
     let name = name(life);
-    failures.check(end.born_as.is_none(), || {
+    failures.check(end.born_as.is_none_or(|told| told == life.born_as), || {
         format!("{name} born as {:?}", end.born_as)
     });
-    failures.check(end.born_ns.is_none(), || {
-        format!("{name} has a made-up birth")
-    });
+    failures.check(
+        end.born_ns
+            .is_none_or(|told| life.born.holds(told, STAMP_GRACE)),
+        || format!("{name} born {:?}, not in {:?}", end.born_ns, life.born),
+    );
     match (life.time_wait, end.time_wait_ns) {
         (Some(window), Some(stamp)) => {
             failures.check(window.holds(stamp, STAMP_GRACE), || {

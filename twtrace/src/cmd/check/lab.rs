@@ -15,11 +15,11 @@ use socket2::Socket;
 use super::gate::Arrival;
 use super::sockets::{Pair, bound, loopback};
 use crate::error::Error;
-use crate::event::{Family, KernelCounters};
+use crate::event::Family;
 use crate::kernel::sock_diag::{MiniSocket, SockDiag};
 use crate::kernel::{counters, netns};
 
-/// How long anything but a timer may take.
+/// How long anything may take, but for a timer that is not due yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a scenario did not come to its end.
@@ -202,45 +202,31 @@ impl<'a> Lab<'a> {
             .collect())
     }
 
-    /// Polls the socket table until it is as wanted.
-    pub(super) fn await_table(
-        &self,
-        wanted: &str,
-        limit: Duration,
-        mut done: impl FnMut(&Table) -> bool,
-    ) -> Step<Table> {
-        let mut poll = Poll::until(limit);
-        loop {
-            let table = self.table()?;
-            if done(&table) {
-                return Ok(table);
-            }
+    /// Looks again and again until it is as wanted.
+    pub(super) fn poll(&self, wanted: &str, mut done: impl FnMut() -> Step<bool>) -> Step<()> {
+        let poll = Poll::start();
+        while !done()? {
             if !poll.again() {
-                let left: Vec<_> = table.values().take(5).collect();
-                let seconds = limit.as_secs();
+                let seconds = PATIENCE.as_secs();
                 return Err(Stop::Fail(format!(
-                    "waited {seconds} s for {wanted}: {left:?}"
+                    "waited {seconds} s in vain for {wanted}"
                 )));
             }
         }
+        Ok(())
     }
 
-    /// Polls this namespace's counters until they are as wanted.
-    pub(super) fn await_counters(
-        &self,
-        wanted: &str,
-        done: impl Fn(&KernelCounters) -> bool,
-    ) -> Step<()> {
-        let mut poll = Poll::until(PATIENCE);
-        loop {
+    /// Polls the socket table until it is as wanted.
+    pub(super) fn await_table(&self, wanted: &str, done: impl Fn(&Table) -> bool) -> Step<()> {
+        self.poll(wanted, || Ok(done(&self.table()?)))
+    }
+
+    /// Polls a counter of this namespace until it has that value.
+    pub(super) fn await_counter(&self, name: &str, value: usize) -> Step<()> {
+        self.poll(&format!("{name} to be {value}"), || {
             let counters = counters::read_current()?;
-            if done(&counters) {
-                return Ok(());
-            }
-            if !poll.again() {
-                return Err(Stop::Fail(format!("waited for {wanted}: {counters:?}")));
-            }
-        }
+            Ok(counters.tcp_ext.get(name) == Some(&(value as u64)))
+        })
     }
 
     /// Segments that TCP has received in this namespace.
@@ -251,25 +237,15 @@ impl<'a> Lab<'a> {
 
     /// Waits until TCP has received `count` segments more than `before`.
     pub(super) fn await_received(&self, before: u64, count: usize) -> Step<()> {
-        let mut poll = Poll::until(PATIENCE);
-        while self.received()? < before + count as u64 {
-            if !poll.again() {
-                return Err(Stop::Fail(format!("waited for {count} segments to arrive")));
-            }
-        }
-        Ok(())
+        let all = before + count as u64;
+        self.poll(&format!("{count} segments to arrive"), || {
+            Ok(self.received()? >= all)
+        })
     }
 
     /// Waits until no full socket is left but the listener.
     pub(super) fn settle(&self) -> Step<()> {
-        let mut poll = Poll::until(PATIENCE);
-        loop {
-            match full_sockets() {
-                1 => return Ok(()),
-                _ if poll.again() => {}
-                left => return Err(Stop::Fail(format!("{left} sockets never closed"))),
-            }
-        }
+        self.poll("all sockets to close", || Ok(full_sockets() == 1))
     }
 
     /// The open sock_diag socket.
@@ -281,28 +257,26 @@ impl<'a> Lab<'a> {
 /// Looks again and again, ever more rarely, until it is too late.
 struct Poll {
     start: Instant,
-    limit: Duration,
 }
 
 impl Poll {
-    fn until(limit: Duration) -> Self {
+    fn start() -> Self {
         Self {
             start: Instant::now(),
-            limit,
         }
     }
 
-    fn again(&mut self) -> bool {
+    fn again(&self) -> bool {
         let elapsed = self.start.elapsed();
         let pause = (elapsed / 20).clamp(Duration::from_millis(1), Duration::from_millis(100));
         thread::sleep(pause);
-        elapsed < self.limit
+        elapsed < PATIENCE
     }
 }
 
 /// Retries while the local address is still taken.
 fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut poll = Poll::until(PATIENCE);
+    let poll = Poll::start();
     loop {
         match attempt() {
             Err(error) if taken(&error) && poll.again() => {}

@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::thread;
 use std::time::Duration;
 
-use super::lab::{Attempt, Lab, PATIENCE, Step, Table};
-use super::life::{Life, TIME_WAIT_LASTS, Window, now_ns};
+use super::lab::{Attempt, Lab, Step, Stop, Table};
+use super::life::{Life, Window, now_ns};
 use super::segment::{Forger, Segment};
 use super::sockets::{Pair, Sequence, loopback, sequence, vanish};
 use crate::event::{BornAs, Reason};
@@ -140,11 +141,39 @@ impl Group {
         lab.await_received(before, self.all.len())
     }
 
+    /// When the timer of each runs out, no earlier than `.from` and no later than `.to`.
+    pub(super) fn timers(&self, lab: &Lab<'_>) -> Step<Vec<Window>> {
+        let from = now_ns();
+        let table = lab.table()?;
+        let read = Window::since(from);
+        let timer = |mini: &Mini| {
+            let found = table.get(&mini.key()).ok_or_else(|| {
+                Stop::Fail(format!("{} left the socket table by itself", mini.local))
+            })?;
+            let remaining = u64::try_from(found.remaining.as_nanos()).unwrap_or(u64::MAX);
+            Ok(Window {
+                from: read.from + remaining,
+                to: read.to + remaining,
+            })
+        };
+        self.all.iter().map(timer).collect()
+    }
+
+    /// Waits until the timer of each runs out later than it did.
+    pub(super) fn await_restart(&self, lab: &Lab<'_>, before: &[Window]) -> Step<()> {
+        lab.poll("the timers to be restarted", || {
+            let now = self.timers(lab)?;
+            Ok(now
+                .iter()
+                .zip(before)
+                .all(|(now, before)| now.from > before.to))
+        })
+    }
+
     /// Waits until none is left.
-    pub(super) fn await_gone(&self, lab: &Lab<'_>, limit: Duration) -> Step<()> {
+    pub(super) fn await_gone(&self, lab: &Lab<'_>) -> Step<()> {
         let gone = |table: &Table| !self.all.iter().any(|mini| table.contains_key(&mini.key()));
-        lab.await_table("the mini-sockets to end", limit, gone)
-            .map(drop)
+        lab.await_table("the mini-sockets to end", gone).map(drop)
     }
 
     /// Checks that all are there, and no other.
@@ -157,7 +186,7 @@ impl Group {
             })
         };
         let wanted = format!("{} mini-sockets in {substate:?}", self.all.len());
-        lab.await_table(&wanted, PATIENCE, there).map(drop)
+        lab.await_table(&wanted, there)
     }
 
     /// They were there before the tracer.
@@ -210,7 +239,12 @@ impl Group {
     /// All are left to end by their timer; waits for it.
     pub(super) fn expire(self, lab: &Lab<'_>) -> Step<Vec<Life>> {
         let start = now_ns();
-        self.await_gone(lab, TIME_WAIT_LASTS.end + PATIENCE)?;
+        // None can end before, and looking costs the kernel a walk through all its sockets.
+        let due = self.timers(lab)?.iter().map(|timer| timer.from).min();
+        thread::sleep(Duration::from_nanos(
+            due.unwrap_or(start).saturating_sub(now_ns()),
+        ));
+        self.await_gone(lab)?;
         Ok(self.ended(Reason::Expired, Window::since(start)))
     }
 

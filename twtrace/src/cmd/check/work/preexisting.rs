@@ -1,6 +1,6 @@
 //! Mini-sockets that are older than the tracer: their birth is not seen, their end is.
 
-use crate::cmd::check::lab::{Lab, PATIENCE, Step};
+use crate::cmd::check::lab::{Lab, Step};
 use crate::cmd::check::life::{Made, TIME_WAIT_LASTS, Window, now_ns};
 use crate::cmd::check::mini::Group;
 use crate::cmd::check::work::resets::{after_fin, rst};
@@ -17,7 +17,7 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     let group = before_tracing(lab)?;
     let start = now_ns();
     group.forge(lab, |at| rst(after_fin(at)))?;
-    group.await_gone(lab, PATIENCE)?;
+    group.await_gone(lab)?;
     Ok(Made::lives(
         group.ended(Reason::Reset, Window::since(start)),
     ))

@@ -3,11 +3,11 @@
 use std::io::{self, Read};
 use std::mem;
 
-use crate::cmd::check::lab::{Attempt, Lab, PATIENCE, Step, Stop, Table};
+use crate::cmd::check::lab::{Attempt, Lab, Step, Stop, Table};
 use crate::cmd::check::life::{Made, Refused, Window, now_ns};
 use crate::cmd::check::mini::Group;
 use crate::cmd::check::sockets::abort;
-use crate::event::{KernelCounters, Reason};
+use crate::event::Reason;
 use crate::kernel::sock_diag::Destroyed;
 
 /// The most mini-sockets that the overflow scenario allows.
@@ -50,7 +50,7 @@ fn destroy(lab: &Lab<'_>, group: Group) -> Step<Made> {
             }
         }
     }
-    group.await_gone(lab, PATIENCE)?;
+    group.await_gone(lab)?;
     Ok(Made::lives(
         group.ended(Reason::Destroyed, Window::since(start)),
     ))
@@ -72,7 +72,7 @@ pub(in super::super) fn overflow(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_max_tw_buckets", LIMIT)?;
     let mut pairs = lab.connect_all()?;
     let too_many = pairs.split_off(LIMIT);
-    let group = Group::fin_wait_2(lab, pairs)?;
+    let mut group = Group::fin_wait_2(lab, pairs)?;
     let mut overflows = Vec::new();
     for pair in too_many {
         let local = pair
@@ -85,27 +85,19 @@ pub(in super::super) fn overflow(lab: &Lab<'_>) -> Step<Made> {
             .attempt("ask for a socket's address")?;
         let start = now_ns();
         drop(pair.active);
-        await_overflows(lab, overflows.len() + 1)?;
+        lab.await_counter("TCPTimeWaitOverflow", overflows.len() + 1)?;
         overflows.push(Refused {
             local,
             remote,
             at: Window::since(start),
         });
     }
-    let mut group = group;
     group.promote(lab)?;
     Ok(Made {
         lives: group.left(),
         overflows,
         churned: 0,
     })
-}
-
-fn await_overflows(lab: &Lab<'_>, count: usize) -> Step<()> {
-    let overflowed = |counters: &KernelCounters| {
-        counters.tcp_ext.get("TCPTimeWaitOverflow") == Some(&(count as u64))
-    };
-    lab.await_counters(&format!("TCPTimeWaitOverflow to be {count}"), overflowed)
 }
 
 /// SO_LINGER 0 closes by a RST: no mini-socket at all.
@@ -118,6 +110,6 @@ pub(in super::super) fn linger_0(lab: &Lab<'_>) -> Step<Made> {
             other => return Err(Stop::Fail(format!("no RST came over: {other:?}"))),
         }
     }
-    lab.await_table("no mini-socket", PATIENCE, Table::is_empty)?;
+    lab.await_table("no mini-socket", Table::is_empty)?;
     Ok(Made::default())
 }

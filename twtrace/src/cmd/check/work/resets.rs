@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::cmd::check::lab::{Attempt, Lab, PATIENCE, Step};
+use crate::cmd::check::lab::{Attempt, Lab, Step};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::Group;
 use crate::cmd::check::segment::Segment;
@@ -18,7 +18,7 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     group.await_substate(lab, Substate::TimeWait)?;
     let start = now_ns();
     group.forge(lab, |at| rst(after_fin(at)))?;
-    group.await_gone(lab, PATIENCE)?;
+    group.await_gone(lab)?;
     Ok(Made::lives(
         group.ended(Reason::Reset, Window::since(start)),
     ))
@@ -53,7 +53,7 @@ pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
 }
 
 fn fin_wait_2_ended(lab: &Lab<'_>, group: Group, start: u64) -> Step<Made> {
-    group.await_gone(lab, PATIENCE)?;
+    group.await_gone(lab)?;
     Ok(Made::lives(
         group.ended(Reason::FinWait2Reset, Window::since(start)),
     ))

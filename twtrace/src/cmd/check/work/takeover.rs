@@ -94,7 +94,7 @@ fn reuse_after(lab: &Lab<'_>) -> Range<Duration> {
 
 /// The mini-sockets are gone and connections stand in their place.
 fn finish(lab: &Lab<'_>, group: Group, again: Vec<Pair>, reason: Reason, start: u64) -> Step<Made> {
-    group.await_gone(lab, PATIENCE)?;
+    group.await_gone(lab)?;
     let ended = Window::since(start);
     for pair in again {
         abort(pair.active).attempt("abort a connection")?;

@@ -13,7 +13,7 @@ use crate::event::Reason;
 /// How long the promotion scenario stays in FIN_WAIT2.
 const HELD: Duration = Duration::from_millis(300);
 /// Longer than a tick, so that a restarted timer gets another expiry time.
-const APART: Duration = Duration::from_millis(30);
+const APART: Duration = Duration::from_millis(100);
 
 /// TIME_WAIT runs out, having begun as FIN_WAIT2.
 pub(in super::super) fn expired(lab: &Lab<'_>) -> Step<Made> {
@@ -54,7 +54,7 @@ fn fin_wait_2_runs_out(
     let mut group = Group::fin_wait_2(lab, pairs)?
         .fin_wait_2_lasts(limit - TICK..limit + Duration::from_millis(1_500))
         .with_short_timer();
-    group.await_gone(lab, PATIENCE)?;
+    group.await_gone(lab)?;
     let ended = Window::since(start);
     group.close_peers();
     Ok(Made::lives(group.ended(Reason::FinWait2Timeout, ended)))
@@ -81,7 +81,9 @@ pub(in super::super) fn rearm(lab: &Lab<'_>) -> Step<Made> {
     let start = now_ns();
     for segment in segments {
         thread::sleep(APART);
+        let before = group.timers(lab)?;
         group.forge(lab, segment)?;
+        group.await_restart(lab, &before)?;
     }
     let more = Duration::from_nanos(now_ns() - start);
     let lasts = TIME_WAIT_LASTS.start + APART * 3..TIME_WAIT_LASTS.end + more;
