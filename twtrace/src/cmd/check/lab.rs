@@ -1,7 +1,5 @@
 //! A fresh network namespace with one end of every connection on each side of its loopback.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,10 +11,11 @@ use std::{fs, thread};
 use socket2::Socket;
 
 use super::gate::Arrival;
+use super::life::sum;
+use super::socket_table::SocketTable;
 use super::sockets::{Pair, bound, loopback};
 use crate::error::Error;
 use crate::event::Family;
-use crate::kernel::sock_diag::{MiniSocket, SockDiag};
 use crate::kernel::{counters, netns};
 
 /// How long anything may take, but for a timer that is not due yet.
@@ -52,9 +51,6 @@ impl<T> Attempt<T> for io::Result<T> {
     }
 }
 
-/// The mini-sockets of a namespace by local and remote address.
-pub(super) type Table = HashMap<(SocketAddr, SocketAddr), MiniSocket>;
-
 /// The namespace, owned by the thread that is in it.
 #[derive(Debug)]
 pub(super) struct Lab<'a> {
@@ -66,7 +62,6 @@ pub(super) struct Lab<'a> {
     /// How many connections to make.
     pub(super) count: usize,
     listener: TcpListener,
-    diag: RefCell<SockDiag>,
     arrival: Arrival<'a>,
 }
 
@@ -87,14 +82,12 @@ impl<'a> Lab<'a> {
             }
             listener => listener.attempt(&format!("listen on {address}"))?,
         };
-        let diag = RefCell::new(SockDiag::open()?);
         Ok(Self {
             family,
             netns,
             uid,
             count,
             listener,
-            diag,
             arrival,
         })
     }
@@ -193,13 +186,9 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// The mini-sockets of this namespace.
-    pub(super) fn table(&self) -> Step<Table> {
-        let all = self.diag.borrow_mut().mini_sockets()?;
-        Ok(all
-            .into_iter()
-            .map(|one| ((one.local, one.remote), one))
-            .collect())
+    /// The sockets of this namespace.
+    pub(super) fn table(&self) -> Step<SocketTable> {
+        SocketTable::read().attempt("read the socket tables")
     }
 
     /// Looks again and again until it is as wanted.
@@ -217,15 +206,26 @@ impl<'a> Lab<'a> {
     }
 
     /// Polls the socket table until it is as wanted.
-    pub(super) fn await_table(&self, wanted: &str, done: impl Fn(&Table) -> bool) -> Step<()> {
-        self.poll(wanted, || Ok(done(&self.table()?)))
+    pub(super) fn await_table(
+        &self,
+        wanted: &str,
+        done: impl Fn(&SocketTable) -> bool,
+    ) -> Step<()> {
+        let mut last = SocketTable::default();
+        let awaited = self.poll(wanted, || {
+            last = self.table()?;
+            Ok(done(&last))
+        });
+        awaited.map_err(|stop| match stop {
+            Stop::Fail(reason) => Stop::Fail(format!("{reason}: {last}")),
+            stop => stop,
+        })
     }
 
-    /// Polls a counter of this namespace until it has that value.
-    pub(super) fn await_counter(&self, name: &str, value: usize) -> Step<()> {
-        self.poll(&format!("{name} to be {value}"), || {
-            let counters = counters::read_current()?;
-            Ok(counters.tcp_ext.get(name) == Some(&(value as u64)))
+    /// Polls counters of this namespace until their sum is that.
+    pub(super) fn await_counters(&self, names: &[&str], value: usize) -> Step<()> {
+        self.poll(&format!("{} to be {value}", names.join(" + ")), || {
+            Ok(sum(&counters::read_current()?, names) == value as u64)
         })
     }
 
@@ -245,12 +245,7 @@ impl<'a> Lab<'a> {
 
     /// Waits until no full socket is left but the listener.
     pub(super) fn settle(&self) -> Step<()> {
-        self.poll("all sockets to close", || Ok(full_sockets() == 1))
-    }
-
-    /// The open sock_diag socket.
-    pub(super) fn diag(&self) -> std::cell::RefMut<'_, SockDiag> {
-        self.diag.borrow_mut()
+        self.await_table("all full sockets to close", SocketTable::is_settled)
     }
 }
 
@@ -307,23 +302,6 @@ fn sysctl_path(name: &str) -> PathBuf {
     Path::new("/proc/sys/net/ipv4").join(name)
 }
 
-/// TCP sockets of this namespace that are not mini-sockets.
-fn full_sockets() -> usize {
-    let mut total = 0;
-    for name in ["sockstat", "sockstat6"] {
-        // The second is missing where there is no IPv6.
-        let text = fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-        total += in_use(&text).unwrap_or(0);
-    }
-    total
-}
-
-/// `TCP: inuse 1 orphan 0 tw 7 alloc 1 mem 0` or `TCP6: inuse 1`.
-fn in_use(text: &str) -> Option<usize> {
-    let line = text.lines().find(|line| line.starts_with("TCP"))?;
-    line.split(' ').nth(2)?.parse().ok()
-}
-
 /// `/proc/net/snmp` is pairs of lines: `Tcp: name name …`, `Tcp: value value …`.
 fn in_segs(text: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
@@ -334,14 +312,6 @@ fn in_segs(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sockets_in_use_are_told_from_mini_sockets() {
-        let text =
-            "sockets: used 9\nTCP: inuse 3 orphan 1 tw 7 alloc 4 mem 0\nUDP: inuse 5 mem 0\n";
-        assert_eq!(in_use(text), Some(3));
-        assert_eq!(in_use("TCP6: inuse 2\nUDP6: inuse 0\n"), Some(2));
-    }
 
     #[test]
     fn in_segs_is_found_by_name() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::event::{BornAs, Reason};
+use crate::event::{BornAs, KernelCounters, Reason};
 
 /// Timers of the kernel count in ticks of up to 10 ms, and one may be partly over already.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -21,6 +21,14 @@ pub(super) fn now_ns() -> u64 {
         let now = Duration::from(now);
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     })
+}
+
+/// The sum of some of the kernel's counters.
+pub(super) fn sum(counters: &KernelCounters, names: &[&str]) -> u64 {
+    names
+        .iter()
+        .filter_map(|name| counters.tcp_ext.get(*name))
+        .sum()
 }
 
 /// Something happened between two readings of the clock.
@@ -71,8 +79,6 @@ pub(super) struct Life {
     pub(super) fin_wait_2_lasts: Range<Duration>,
     /// How long it was in TIME_WAIT, if it got there.
     pub(super) time_wait_lasts: Range<Duration>,
-    /// Its first timer was at most 4 s, so the kernel counts it as TWKilled, not TW.
-    pub(super) short_timer: bool,
 }
 
 /// A full socket that got no mini-socket.

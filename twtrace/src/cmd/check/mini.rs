@@ -1,13 +1,15 @@
 //! Groups of mini-sockets that a scenario brings to life and to their end together.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
-use super::lab::{Attempt, Lab, Step, Stop, Table};
+use super::lab::{Attempt, Lab, Step, Stop};
 use super::life::{Life, Window, now_ns};
 use super::segment::{Forger, Segment};
+use super::socket_table::SocketTable;
 use super::sockets::{Pair, Sequence, loopback, sequence, vanish};
 use crate::event::{BornAs, Reason};
 use crate::kernel::sock_diag::Substate;
@@ -34,7 +36,6 @@ pub(super) struct Group {
     preexisting: bool,
     promoted: bool,
     rearms: u32,
-    short_timer: bool,
     fin_wait_2_lasts: Range<Duration>,
     time_wait_lasts: Range<Duration>,
 }
@@ -43,16 +44,32 @@ impl Group {
     /// Closes the active ends, and waits for a mini-socket in FIN_WAIT2 for each.
     pub(super) fn fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
         let start = now_ns();
+        let mut group = Self::closed(pairs)?;
+        group.await_substate(lab, Substate::FinWait2)?;
+        group.born = Window::since(start);
+        Ok(group)
+    }
+
+    /// Closes the active ends, and waits for a mini-socket to come and go for each: its time is too
+    /// short to be sure to see it.
+    pub(super) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<Life>> {
+        let start = now_ns();
+        let mut group = Self::closed(pairs)?;
+        lab.await_counters(&["TW", "TWKilled"], group.all.len())?;
+        group.await_gone(lab)?;
+        group.born = Window::since(start);
+        let ended = group.born;
+        Ok(group.ended(Reason::FinWait2Timeout, ended))
+    }
+
+    fn closed(pairs: Vec<Pair>) -> Step<Self> {
         let mut all = Vec::with_capacity(pairs.len());
         for pair in pairs {
             let (mini, active) = Mini::new(pair)?;
             drop(active);
             all.push(mini);
         }
-        let mut group = Self::of(all, BornAs::FinWait2);
-        group.await_substate(lab, Substate::FinWait2)?;
-        group.born = Window::since(start);
-        Ok(group)
+        Ok(Self::of(all, BornAs::FinWait2))
     }
 
     /// Mini-sockets in TIME_WAIT that were in FIN_WAIT2 before, as most are.
@@ -70,8 +87,9 @@ impl Group {
         for pair in pairs {
             let (mut mini, active) = Mini::new(pair)?;
             active
-                .shutdown(std::net::Shutdown::Write)
+                .shutdown(Shutdown::Write)
                 .attempt("shut down a connection")?;
+            mini.await_fin()?;
             mini.peer = None;
             still_open.push(active);
             all.push(mini);
@@ -92,7 +110,6 @@ impl Group {
             preexisting: false,
             promoted: false,
             rearms: 0,
-            short_timer: false,
             fin_wait_2_lasts: ANY,
             time_wait_lasts: ANY,
         }
@@ -147,7 +164,7 @@ impl Group {
         let table = lab.table()?;
         let read = Window::since(from);
         let timer = |mini: &Mini| {
-            let found = table.get(&mini.key()).ok_or_else(|| {
+            let found = table.mini_sockets.get(&mini.key()).ok_or_else(|| {
                 Stop::Fail(format!("{} left the socket table by itself", mini.local))
             })?;
             let remaining = u64::try_from(found.remaining.as_nanos()).unwrap_or(u64::MAX);
@@ -172,15 +189,21 @@ impl Group {
 
     /// Waits until none is left.
     pub(super) fn await_gone(&self, lab: &Lab<'_>) -> Step<()> {
-        let gone = |table: &Table| !self.all.iter().any(|mini| table.contains_key(&mini.key()));
+        let gone = |table: &SocketTable| {
+            !self
+                .all
+                .iter()
+                .any(|mini| table.mini_sockets.contains_key(&mini.key()))
+        };
         lab.await_table("the mini-sockets to end", gone).map(drop)
     }
 
     /// Checks that all are there, and no other.
     pub(super) fn await_substate(&self, lab: &Lab<'_>, substate: Substate) -> Step<()> {
-        let there = |table: &Table| {
+        let there = |table: &SocketTable| {
             self.all.iter().all(|mini| {
                 table
+                    .mini_sockets
                     .get(&mini.key())
                     .is_some_and(|found| found.substate == substate)
             })
@@ -198,11 +221,6 @@ impl Group {
 
     pub(super) fn rearmed(mut self, times: u32) -> Self {
         self.rearms = times;
-        self
-    }
-
-    pub(super) fn with_short_timer(mut self) -> Self {
-        self.short_timer = true;
         self
     }
 
@@ -231,7 +249,6 @@ impl Group {
             rearms: self.rearms,
             fin_wait_2_lasts: self.fin_wait_2_lasts.clone(),
             time_wait_lasts: self.time_wait_lasts.clone(),
-            short_timer: self.short_timer,
         };
         self.all.iter().map(life).collect()
     }
@@ -265,6 +282,17 @@ impl Mini {
             peer: Some(passive),
         };
         Ok((mini, active))
+    }
+
+    /// Waits until the peer has seen our FIN; if it closed before, both ends would be active.
+    fn await_fin(&self) -> Step<()> {
+        let Some(mut peer) = self.peer.as_ref() else {
+            return Ok(());
+        };
+        match peer.read(&mut [0]).attempt("wait for a FIN")? {
+            0 => Ok(()),
+            _ => Err(Stop::Fail("data came where none was sent".into())),
+        }
     }
 
     pub(super) fn key(&self) -> (SocketAddr, SocketAddr) {

@@ -1,7 +1,7 @@
 //! `twtrace check`: makes every end for real and sees whether the tracer, the kernel's counters and
 //! the socket tables agree on it.
 //!
-//! A scenario (`table`) is run by `runner` once per address family, each in a thread and a network
+//! A scenario (`scenarios`) is run by `runner` once per address family, each in a thread and a network
 //! namespace of its own (`lab`), all side by side. What it made and saw by its own clock (`life`)
 //! is then compared with the tracer's events and totals and the kernel's counters (`judge`).
 
@@ -12,9 +12,10 @@ mod life;
 mod mini;
 mod report;
 mod runner;
+mod scenarios;
 mod segment;
+mod socket_table;
 mod sockets;
-mod table;
 mod work;
 
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 
 pub use report::Format;
 use report::Tally;
-use table::{SCENARIOS, Scenario};
+use scenarios::{SCENARIOS, Scenario};
 
 use crate::error::{Error, Exit, Result};
 use crate::kernel::{Attach, Options, Session};

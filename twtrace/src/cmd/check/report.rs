@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::to_writer;
 
 use super::runner::{Outcome, Verdict};
-use super::table::Scenario;
+use super::scenarios::Scenario;
 use crate::event::{Family, Meta};
 
 /// How to print.

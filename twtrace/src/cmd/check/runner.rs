@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::judge::{Evidence, judge};
 use super::lab::{Lab, PATIENCE, Step, Stop};
 use super::life::{Made, now_ns};
-use super::table::Scenario;
+use super::scenarios::Scenario;
 use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::event::{Event, Family, Flow, KernelCounters, Snapshot};
@@ -137,7 +137,7 @@ fn in_lab(case: &Case, gate: &Gate) -> Step<Ran> {
     Ok(Ran {
         netns: lab.netns,
         kernel: counters::read_current()?,
-        left: lab.table()?.len(),
+        left: lab.table()?.mini_sockets.len(),
         has_stamp: lab.sysctl_value("tcp_tw_reuse_delay").is_some(),
         made,
     })
@@ -322,7 +322,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::check::table::SCENARIOS;
+    use crate::cmd::check::scenarios::SCENARIOS;
     use crate::event::TwCountedAt;
 
     fn lab_works(case: &Case) -> Option<String> {
