@@ -19,3 +19,5 @@ pub const HISTOGRAMS: &str = "HISTOGRAMS";
 pub const TASKS: &str = "TASKS";
 /// Per-CPU array of arguments kept between a kprobe and its kretprobe.
 pub const ARGUMENTS: &str = "ARGUMENTS";
+/// Per-CPU, one [`crate::slot::Slot`]: for the end of a mini-socket that has none.
+pub const SCRATCH: &str = "SCRATCH";

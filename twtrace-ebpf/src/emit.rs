@@ -1,10 +1,9 @@
 //! Filling records and handing them to the ring.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::bpf_ringbuf_query,
+    maps::ring_buf::RingBufEntry,
 };
 use twtrace_common::record::{AF_INET6, Flow};
 
@@ -17,17 +16,16 @@ use crate::{
 /// Largest record with its ring header: how far one submission moves the fill level.
 const STEP: u64 = 96;
 
-/// Reserves a record, lets `fill` write it and submits it. False if the ring is full.
+/// Reserves a record; `None` if the ring is full. The caller writes every field and submits.
 #[inline(always)]
-pub fn emit<T: 'static>(fill: impl FnOnce(&mut T)) -> bool {
-    let Some(mut entry) = RING.reserve::<T>(0) else {
-        return false;
-    };
-    let record: &mut MaybeUninit<T> = &mut entry;
-    // SAFETY: integers only, any bytes are valid, and `fill` writes every field.
-    fill(unsafe { &mut *record.as_mut_ptr() });
+pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    RING.reserve::<T>(0)
+}
+
+/// Hands a record over.
+#[inline(always)]
+pub fn submit<T: 'static>(entry: RingBufEntry<T>) {
     entry.submit(wakeup());
-    true
 }
 
 /// Wakes the consumer once when the fill level crosses the threshold; below it, the consumer's

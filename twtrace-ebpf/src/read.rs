@@ -1,28 +1,13 @@
 //! Reading kernel memory, in the two ways that the two kinds of programs allow.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 /// How a field of a kernel object is read.
 pub trait Access {
     /// Reads `T` at `base + offset`; zero where the memory cannot be read.
-    fn get<T: Copy + Zero>(base: u64, offset: usize) -> T;
-}
-
-/// Types with an all-zero value, for reads that fault.
-pub trait Zero {
-    const ZERO: Self;
-}
-impl Zero for u8 {
-    const ZERO: Self = 0;
-}
-impl Zero for u16 {
-    const ZERO: Self = 0;
-}
-impl Zero for u32 {
-    const ZERO: Self = 0;
-}
-impl Zero for u64 {
-    const ZERO: Self = 0;
+    fn get<T: Copy>(base: u64, offset: usize) -> T;
 }
 
 /// A plain load. The verifier allows it where `base` is a typed kernel pointer: an argument of a
@@ -31,7 +16,7 @@ pub struct Direct;
 
 impl Access for Direct {
     #[inline(always)]
-    fn get<T: Copy + Zero>(base: u64, offset: usize) -> T {
+    fn get<T: Copy>(base: u64, offset: usize) -> T {
         // SAFETY: the verifier checks type and bounds, and the kernel turns a fault into zero.
         unsafe { core::ptr::read_volatile((base as *const u8).add(offset).cast::<T>()) }
     }
@@ -42,9 +27,17 @@ pub struct Probed;
 
 impl Access for Probed {
     #[inline(always)]
-    fn get<T: Copy + Zero>(base: u64, offset: usize) -> T {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel((base as *const u8).wrapping_add(offset).cast::<T>()) }
-            .unwrap_or(T::ZERO)
+    fn get<T: Copy>(base: u64, offset: usize) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper checks the source, and zeroes the destination where it cannot read;
+        // so its result need not be looked at, which would double the paths to verify.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                base.wrapping_add(offset as u64) as *const c_void,
+            );
+            value.assume_init()
+        }
     }
 }

@@ -67,7 +67,7 @@ pub fn spill(birth: &Birth) -> bool {
 /// Writes all fields but the key. Volatile, field by field: the compiler would make a copy or a
 /// `memset` of it, which are loops of byte stores here.
 #[inline(always)]
-fn fill(slot: *mut Slot, birth: &Birth) {
+pub fn fill(slot: *mut Slot, birth: &Birth) {
     // SAFETY: a map value or a local.
     unsafe {
         ptr::write_volatile(&raw mut (*slot).born_ns, birth.born_ns);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How many entries are tried for a namespace before entry 0 takes its counts.
-const PROBES: u32 = 4;
+const PROBES: u32 = 2;
 
 /// Counts in the entry of a namespace on this CPU.
 ///

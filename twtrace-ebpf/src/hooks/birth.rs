@@ -105,15 +105,21 @@ fn born<A: Access, const SLOTS: bool>(sk: u64, substate: u8, tw: u64) -> i32 {
 fn overflow<A: Access>(sk: u64, netns: u32, uid: u32, cgroup: u64) {
     let mut fits = true;
     if enabled(FEATURE_RECORDS) {
-        fits = emit::emit(|record: &mut Overflow| {
-            emit::flow::<A>(&mut record.flow, sk, netns);
-            record.flow.kind = KIND_OVERFLOW;
-            record.flow.reason = 0;
-            record.flow.flags = owner_flag();
-            record.flow.uid = uid;
-            record.flow.cgroup = cgroup;
-            record.at_ns = now();
-        });
+        match emit::reserve::<Overflow>() {
+            Some(mut entry) => {
+                // SAFETY: integers only, and every field is written.
+                let record = unsafe { &mut *entry.as_mut_ptr() };
+                emit::flow::<A>(&mut record.flow, sk, netns);
+                record.flow.kind = KIND_OVERFLOW;
+                record.flow.reason = 0;
+                record.flow.flags = owner_flag();
+                record.flow.uid = uid;
+                record.flow.cgroup = cgroup;
+                record.at_ns = now();
+                emit::submit(entry);
+            }
+            None => fits = false,
+        }
     }
     tally::count(netns, |counters| {
         counters.overflowed += 1;

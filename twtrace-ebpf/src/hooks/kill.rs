@@ -1,5 +1,7 @@
 //! The end: `inet_twsk_kill(tw)`, which every mini-socket passes exactly once, whatever ends it.
 
+use core::{hint::black_box, ptr::read_volatile};
+
 use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
@@ -11,9 +13,10 @@ use twtrace_common::{
     slot::{Marks, REASON_TABLE, Slot},
 };
 
-use super::{TIME_WAIT, hash, now, substate, task, untracked};
+use super::{TIME_WAIT, adopted, hash, now, substate, task};
 use crate::{
     emit, filter,
+    maps::SCRATCH,
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
     state, tally,
@@ -49,9 +52,8 @@ fn ended<A: Access>(tw: u64) {
     let now = now();
     let netns = emit::netns::<A>(tw);
     let substate = substate::<A>(tw);
-    let life = match state::find(hash::<A>(tw), tw) {
-        Some((slot, spilled)) => remember(slot, spilled, tw),
-        None => unknown(tw, substate, now),
+    let Some(life) = remember::<A>(tw, substate, now) else {
+        return;
     };
     if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, netns) {
         return;
@@ -60,19 +62,25 @@ fn ended<A: Access>(tw: u64) {
     lifetimes(&life, reason, now);
     let mut fits = true;
     if enabled(FEATURE_RECORDS) {
-        fits = emit::emit(|record: &mut End| {
-            emit::flow::<A>(&mut record.flow, tw, netns);
-            record.flow.kind = KIND_END;
-            record.flow.reason = reason;
-            record.flow.flags = life.flags;
-            record.flow.uid = life.uid;
-            record.flow.cgroup = life.cgroup;
-            record.born_ns = life.born_ns;
-            record.time_wait_ns = life.time_wait_ns;
-            record.ended_ns = now;
-            record.rearms = life.rearms;
-            record.reserved = 0;
-        });
+        match emit::reserve::<End>() {
+            Some(mut entry) => {
+                // SAFETY: integers only, and every field is written.
+                let record = unsafe { &mut *entry.as_mut_ptr() };
+                emit::flow::<A>(&mut record.flow, tw, netns);
+                record.flow.kind = KIND_END;
+                record.flow.reason = reason;
+                record.flow.flags = life.flags;
+                record.flow.uid = life.uid;
+                record.flow.cgroup = life.cgroup;
+                record.born_ns = life.born_ns;
+                record.time_wait_ns = life.time_wait_ns;
+                record.ended_ns = now;
+                record.rearms = life.rearms;
+                record.reserved = 0;
+                emit::submit(entry);
+            }
+            None => fits = false,
+        }
     }
     tally::count(netns, |counters| {
         if (reason as usize) < counters.ended.len() {
@@ -88,38 +96,36 @@ fn ended<A: Access>(tw: u64) {
     });
 }
 
-/// Copies a slot and frees it.
+/// Copies the state of a mini-socket and frees its slot.
 #[inline(always)]
-fn remember(slot: &mut Slot, spilled: bool, tw: u64) -> Life {
-    let life = Life {
-        born_ns: slot.born_ns,
-        time_wait_ns: slot.time_wait_ns,
-        cgroup: slot.cgroup,
-        uid: slot.uid,
-        rearms: slot.rearms,
-        marks: slot.marks,
-        flags: slot.flags as u8,
-    };
-    state::release(slot, spilled, tw);
-    life
+fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
+    if let Some((slot, spilled)) = state::find(hash::<A>(tw), tw) {
+        let life = copy(slot);
+        state::release(slot, spilled, tw);
+        return Some(life);
+    }
+    // Through memory, although the values are at hand: to the verifier they are then as unknown
+    // as those of a slot, and it walks the rest once instead of five times.
+    let slot = SCRATCH.get_ptr_mut(0)?;
+    state::fill(slot, &adopted(tw, tw, substate, now));
+    // SAFETY: a map value of this CPU.
+    Some(copy(unsafe { &*slot }))
 }
 
 #[inline(always)]
-fn unknown(tw: u64, substate: u8, now: u64) -> Life {
-    let known = untracked(tw, substate, now);
-    Life {
-        born_ns: known.born_ns,
-        time_wait_ns: known.time_wait_ns,
-        cgroup: 0,
-        uid: 0,
-        rearms: 0,
-        marks: Marks {
-            timer: 0,
-            verdict: 0,
-            rst: 0,
-            cancel: 0,
-        },
-        flags: known.flags,
+fn copy(slot: &Slot) -> Life {
+    // SAFETY: plain fields. Volatile, so that the two copies are not merged into one that
+    // depends on where it came from.
+    unsafe {
+        Life {
+            born_ns: read_volatile(&raw const slot.born_ns),
+            time_wait_ns: read_volatile(&raw const slot.time_wait_ns),
+            cgroup: read_volatile(&raw const slot.cgroup),
+            uid: read_volatile(&raw const slot.uid),
+            rearms: read_volatile(&raw const slot.rearms),
+            marks: read_volatile(&raw const slot.marks),
+            flags: read_volatile(&raw const slot.flags) as u8,
+        }
     }
 }
 
@@ -161,16 +167,17 @@ fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> u8 {
     unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) };
     // SAFETY: the index is below 256. Volatile, so that the compiler does not turn the table
     // back into branches.
-    unsafe { core::ptr::read_volatile(REASONS_BY_MARKS.as_ptr().add(index)) }
+    unsafe { read_volatile(REASONS_BY_MARKS.as_ptr().add(index)) }
 }
 
 /// Adds both clocks to the histograms, as far as they are known.
 #[inline(always)]
 fn lifetimes(life: &Life, reason: u8, now: u64) {
     let in_time_wait = life.flags & FLAG_IN_TIME_WAIT != 0;
+    // Through the stack, or the compiler makes a copy of all that follows for each case.
+    let left = black_box(if in_time_wait { life.time_wait_ns } else { now });
     if life.flags & FLAG_BORN_FIN_WAIT_2 != 0 && life.born_ns != 0 {
-        let until = if in_time_wait { life.time_wait_ns } else { now };
-        tally::record(reason, Clock::FinWait2, until.wrapping_sub(life.born_ns));
+        tally::record(reason, Clock::FinWait2, left.wrapping_sub(life.born_ns));
     }
     if in_time_wait && life.time_wait_ns != 0 {
         tally::record(reason, Clock::TimeWait, now.wrapping_sub(life.time_wait_ns));

@@ -18,6 +18,7 @@ use twtrace_common::{
 };
 
 use crate::{
+    maps::SPILL,
     read::{Access, Probed},
     settings::offset,
     state::{self, Birth},
@@ -37,33 +38,32 @@ fn now() -> u64 {
 }
 
 /// What the kernel itself remembers of a mini-socket whose birth was not seen.
-struct Untracked {
-    born_ns: u64,
-    time_wait_ns: u64,
-    flags: u8,
-}
-
-/// Reads it. `tw_entry_stamp` (ms of CLOCK_MONOTONIC) is set by `tcp_time_wait` and refreshed at
-/// the promotion if the FIN had a timestamp; so with timestamps it dates the TIME_WAIT, without
-/// them the birth. It is not touched by re-arms. 0 where the kernel does not have it.
+///
+/// `tw_entry_stamp` (ms of CLOCK_MONOTONIC) is set by `tcp_time_wait` and refreshed at the
+/// promotion if the FIN had a timestamp; so with timestamps it dates the TIME_WAIT, without them
+/// the birth. It is not touched by re-arms. Times are 0 where the kernel does not have it.
 #[inline(always)]
-fn untracked(tw: u64, substate: u8, now: u64) -> Untracked {
-    let mut known = Untracked {
+fn adopted(tw: u64, key: u64, substate: u8, now: u64) -> Birth {
+    let in_time_wait = substate == TIME_WAIT;
+    let mut known = Birth {
+        key,
         born_ns: 0,
         time_wait_ns: 0,
-        flags: FLAG_UNTRACKED,
+        cgroup: 0,
+        uid: 0,
+        flags: FLAG_UNTRACKED
+            | if in_time_wait {
+                FLAG_IN_TIME_WAIT
+            } else {
+                FLAG_BORN_FIN_WAIT_2
+            },
     };
-    if substate == TIME_WAIT {
-        known.flags |= FLAG_IN_TIME_WAIT;
-    } else {
-        known.flags |= FLAG_BORN_FIN_WAIT_2;
-    }
     if offset!(tw_entry_stamp) != 0 {
         let stamp: u32 = Probed::get(tw, offset!(tw_entry_stamp));
         let age_ms = ((now / NS_PER_MS) as u32).wrapping_sub(stamp);
         let entered = now.wrapping_sub(u64::from(age_ms) * NS_PER_MS);
         let timestamps = Probed::get::<u32>(tw, offset!(tw_ts_recent_stamp)) != 0;
-        if substate == TIME_WAIT && timestamps {
+        if in_time_wait && timestamps {
             known.time_wait_ns = entered;
         } else {
             known.born_ns = entered;
@@ -78,16 +78,11 @@ fn find_or_adopt(tw: u64, key: u64, hash: u32, substate: u8) -> Option<&'static 
     if let Some((slot, _)) = state::find(hash, key) {
         return Some(slot);
     }
-    let known = untracked(tw, substate, now());
-    state::spill(&Birth {
-        key,
-        born_ns: known.born_ns,
-        time_wait_ns: known.time_wait_ns,
-        cgroup: 0,
-        uid: 0,
-        flags: known.flags,
-    });
-    state::find(hash, key).map(|(slot, _)| slot)
+    state::spill(&adopted(tw, key, substate, now()));
+    SPILL.get_ptr_mut(key).map(|slot| {
+        // SAFETY: a map value; see `state::find`.
+        unsafe { &mut *slot }
+    })
 }
 
 /// `skc_hash` of a mini-socket.
