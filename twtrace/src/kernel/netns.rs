@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -72,6 +73,36 @@ pub fn enter_new() -> Result<u32> {
             .hint("unshare needs CAP_SYS_ADMIN")
     })?;
     Ok(Netns::current()?.inode)
+}
+
+/// Sets the loopback interface of the calling thread's namespace up; a new one has it down.
+pub fn bring_up_loopback() -> Result<()> {
+    set_loopback_up()
+        .map_err(|error| Error::new(format!("cannot set the loopback interface up: {error}")))
+}
+
+fn set_loopback_up() -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: all zeroes is a valid ifreq: integers, addresses and null pointers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes_with_nul()) {
+        *to = from.cast_signed();
+    }
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = i16::try_from(up).map_err(io::Error::other)?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is, and writes nothing.
+    let done = unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw const request,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
@@ -169,7 +200,7 @@ fn add_task(found: &mut BTreeMap<u32, Way>, task: &Path) {
     }
     let directory = File::options()
         .read(true)
-        .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY)
+        .custom_flags(libc::O_PATH | nix::libc::O_DIRECTORY)
         .open(task);
     let Ok(directory) = directory else { return };
     let way = Way::Task(directory);

@@ -111,8 +111,8 @@ impl SockDiag {
         match self.acknowledgement() {
             Ok(()) => Ok(Destroyed::Yes),
             Err(error) => match error.raw_os_error() {
-                Some(nix::libc::EOPNOTSUPP) => Ok(Destroyed::NotSupported),
-                Some(nix::libc::ENOENT) => Ok(Destroyed::NoSuchSocket),
+                Some(libc::EOPNOTSUPP) => Ok(Destroyed::NotSupported),
+                Some(libc::ENOENT) => Ok(Destroyed::NoSuchSocket),
                 _ => Err(failed(error)),
             },
         }
@@ -235,7 +235,7 @@ fn dump_error(family: u8, error: &io::Error) -> Error {
     let version = if family == AF_INET { 4 } else { 6 };
     let message = format!("cannot list the IPv{version} TIME_WAIT sockets by sock_diag: {error}");
     match error.raw_os_error() {
-        Some(nix::libc::ENOENT) => Error::new(message).hint("load the module tcp_diag"),
+        Some(libc::ENOENT) => Error::new(message).hint("load the module tcp_diag"),
         _ => Error::new(message),
     }
 }
