@@ -5,4 +5,5 @@ pub mod error;
 pub mod event;
 pub mod host;
 pub mod model;
+pub mod recording;
 pub mod view;
