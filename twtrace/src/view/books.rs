@@ -2,7 +2,7 @@
 
 use super::line::Line;
 use super::text::name_or_number;
-use super::units::thousands;
+use super::units::{count, thousands};
 use crate::event::Reason;
 use crate::host::Names;
 use crate::model::Summary;
@@ -16,9 +16,9 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
         undecoded,
         kernel,
     } = &summary.books;
-    write!(out, "{} ends", thousands(ends.seen));
+    write!(out, "{}", count(ends.seen, "end"));
     if overflows.seen > 0 {
-        write!(out, " · {} overflows", thousands(overflows.seen));
+        write!(out, " · {}", count(overflows.seen, "overflow"));
     }
     lost(ends, overflows, out);
     match kernel {
@@ -26,14 +26,10 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
         Some(kernel) => comparison(kernel, summary.books.agrees(), names, out),
     }
     if *undecoded > 0 {
-        writeln!(
-            out,
-            "{} records could not be decoded",
-            thousands(*undecoded)
-        );
+        writeln!(out, "{} could not be decoded", count(*undecoded, "record"));
     }
-    unbalanced("ends", ends, out);
-    unbalanced("overflows", overflows, out);
+    unbalanced("end", ends, out);
+    unbalanced("overflow", overflows, out);
     if summary.cut {
         writeln!(
             out,
@@ -71,8 +67,8 @@ fn unbalanced(name: &str, class: &Class, out: &mut Line) {
     if class.balanced == Some(false) {
         writeln!(
             out,
-            "the books do not balance: {} {name} seen, {} reported, {} lost in the ring",
-            thousands(class.seen),
+            "the books do not balance: {} seen, {} reported, {} lost in the ring",
+            count(class.seen, name),
             thousands(class.reported),
             thousands(class.lost.ring)
         );

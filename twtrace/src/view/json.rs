@@ -1,7 +1,7 @@
 //! Events and the summary as JSON, one object a line. `v` is the version of the schema.
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{SerializeMap, Serializer};
 use twtrace_common::REASONS;
 
 use super::columns::{Column, Show, Value, each_of_schema};
@@ -10,7 +10,7 @@ use super::line::Line;
 use super::render::Host;
 use super::units;
 use crate::event::Reason;
-use crate::model::books::{Class, Lost, Row};
+use crate::model::books::{Class, Lost, Row, Unread};
 use crate::model::{Report, Summary};
 
 /// Version of the schema of every object.
@@ -127,7 +127,7 @@ struct SummaryObject<'a> {
     counters: Counters<'a>,
     agree: Option<bool>,
     complete: bool,
-    overflows: ClassObject,
+    overflows: Overflows,
     births: Births,
     promoted: u64,
     rearmed: Option<u64>,
@@ -147,10 +147,16 @@ struct Births {
 }
 
 #[derive(Serialize)]
-struct ClassObject {
+struct Overflows {
     seen: u64,
     reported: u64,
-    lost: LostObject,
+    lost: RingObject,
+}
+
+/// What overflows can lose; the rest is not theirs alone and stands with the ends.
+#[derive(Serialize)]
+struct RingObject {
+    ring: u64,
 }
 
 #[derive(Serialize)]
@@ -185,7 +191,7 @@ impl<'a> SummaryObject<'a> {
             reported: books.ends.reported,
             lost: books.ends.lost.into(),
             totals: Totals(ended),
-            counters: Counters(books.kernel.as_ref().map(|kernel| kernel.rows.as_slice())),
+            counters: Counters(books.kernel.as_ref().map_or(&[], |kernel| &kernel.rows)),
             agree: books.agrees(),
             complete: summary.complete(),
             overflows: books.overflows.into(),
@@ -204,12 +210,14 @@ impl<'a> SummaryObject<'a> {
     }
 }
 
-impl From<Class> for ClassObject {
+impl From<Class> for Overflows {
     fn from(class: Class) -> Self {
         Self {
             seen: class.seen,
             reported: class.reported,
-            lost: class.lost.into(),
+            lost: RingObject {
+                ring: class.lost.ring,
+            },
         }
     }
 }
@@ -234,8 +242,8 @@ impl Serialize for Totals<'_> {
     }
 }
 
-/// The rows of the comparison; null if a filter forbids it.
-struct Counters<'a>(Option<&'a [Row]>);
+/// The rows of the comparison.
+struct Counters<'a>(&'a [Row]);
 
 impl Serialize for Counters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -246,20 +254,15 @@ impl Serialize for Counters<'_> {
             kernel: Option<u64>,
             expected: u64,
             agree: Option<bool>,
+            why: Option<&'static str>,
         }
-        let Some(rows) = self.0 else {
-            return serializer.serialize_none();
-        };
-        let mut sequence = serializer.serialize_seq(Some(rows.len()))?;
-        for row in rows {
-            sequence.serialize_element(&Object {
-                netns: row.netns,
-                name: row.counter.name(),
-                kernel: row.kernel.ok(),
-                expected: row.expected,
-                agree: row.agree,
-            })?;
-        }
-        sequence.end()
+        serializer.collect_seq(self.0.iter().map(|row| Object {
+            netns: row.netns,
+            name: row.counter.name(),
+            kernel: row.kernel.ok(),
+            expected: row.expected,
+            agree: row.agree,
+            why: row.kernel.err().map(Unread::name),
+        }))
     }
 }

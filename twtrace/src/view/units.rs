@@ -20,6 +20,12 @@ pub(super) fn thousands(value: u64) -> String {
     text
 }
 
+/// `1 end`, `18,122 ends`.
+pub(super) fn count(value: u64, one: &str) -> String {
+    let plural = if value == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", thousands(value))
+}
+
 /// ns as ms with three decimals, for machines: `60970.123`.
 #[inline(always)]
 pub(super) fn milliseconds(ns: u64, texts: &mut Texts, out: &mut Line) {
