@@ -29,6 +29,9 @@ pub enum Clock {
 /// Number of [`Clock`]s.
 pub const CLOCKS: usize = 2;
 
+/// Buckets of all histograms together.
+pub const TOTAL_BUCKETS: usize = REASONS * CLOCKS * BUCKETS;
+
 /// All histograms: `[reason][clock][bucket]`, one value of one map.
 #[repr(C)]
 #[derive(Debug)]
@@ -37,13 +40,16 @@ pub struct Histograms {
 }
 
 /// The bucket of a time in ns.
+///
+/// Without branches: BPF has no count-leading-zeros, and each branch doubles what the verifier
+/// walks behind it.
 #[inline(always)]
 #[must_use]
-pub const fn bucket(ns: u64) -> usize {
-    let mut units = ns >> UNIT_SHIFT;
-    if units > MAX_UNITS {
-        units = MAX_UNITS;
-    }
+pub fn bucket(ns: u64) -> usize {
+    let units = ns >> UNIT_SHIFT;
+    let above = over(MAX_UNITS, units);
+    // All ones where it is above, so that the capped value is MAX_UNITS.
+    let units = (units | above.wrapping_neg()) & MAX_UNITS;
     let shift = octave(units);
     // Below LINEAR the shift is 0 and the bucket is the value; above, each octave adds PER_OCTAVE
     // and the top bit of the shifted value (always set) stands for the first PER_OCTAVE.
@@ -51,30 +57,48 @@ pub const fn bucket(ns: u64) -> usize {
 }
 
 /// How far `units` must be shifted to fit [`LINEAR`]: floor(log2(units)) - 7, at least 0.
-///
-/// Without branches: BPF has no count-leading-zeros, and each branch doubles what the verifier
-/// walks. `(limit - x) >> 63` is 1 exactly when x is over the limit.
 #[inline(always)]
-const fn octave(units: u64) -> u64 {
+fn octave(units: u64) -> u64 {
     let mut rest = units >> LINEAR_BITS;
     let mut shift = 0;
-    let step = ((0xffff_u64.wrapping_sub(rest)) >> 63) << 4;
+    let step = over(0xffff, rest) << 4;
     rest >>= step;
     shift += step;
-    let step = ((0xff_u64.wrapping_sub(rest)) >> 63) << 3;
+    let step = over(0xff, rest) << 3;
     rest >>= step;
     shift += step;
-    let step = ((0xf_u64.wrapping_sub(rest)) >> 63) << 2;
+    let step = over(0xf, rest) << 2;
     rest >>= step;
     shift += step;
-    let step = ((0x3_u64.wrapping_sub(rest)) >> 63) << 1;
+    let step = over(0x3, rest) << 1;
     rest >>= step;
     shift += step;
-    let step = (0x1_u64.wrapping_sub(rest)) >> 63;
+    let step = over(0x1, rest);
     rest >>= step;
     shift += step;
     // `rest` is now 0 or 1: 1 means that one more shift is needed to clear it.
     shift + rest
+}
+
+/// 1 if `value` is over `limit` (both below 2^63), else 0.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+#[must_use]
+pub fn over(limit: u64, value: u64) -> u64 {
+    u64::from(value > limit)
+}
+
+/// As above, in instructions: the compiler would make a branch of anything else.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+#[must_use]
+pub fn over(limit: u64, value: u64) -> u64 {
+    let mut sign = limit;
+    // SAFETY: arithmetic on registers.
+    unsafe {
+        core::arch::asm!("{0} -= {1}", "{0} >>= 63", inout(reg) sign, in(reg) value);
+    }
+    sign
 }
 
 /// The smallest time in ns that falls into a bucket.

@@ -8,6 +8,7 @@
 //! A change of anything that crosses the border raises [`ABI`]; the number is part of the name of
 //! a global in the object ([`names::ABI_GLOBAL`]), so that a stale object is refused by name.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod counters;
 pub mod histogram;

@@ -56,6 +56,9 @@ pub struct Offsets {
     pub net_inum: u32,
     /// Reference count of `struct net`; 0 references mean that the namespace is being purged.
     pub net_refs: u32,
+    /// Optional: tells TCP's mini-sockets from DCCP's.
+    pub skc_tw_dr: u32,
+    pub net_tcp_death_row: u32,
     pub reserved: u32,
 }
 
@@ -87,12 +90,58 @@ pub struct Settings {
     pub features: u32,
     /// Number of slots - 1 (a power of two less one), or 0 if SLOTS is not used.
     pub slots_mask: u32,
-    /// Number of entries of COUNTERS - 1, a power of two less one.
+    /// A namespace's counters are looked for from entry `(inum & counters_mask) + 1` on; a power
+    /// of two less one. COUNTERS has `counters_mask + 2` entries.
     pub counters_mask: u32,
     /// Wake the consumer when this many bytes wait in the ring.
     pub wake_bytes: u32,
 }
 
-assert_layout!(Offsets, size 24 * 4, align 4);
+impl Offsets {
+    pub const ZERO: Self = Self {
+        skc_daddr: 0,
+        skc_rcv_saddr: 0,
+        skc_hash: 0,
+        skc_dport: 0,
+        skc_num: 0,
+        skc_family: 0,
+        skc_state: 0,
+        skc_net: 0,
+        skc_v6_daddr: 0,
+        skc_v6_rcv_saddr: 0,
+        tw_substate: 0,
+        tw_timer: 0,
+        tw_timer_expires: 0,
+        tw_entry_stamp: 0,
+        tw_ts_recent_stamp: 0,
+        sk_uid: 0,
+        sk_protocol: 0,
+        sk_cgroup: 0,
+        sk_cgroup_packed: 0,
+        cgroup_kn: 0,
+        kn_id: 0,
+        net_inum: 0,
+        net_refs: 0,
+        skc_tw_dr: 0,
+        net_tcp_death_row: 0,
+        reserved: 0,
+    };
+}
+
+impl Filter {
+    pub const ZERO: Self = Self {
+        flags: 0,
+        netns: 0,
+        uid: 0,
+        reserved: 0,
+        cgroup: 0,
+        addr: [0; 2],
+        mask: [0; 2],
+        lports: [0; FILTER_PORTS],
+        rports: [0; FILTER_PORTS],
+    };
+}
+
+assert_layout!(Offsets, size 26 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 96 + 88 + 16, align 8);
+assert_layout!(Settings, size 104 + 88 + 16, align 8);

@@ -1,0 +1,92 @@
+//! Filters. With none set, the verifier removes all of this.
+
+use twtrace_common::{
+    record::{AF_INET6, Flow},
+    settings::{
+        FILTER_ADDR, FILTER_CGROUP, FILTER_IPV4, FILTER_IPV6, FILTER_LPORT, FILTER_NETNS,
+        FILTER_PORTS, FILTER_RPORT, FILTER_UID,
+    },
+};
+
+use crate::settings::setting;
+
+/// `::ffff:0:0/96`, the second quarter of an IPv4-mapped address, in network order.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// Whether any filter is set.
+#[inline(always)]
+pub fn active() -> bool {
+    setting!(filter.flags) != 0
+}
+
+/// Whether a connection passes all filters. Owner filters refuse what has no known owner.
+#[inline(always)]
+pub fn passes(flow: &Flow, owner_known: bool) -> bool {
+    let flags = setting!(filter.flags);
+    if flags & (FILTER_IPV4 | FILTER_IPV6) != 0 {
+        let wire = if is_ipv4(flow) {
+            FILTER_IPV4
+        } else {
+            FILTER_IPV6
+        };
+        if flags & wire == 0 {
+            return false;
+        }
+    }
+    if flags & FILTER_LPORT != 0 && !port(&setting!(filter.lports), flow.lport) {
+        return false;
+    }
+    if flags & FILTER_RPORT != 0 && !port(&setting!(filter.rports), flow.rport) {
+        return false;
+    }
+    if flags & FILTER_NETNS != 0 && flow.netns != setting!(filter.netns) {
+        return false;
+    }
+    if flags & FILTER_UID != 0 && !(owner_known && flow.uid == setting!(filter.uid)) {
+        return false;
+    }
+    if flags & FILTER_CGROUP != 0 && !(owner_known && flow.cgroup == setting!(filter.cgroup)) {
+        return false;
+    }
+    flags & FILTER_ADDR == 0 || address(flow, &flow.laddr) || address(flow, &flow.raddr)
+}
+
+#[inline(always)]
+fn quarter(address: &[u8; 16], index: usize) -> u32 {
+    // SAFETY: index is 0..4 at every call.
+    unsafe { address.as_ptr().cast::<u32>().add(index).read_unaligned() }
+}
+
+#[inline(always)]
+fn is_ipv4(flow: &Flow) -> bool {
+    flow.family != AF_INET6
+        || (quarter(&flow.raddr, 0) == 0
+            && quarter(&flow.raddr, 1) == 0
+            && quarter(&flow.raddr, 2) == MAPPED)
+}
+
+#[inline(always)]
+fn port(wanted: &[u16; FILTER_PORTS], port: u16) -> bool {
+    let mut index = 0;
+    while index < FILTER_PORTS {
+        if wanted[index] == port {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn address(flow: &Flow, address: &[u8; 16]) -> bool {
+    let (high, low) = if flow.family == AF_INET6 {
+        (
+            u64::from(quarter(address, 0)) | u64::from(quarter(address, 1)) << 32,
+            u64::from(quarter(address, 2)) | u64::from(quarter(address, 3)) << 32,
+        )
+    } else {
+        (0, u64::from(MAPPED) | u64::from(quarter(address, 0)) << 32)
+    };
+    let (wanted, mask) = (setting!(filter.addr), setting!(filter.mask));
+    (high ^ wanted[0]) & mask[0] == 0 && (low ^ wanted[1]) & mask[1] == 0
+}

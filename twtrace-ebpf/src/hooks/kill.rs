@@ -1,0 +1,194 @@
+//! The end: `inet_twsk_kill(tw)`, which every mini-socket passes exactly once, whatever ends it.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
+use twtrace_common::{
+    histogram::{Clock, over},
+    record::{End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END},
+    settings::FEATURE_RECORDS,
+    slot::{Marks, REASON_TABLE, Slot},
+};
+
+use super::{TIME_WAIT, adopted, hash, now, substate, task};
+use crate::{
+    emit, filter,
+    maps::SCRATCH,
+    read::{Access, Direct, Probed, opaque},
+    settings::{enabled, offset},
+    state, tally,
+};
+
+#[fentry]
+fn kill(ctx: FEntryContext) -> i32 {
+    ended::<Direct>(ctx.arg(0));
+    0
+}
+
+#[kprobe]
+fn kill_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(tw) = ctx.arg(0) {
+        ended::<Probed>(tw);
+    }
+    0
+}
+
+/// What is known of the life that ends.
+struct Life {
+    born_ns: u64,
+    time_wait_ns: u64,
+    cgroup: u64,
+    uid: u32,
+    rearms: u32,
+    marks: Marks,
+    flags: u8,
+}
+
+#[inline(always)]
+fn ended<A: Access>(tw: u64) {
+    let now = now();
+    let netns = emit::netns::<A>(tw);
+    let substate = substate::<A>(tw);
+    let Some(life) = remember::<A>(tw, substate, now) else {
+        return;
+    };
+    if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, netns) {
+        return;
+    }
+    // Forget which way the test went, or the verifier walks the rest once for each.
+    let untracked = opaque(u64::from(life.flags)) & u64::from(FLAG_UNTRACKED);
+    let reason = reason::<A>(tw, &life.marks, substate);
+    lifetimes(&life, reason, now);
+    let mut fits = true;
+    if enabled(FEATURE_RECORDS) {
+        match emit::reserve::<End>() {
+            Some(mut entry) => {
+                // SAFETY: integers only, and every field is written.
+                let record = unsafe { &mut *entry.as_mut_ptr() };
+                emit::flow::<A>(&mut record.flow, tw, netns);
+                record.flow.kind = KIND_END;
+                record.flow.reason = reason;
+                record.flow.flags = life.flags;
+                record.flow.uid = life.uid;
+                record.flow.cgroup = life.cgroup;
+                record.born_ns = life.born_ns;
+                record.time_wait_ns = life.time_wait_ns;
+                record.ended_ns = now;
+                record.rearms = life.rearms;
+                record.reserved = 0;
+                emit::submit(entry);
+            }
+            None => fits = false,
+        }
+    }
+    tally::count(netns, |counters| {
+        if (reason as usize) < counters.ended.len() {
+            // SAFETY: the index was just checked.
+            unsafe { *counters.ended.as_mut_ptr().add(reason as usize) += 1 };
+        }
+        counters.end_untracked += over(u64::from(FLAG_UNTRACKED) - 1, untracked);
+        counters.end_ring_full += u64::from(!fits);
+    });
+}
+
+/// Copies the state of a mini-socket and frees its slot.
+#[inline(always)]
+fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
+    if let Some((slot, spilled)) = state::find(hash::<A>(tw), tw) {
+        let life = copy(slot);
+        state::release(slot, spilled, tw);
+        return Some(life);
+    }
+    // Through memory, although the values are at hand: to the verifier they are then as unknown
+    // as those of a slot, and it walks the rest once instead of five times.
+    let slot = SCRATCH.get_ptr_mut(0)?;
+    state::fill(slot, &adopted(tw, tw, substate, now));
+    // SAFETY: a map value of this CPU.
+    Some(copy(unsafe { &*slot }))
+}
+
+#[inline(always)]
+fn copy(slot: &Slot) -> Life {
+    // SAFETY: plain fields. Volatile, so that the two copies are not merged into one that
+    // depends on where it came from.
+    unsafe {
+        Life {
+            born_ns: read_volatile(&raw const slot.born_ns),
+            time_wait_ns: read_volatile(&raw const slot.time_wait_ns),
+            cgroup: read_volatile(&raw const slot.cgroup),
+            uid: read_volatile(&raw const slot.uid),
+            rearms: read_volatile(&raw const slot.rearms),
+            marks: read_volatile(&raw const slot.marks),
+            flags: read_volatile(&raw const slot.flags) as u8,
+        }
+    }
+}
+
+/// Whether a mini-socket whose birth was not seen is TCP's and passes the filters. Those that
+/// were seen passed both at birth.
+#[inline(always)]
+fn ours<A: Access>(tw: u64, netns: u32) -> bool {
+    if offset!(net_tcp_death_row) != 0 {
+        let net: u64 = Probed::get(tw, offset!(skc_net));
+        let row: u64 = Probed::get(tw, offset!(skc_tw_dr));
+        if row != net.wrapping_add(offset!(net_tcp_death_row) as u64) {
+            return false;
+        }
+    }
+    if filter::active() {
+        let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
+        // SAFETY: the filters read only what is written here.
+        let flow = unsafe { flow.assume_init_mut() };
+        emit::flow::<A>(flow, tw, netns);
+        if !filter::passes(flow, false) {
+            tally::count(netns, |counters| counters.filtered += 1);
+            return false;
+        }
+    }
+    true
+}
+
+/// All reasons by their marks; see [`REASON_TABLE`].
+static REASONS_BY_MARKS: [u8; 256] = REASON_TABLE;
+
+#[inline(always)]
+fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> u8 {
+    let net: u64 = A::get(tw, offset!(skc_net));
+    // Softirqs on top of a purging task kill mini-sockets of other namespaces.
+    let purge = A::get::<u32>(net, offset!(net_refs)) == 0 && task::purging();
+    let mut index = marks.index(purge, substate == TIME_WAIT);
+    // The compiler knows that this changes nothing, the verifier does not.
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) };
+    // SAFETY: the index is below 256. Volatile, so that the compiler does not turn the table
+    // back into branches.
+    unsafe { read_volatile(REASONS_BY_MARKS.as_ptr().add(index)) }
+}
+
+/// Adds both clocks to the histograms, as far as they are known.
+///
+/// In arithmetic rather than branches: this is in the middle of the longest program, and each
+/// branch doubles what the verifier walks behind it.
+#[inline(always)]
+fn lifetimes(life: &Life, reason: u8, now: u64) {
+    let has = |flag: u8| over(u64::from(flag) - 1, u64::from(life.flags & flag));
+    let known = |time: u64| over(0, time);
+    let in_time_wait = has(FLAG_IN_TIME_WAIT);
+    // Left FIN_WAIT2 when it entered TIME_WAIT, else now.
+    let left = now ^ ((now ^ life.time_wait_ns) & in_time_wait.wrapping_neg());
+    tally::record(
+        reason,
+        Clock::FinWait2,
+        left.wrapping_sub(life.born_ns),
+        has(FLAG_BORN_FIN_WAIT_2) & known(life.born_ns) & known(left),
+    );
+    tally::record(
+        reason,
+        Clock::TimeWait,
+        now.wrapping_sub(life.time_wait_ns),
+        in_time_wait & known(life.time_wait_ns),
+    );
+}

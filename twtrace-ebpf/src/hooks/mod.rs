@@ -1,0 +1,98 @@
+//! One file per lifecycle point. Kernel functions and what each hook relies on: kernel-facts in
+//! docs/kernels.md.
+
+mod abort;
+mod birth;
+mod kill;
+mod pair;
+mod purge;
+mod reuse;
+mod segment;
+mod task;
+mod timer;
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use twtrace_common::{
+    record::{FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED},
+    slot::Slot,
+};
+
+use crate::{
+    maps::SPILL,
+    read::{Access, Probed},
+    settings::offset,
+    state::{self, Birth},
+};
+
+/// `tw_substate` values; those of `enum tcp_state`.
+const FIN_WAIT2: u8 = 5;
+const TIME_WAIT: u8 = 6;
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// CLOCK_MONOTONIC in ns.
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// What the kernel itself remembers of a mini-socket whose birth was not seen.
+///
+/// `tw_entry_stamp` (ms of CLOCK_MONOTONIC) is set by `tcp_time_wait` and refreshed at the
+/// promotion if the FIN had a timestamp; so with timestamps it dates the TIME_WAIT, without them
+/// the birth. It is not touched by re-arms. Times are 0 where the kernel does not have it.
+#[inline(always)]
+fn adopted(tw: u64, key: u64, substate: u8, now: u64) -> Birth {
+    let in_time_wait = substate == TIME_WAIT;
+    let mut known = Birth {
+        key,
+        born_ns: 0,
+        time_wait_ns: 0,
+        cgroup: 0,
+        uid: 0,
+        flags: FLAG_UNTRACKED
+            | if in_time_wait {
+                FLAG_IN_TIME_WAIT
+            } else {
+                FLAG_BORN_FIN_WAIT_2
+            },
+    };
+    if offset!(tw_entry_stamp) != 0 {
+        let stamp: u32 = Probed::get(tw, offset!(tw_entry_stamp));
+        let age_ms = ((now / NS_PER_MS) as u32).wrapping_sub(stamp);
+        let entered = now.wrapping_sub(u64::from(age_ms) * NS_PER_MS);
+        let timestamps = Probed::get::<u32>(tw, offset!(tw_ts_recent_stamp)) != 0;
+        if in_time_wait && timestamps {
+            known.time_wait_ns = entered;
+        } else {
+            known.born_ns = entered;
+        }
+    }
+    known
+}
+
+/// The slot of a mini-socket that is being marked; makes one if its birth was not seen.
+#[inline(always)]
+fn find_or_adopt(tw: u64, key: u64, hash: u32, substate: u8) -> Option<&'static mut Slot> {
+    if let Some((slot, _)) = state::find(hash, key) {
+        return Some(slot);
+    }
+    state::spill(&adopted(tw, key, substate, now()));
+    SPILL.get_ptr_mut(key).map(|slot| {
+        // SAFETY: a map value; see `state::find`.
+        unsafe { &mut *slot }
+    })
+}
+
+/// `skc_hash` of a mini-socket.
+#[inline(always)]
+fn hash<A: Access>(tw: u64) -> u32 {
+    A::get(tw, offset!(skc_hash))
+}
+
+/// `tw_substate`.
+#[inline(always)]
+fn substate<A: Access>(tw: u64) -> u8 {
+    A::get(tw, offset!(tw_substate))
+}

@@ -1,0 +1,50 @@
+//! A local connect() takes a mini-socket's port over: `tcp_twsk_unique(sk, sktw, twp)` = 1. With
+//! twp the port was chosen by connect(), without it the socket was bound to it before.
+
+use aya_ebpf::{
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
+};
+use twtrace_common::slot::{CANCEL_BOUND, CANCEL_CONNECT};
+
+use super::{find_or_adopt, hash, pair, substate};
+use crate::read::Probed;
+
+#[fexit]
+fn unique(ctx: FExitContext) -> i32 {
+    // Its second argument is declared `struct sock *`, so fields behind sock_common need probe
+    // reads; only a connect() that hits a TIME_WAIT comes here.
+    if ctx.arg::<u64>(3) as u32 == 1 {
+        reused(ctx.arg(1), ctx.arg::<u64>(2) != 0);
+    }
+    0
+}
+
+#[kprobe]
+fn unique_enter(ctx: ProbeContext) -> u32 {
+    if let (Some(tw), Some(twp)) = (ctx.arg::<u64>(1), ctx.arg::<u64>(2)) {
+        pair::keep(pair::UNIQUE, [tw, twp, 0]);
+    }
+    0
+}
+
+#[kretprobe]
+fn unique_return(ctx: RetProbeContext) -> u32 {
+    if let Some([tw, twp, _]) = pair::take(pair::UNIQUE)
+        && ctx.ret::<u64>() as u32 == 1
+    {
+        reused(tw, twp != 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn reused(tw: u64, by_connect: bool) {
+    if let Some(slot) = find_or_adopt(tw, tw, hash::<Probed>(tw), substate::<Probed>(tw)) {
+        slot.marks.cancel = if by_connect {
+            CANCEL_CONNECT
+        } else {
+            CANCEL_BOUND
+        };
+    }
+}

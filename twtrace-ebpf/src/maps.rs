@@ -1,0 +1,27 @@
+//! The maps. User space resizes them before loading; the sizes here are minimal.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use twtrace_common::{counters::Counters, histogram::Histograms, slot::Slot};
+
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static SLOTS: Array<Slot> = Array::with_max_entries(1, 0);
+#[map]
+pub static SPILL: HashMap<u64, Slot> = HashMap::with_max_entries(1, 0);
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
+#[map]
+pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
+/// See [`crate::hooks::task`]. Few tasks purge (cleanup_net is one worker) or abort at a time.
+#[map]
+pub static TASKS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
+/// See [`crate::hooks::pair`].
+#[map]
+pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(3, 0);
+/// Where the end of a mini-socket that has no slot is put together.
+#[map]
+pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);

@@ -1,0 +1,35 @@
+//! The read-only settings, set by user space before loading.
+
+use twtrace_common::settings::Settings;
+
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings = Settings {
+    offsets: twtrace_common::settings::Offsets::ZERO,
+    filter: twtrace_common::settings::Filter::ZERO,
+    features: 0,
+    slots_mask: 0,
+    counters_mask: 0,
+    wake_bytes: 0,
+};
+
+/// Reads one field. Volatile, because the compiler must not fold the zeros above; the verifier
+/// folds the real values instead and drops the branches they rule out.
+macro_rules! setting {
+    ($($field:ident).+) => {
+        // SAFETY: a static of the program itself.
+        unsafe { core::ptr::read_volatile(&raw const $crate::settings::SETTINGS.$($field).+) }
+    };
+}
+/// Reads one byte offset, ready to be added to a pointer.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::settings::setting!(offsets.$field) as usize
+    };
+}
+pub(crate) use {offset, setting};
+
+/// Whether a feature bit is set.
+#[inline(always)]
+pub fn enabled(feature: u32) -> bool {
+    setting!(features) & feature != 0
+}

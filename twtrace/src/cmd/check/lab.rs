@@ -1,0 +1,324 @@
+//! A fresh network namespace with one end of every connection on each side of its loopback.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::fchown;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use socket2::Socket;
+
+use super::gate::Arrival;
+use super::life::sum;
+use super::socket_table::SocketTable;
+use super::sockets::{Pair, bound, loopback};
+use crate::error::Error;
+use crate::event::Family;
+use crate::kernel::{counters, netns};
+
+/// How long anything may take, but for a timer that is not due yet.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a scenario did not come to its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// This kernel cannot do it.
+    Skip(String),
+    Fail(String),
+    /// Tracing never began.
+    Cancelled,
+}
+
+/// A step of a scenario.
+pub(super) type Step<T> = Result<T, Stop>;
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Fail(error.message().to_owned())
+    }
+}
+
+/// Says what was attempted when a system call failed.
+pub(super) trait Attempt<T> {
+    fn attempt(self, what: &str) -> Step<T>;
+}
+
+impl<T> Attempt<T> for io::Result<T> {
+    fn attempt(self, what: &str) -> Step<T> {
+        self.map_err(|error| Stop::Fail(format!("cannot {what}: {error}")))
+    }
+}
+
+/// The namespace, owned by the thread that is in it.
+#[derive(Debug)]
+pub(super) struct Lab<'a> {
+    pub(super) family: Family,
+    /// Inode number.
+    pub(super) netns: u32,
+    /// Owner of all sockets made here.
+    pub(super) uid: u32,
+    /// How many connections to make.
+    pub(super) count: usize,
+    listener: TcpListener,
+    arrival: Arrival<'a>,
+}
+
+impl<'a> Lab<'a> {
+    /// Moves the calling thread into a namespace of its own.
+    pub(super) fn enter(
+        family: Family,
+        uid: u32,
+        count: usize,
+        arrival: Arrival<'a>,
+    ) -> Step<Self> {
+        let netns = netns::enter_new()?;
+        netns::bring_up_loopback()?;
+        let address = loopback(family);
+        let listener = match TcpListener::bind((address, 0)) {
+            Err(error) if unsupported(&error) => {
+                return Err(Stop::Skip(format!("no {family:?} here: {error}")));
+            }
+            listener => listener.attempt(&format!("listen on {address}"))?,
+        };
+        Ok(Self {
+            family,
+            netns,
+            uid,
+            count,
+            listener,
+            arrival,
+        })
+    }
+
+    /// Reports that everything that must be older than the tracer is there, and waits for it.
+    pub(super) fn await_tracing(&self) -> Step<()> {
+        if self.arrival.wait() {
+            Ok(())
+        } else {
+            Err(Stop::Cancelled)
+        }
+    }
+
+    /// Sets a sysctl of this namespace.
+    pub(super) fn sysctl(&self, name: &str, value: impl Display) -> Step<()> {
+        fs::write(sysctl_path(name), value.to_string()).attempt(&format!("set {name} to {value}"))
+    }
+
+    /// A sysctl of this namespace; `None` if this kernel has none of that name.
+    pub(super) fn sysctl_value(&self, name: &str) -> Option<u64> {
+        fs::read_to_string(sysctl_path(name))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// A loopback address of the scenario's family.
+    pub(super) fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(loopback(self.family), port)
+    }
+
+    /// Connects [`Self::count`] times to the lab's listener; the clients close first.
+    pub(super) fn connect_all(&self) -> Step<Vec<Pair>> {
+        (0..self.count).map(|_| self.connect()).collect()
+    }
+
+    /// Connects once.
+    pub(super) fn connect(&self) -> Step<Pair> {
+        let listening = self
+            .listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
+        let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
+        self.accept(&self.listener, client)
+    }
+
+    /// Connects a bound socket to the lab's listener.
+    pub(super) fn connect_bound(&self, socket: Socket) -> Step<Pair> {
+        let listening = self
+            .listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
+        socket
+            .connect(&listening.into())
+            .attempt(&format!("connect to {listening}"))?;
+        self.accept(&self.listener, socket.into())
+    }
+
+    /// Connects from `port`, as soon as what is left of an earlier connection allows it.
+    pub(super) fn connect_from(&self, port: u16) -> Step<Pair> {
+        let local = self.address(port);
+        let listening = self
+            .listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
+        let client = retry(|| {
+            let socket = bound(local)?;
+            socket.connect(&listening.into())?;
+            Ok(socket.into())
+        });
+        let client = client.attempt(&format!("connect from {local} to {listening}"))?;
+        self.accept(&self.listener, client)
+    }
+
+    /// Connects to a listener of its own, as soon as a local port is free.
+    pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
+        let listening = listener
+            .local_addr()
+            .attempt("ask for the listener's address")?;
+        let client = retry(|| TcpStream::connect(listening));
+        self.accept(
+            listener,
+            client.attempt(&format!("connect to {listening}"))?,
+        )
+    }
+
+    fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
+        let (server, _) = listener.accept().attempt("accept a connection")?;
+        for end in [&client, &server] {
+            fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
+        }
+        Ok(Pair {
+            active: client,
+            passive: server,
+        })
+    }
+
+    /// The sockets of this namespace.
+    pub(super) fn table(&self) -> Step<SocketTable> {
+        SocketTable::read().attempt("read the socket tables")
+    }
+
+    /// Looks again and again until it is as wanted.
+    pub(super) fn poll(&self, wanted: &str, mut done: impl FnMut() -> Step<bool>) -> Step<()> {
+        let poll = Poll::start();
+        while !done()? {
+            if !poll.again() {
+                let seconds = PATIENCE.as_secs();
+                return Err(Stop::Fail(format!(
+                    "waited {seconds} s in vain for {wanted}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Polls the socket table until it is as wanted.
+    pub(super) fn await_table(
+        &self,
+        wanted: &str,
+        done: impl Fn(&SocketTable) -> bool,
+    ) -> Step<()> {
+        let mut last = SocketTable::default();
+        let awaited = self.poll(wanted, || {
+            last = self.table()?;
+            Ok(done(&last))
+        });
+        awaited.map_err(|stop| match stop {
+            Stop::Fail(reason) => Stop::Fail(format!("{reason}: {last}")),
+            stop => stop,
+        })
+    }
+
+    /// Polls counters of this namespace until their sum is that.
+    pub(super) fn await_counters(&self, names: &[&str], value: usize) -> Step<()> {
+        self.poll(&format!("{} to be {value}", names.join(" + ")), || {
+            Ok(sum(&counters::read_current()?, names) == value as u64)
+        })
+    }
+
+    /// Segments that TCP has received in this namespace.
+    pub(super) fn received(&self) -> Step<u64> {
+        in_segs(&fs::read_to_string("/proc/thread-self/net/snmp").attempt("read /proc/net/snmp")?)
+            .ok_or_else(|| Stop::Fail("/proc/net/snmp has no Tcp InSegs".into()))
+    }
+
+    /// Waits until TCP has received `count` segments more than `before`.
+    pub(super) fn await_received(&self, before: u64, count: usize) -> Step<()> {
+        let all = before + count as u64;
+        self.poll(&format!("{count} segments to arrive"), || {
+            Ok(self.received()? >= all)
+        })
+    }
+
+    /// Waits until no full socket is left but the listener.
+    pub(super) fn settle(&self) -> Step<()> {
+        self.await_table("all full sockets to close", SocketTable::is_settled)
+    }
+}
+
+/// Looks again and again, ever more rarely, until it is too late.
+struct Poll {
+    start: Instant,
+}
+
+impl Poll {
+    fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    fn again(&self) -> bool {
+        let elapsed = self.start.elapsed();
+        let pause = (elapsed / 20).clamp(Duration::from_millis(1), Duration::from_millis(100));
+        thread::sleep(pause);
+        elapsed < PATIENCE
+    }
+}
+
+/// Retries while the local address is still taken.
+fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let poll = Poll::start();
+    loop {
+        match attempt() {
+            Err(error) if taken(&error) && poll.again() => {}
+            result => return result,
+        }
+    }
+}
+
+fn taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+fn unsupported(error: &io::Error) -> bool {
+    let missing = [
+        libc::EAFNOSUPPORT,
+        libc::EADDRNOTAVAIL,
+        libc::EPROTONOSUPPORT,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| missing.contains(&code))
+}
+
+fn sysctl_path(name: &str) -> PathBuf {
+    Path::new("/proc/sys/net/ipv4").join(name)
+}
+
+/// `/proc/net/snmp` is pairs of lines: `Tcp: name name …`, `Tcp: value value …`.
+fn in_segs(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let index = lines.next()?.split(' ').position(|name| name == "InSegs")?;
+    lines.next()?.split(' ').nth(index)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_segs_is_found_by_name() {
+        assert_eq!(
+            in_segs("Ip: A\nIp: 1\nTcp: RtoMin InSegs\nTcp: 200 17\n"),
+            Some(17)
+        );
+        assert_eq!(in_segs("Tcp: RtoMin\nTcp: 200\n"), None);
+    }
+}

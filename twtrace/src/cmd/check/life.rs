@@ -1,0 +1,136 @@
+//! What a scenario made and saw by its own clock and by the socket tables: the lives that the
+//! tracer has to report.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::event::{BornAs, KernelCounters, Reason};
+
+/// Timers of the kernel count in ticks of up to 10 ms, and one may be partly over already.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+/// TIME_WAIT lasts 60 s, and the timer wheel fires up to an eighth late on any HZ.
+pub(super) const TIME_WAIT_LASTS: Range<Duration> =
+    Duration::from_millis(60_000 - 10)..Duration::from_millis(68_000);
+
+/// CLOCK_MONOTONIC in ns, the clock of all events.
+pub(super) fn now_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        let now = Duration::from(now);
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+/// The sum of some of the kernel's counters.
+pub(super) fn sum(counters: &KernelCounters, names: &[&str]) -> u64 {
+    names
+        .iter()
+        .filter_map(|name| counters.tcp_ext.get(*name))
+        .sum()
+}
+
+/// Something happened between two readings of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+impl Window {
+    /// From then until now.
+    pub(super) fn since(from: u64) -> Self {
+        Self { from, to: now_ns() }
+    }
+
+    /// From now on.
+    pub(super) fn from_now() -> Self {
+        Self {
+            from: now_ns(),
+            to: u64::MAX,
+        }
+    }
+
+    /// Whether it holds a time stamp, give or take `grace`.
+    pub(super) fn holds(self, stamp: u64, grace: Duration) -> bool {
+        let grace = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+        (self.from.saturating_sub(grace)..=self.to.saturating_add(grace)).contains(&stamp)
+    }
+}
+
+/// One mini-socket from birth to end.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) born_as: BornAs,
+    pub(super) born: Window,
+    /// Its birth came before the tracer.
+    pub(super) preexisting: bool,
+    /// It went from FIN_WAIT2 to TIME_WAIT while tracing.
+    pub(super) promoted: bool,
+    /// `None` if it ended in FIN_WAIT2.
+    pub(super) time_wait: Option<Window>,
+    pub(super) reason: Reason,
+    pub(super) ended: Window,
+    pub(super) rearms: u32,
+    /// How long it was in FIN_WAIT2, if it was born there.
+    pub(super) fin_wait_2_lasts: Range<Duration>,
+    /// How long it was in TIME_WAIT, if it got there.
+    pub(super) time_wait_lasts: Range<Duration>,
+}
+
+/// A full socket that got no mini-socket.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) at: Window,
+}
+
+/// What a scenario made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Made {
+    pub(super) lives: Vec<Life>,
+    pub(super) overflows: Vec<Refused>,
+    /// Connections that lived as they liked: only their sums are known.
+    pub(super) churned: usize,
+}
+
+impl Made {
+    pub(super) fn lives(lives: Vec<Life>) -> Self {
+        Self {
+            lives,
+            ..Self::default()
+        }
+    }
+
+    /// How many lives are like that.
+    pub(super) fn count(&self, like: impl Fn(&Life) -> bool) -> u64 {
+        self.lives.iter().filter(|life| like(life)).count() as u64
+    }
+
+    /// Mini-sockets that must be there when the scenario ends, and go with its namespace.
+    pub(super) fn left(&self) -> usize {
+        self.lives
+            .iter()
+            .filter(|life| life.reason == Reason::NetnsExit)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_borders_and_grace() {
+        let window = Window { from: 100, to: 200 };
+        let none = Duration::ZERO;
+        assert!(window.holds(100, none) && window.holds(200, none));
+        assert!(!window.holds(99, none) && !window.holds(201, none));
+        assert!(window.holds(99, Duration::from_nanos(1)));
+        assert!(window.holds(0, Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,301 @@
+//! Groups of mini-sockets that a scenario brings to life and to their end together.
+
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+use super::lab::{Attempt, Lab, Step, Stop};
+use super::life::{Life, Window, now_ns};
+use super::segment::{Forger, Segment};
+use super::socket_table::SocketTable;
+use super::sockets::{Pair, Sequence, loopback, sequence, vanish};
+use crate::event::{BornAs, Reason};
+use crate::kernel::sock_diag::Substate;
+
+const ANY: Range<Duration> = Duration::ZERO..Duration::MAX;
+
+/// One mini-socket.
+#[derive(Debug)]
+pub(super) struct Mini {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) sequence: Sequence,
+    /// The other end, if it is still open.
+    peer: Option<TcpStream>,
+}
+
+/// Mini-sockets of one age.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) all: Vec<Mini>,
+    born_as: BornAs,
+    born: Window,
+    time_wait: Option<Window>,
+    preexisting: bool,
+    promoted: bool,
+    rearms: u32,
+    fin_wait_2_lasts: Range<Duration>,
+    time_wait_lasts: Range<Duration>,
+}
+
+impl Group {
+    /// Closes the active ends, and waits for a mini-socket in FIN_WAIT2 for each.
+    pub(super) fn fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let start = now_ns();
+        let mut group = Self::closed(pairs)?;
+        group.await_substate(lab, Substate::FinWait2)?;
+        group.born = Window::since(start);
+        Ok(group)
+    }
+
+    /// Closes the active ends, and waits for a mini-socket to come and go for each: its time is too
+    /// short to be sure to see it.
+    pub(super) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<Life>> {
+        let start = now_ns();
+        let mut group = Self::closed(pairs)?;
+        lab.await_counters(&["TW", "TWKilled"], group.all.len())?;
+        group.await_gone(lab)?;
+        group.born = Window::since(start);
+        let ended = group.born;
+        Ok(group.ended(Reason::FinWait2Timeout, ended))
+    }
+
+    fn closed(pairs: Vec<Pair>) -> Step<Self> {
+        let mut all = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let (mini, active) = Mini::new(pair)?;
+            drop(active);
+            all.push(mini);
+        }
+        Ok(Self::of(all, BornAs::FinWait2))
+    }
+
+    /// Mini-sockets in TIME_WAIT that were in FIN_WAIT2 before, as most are.
+    pub(super) fn time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let mut group = Self::fin_wait_2(lab, pairs)?;
+        group.promote(lab)?;
+        Ok(group)
+    }
+
+    /// Mini-sockets that are born in TIME_WAIT: the peer's FIN finds a full socket in FIN_WAIT2.
+    pub(super) fn born_in_time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let start = now_ns();
+        let mut all = Vec::with_capacity(pairs.len());
+        let mut still_open = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let (mut mini, active) = Mini::new(pair)?;
+            active
+                .shutdown(Shutdown::Write)
+                .attempt("shut down a connection")?;
+            mini.await_fin()?;
+            mini.peer = None;
+            still_open.push(active);
+            all.push(mini);
+        }
+        let mut group = Self::of(all, BornAs::TimeWait);
+        group.await_substate(lab, Substate::TimeWait)?;
+        group.born = Window::since(start);
+        group.time_wait = Some(group.born);
+        Ok(group)
+    }
+
+    fn of(all: Vec<Mini>, born_as: BornAs) -> Self {
+        Self {
+            all,
+            born_as,
+            born: Window::from_now(),
+            time_wait: None,
+            preexisting: false,
+            promoted: false,
+            rearms: 0,
+            fin_wait_2_lasts: ANY,
+            time_wait_lasts: ANY,
+        }
+    }
+
+    /// Closes the passive ends: FIN_WAIT2 becomes TIME_WAIT.
+    pub(super) fn promote(&mut self, lab: &Lab<'_>) -> Step<()> {
+        let start = now_ns();
+        self.close_peers();
+        self.await_substate(lab, Substate::TimeWait)?;
+        self.time_wait = Some(Window::since(start));
+        self.promoted = true;
+        Ok(())
+    }
+
+    /// Closes the passive ends.
+    pub(super) fn close_peers(&mut self) {
+        self.all.iter_mut().for_each(|mini| mini.peer = None);
+    }
+
+    /// Takes the passive ends away without a word.
+    pub(super) fn lose_peers(&mut self) -> Step<()> {
+        for peer in self.all.iter_mut().filter_map(|mini| mini.peer.take()) {
+            vanish(peer).attempt("close a connection silently")?;
+        }
+        Ok(())
+    }
+
+    /// The passive ends that are still open.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &TcpStream> {
+        self.all.iter().filter_map(|mini| mini.peer.as_ref())
+    }
+
+    /// Sends a segment to each in its peer's name, and waits until TCP has seen them.
+    pub(super) fn forge(
+        &self,
+        lab: &Lab<'_>,
+        make: impl Fn(Sequence) -> Segment<'static>,
+    ) -> Step<()> {
+        let forger = Forger::open(loopback(lab.family)).attempt("open a raw socket")?;
+        let before = lab.received()?;
+        for mini in &self.all {
+            let sent = forger.send(mini.remote, mini.local, make(mini.sequence));
+            sent.attempt("send a segment by a raw socket")?;
+        }
+        lab.await_received(before, self.all.len())
+    }
+
+    /// When the timer of each runs out, no earlier than `.from` and no later than `.to`.
+    pub(super) fn timers(&self, lab: &Lab<'_>) -> Step<Vec<Window>> {
+        let from = now_ns();
+        let table = lab.table()?;
+        let read = Window::since(from);
+        let timer = |mini: &Mini| {
+            let found = table.mini_sockets.get(&mini.key()).ok_or_else(|| {
+                Stop::Fail(format!("{} left the socket table by itself", mini.local))
+            })?;
+            let remaining = u64::try_from(found.remaining.as_nanos()).unwrap_or(u64::MAX);
+            Ok(Window {
+                from: read.from + remaining,
+                to: read.to + remaining,
+            })
+        };
+        self.all.iter().map(timer).collect()
+    }
+
+    /// Waits until the timer of each runs out later than it did.
+    pub(super) fn await_restart(&self, lab: &Lab<'_>, before: &[Window]) -> Step<()> {
+        lab.poll("the timers to be restarted", || {
+            let now = self.timers(lab)?;
+            Ok(now
+                .iter()
+                .zip(before)
+                .all(|(now, before)| now.from > before.to))
+        })
+    }
+
+    /// Waits until none is left.
+    pub(super) fn await_gone(&self, lab: &Lab<'_>) -> Step<()> {
+        let gone = |table: &SocketTable| {
+            !self
+                .all
+                .iter()
+                .any(|mini| table.mini_sockets.contains_key(&mini.key()))
+        };
+        lab.await_table("the mini-sockets to end", gone).map(drop)
+    }
+
+    /// Checks that all are there, and no other.
+    pub(super) fn await_substate(&self, lab: &Lab<'_>, substate: Substate) -> Step<()> {
+        let there = |table: &SocketTable| {
+            self.all.iter().all(|mini| {
+                table
+                    .mini_sockets
+                    .get(&mini.key())
+                    .is_some_and(|found| found.substate == substate)
+            })
+        };
+        let wanted = format!("{} mini-sockets in {substate:?}", self.all.len());
+        lab.await_table(&wanted, there)
+    }
+
+    /// They were there before the tracer.
+    pub(super) fn preexisting(mut self) -> Self {
+        self.preexisting = true;
+        self.promoted = false;
+        self
+    }
+
+    pub(super) fn rearmed(mut self, times: u32) -> Self {
+        self.rearms = times;
+        self
+    }
+
+    pub(super) fn fin_wait_2_lasts(mut self, lasts: Range<Duration>) -> Self {
+        self.fin_wait_2_lasts = lasts;
+        self
+    }
+
+    pub(super) fn time_wait_lasts(mut self, lasts: Range<Duration>) -> Self {
+        self.time_wait_lasts = lasts;
+        self
+    }
+
+    /// All ended within this window, for this reason.
+    pub(super) fn ended(self, reason: Reason, ended: Window) -> Vec<Life> {
+        let life = |mini: &Mini| Life {
+            local: mini.local,
+            remote: mini.remote,
+            born_as: self.born_as,
+            born: self.born,
+            preexisting: self.preexisting,
+            promoted: self.promoted,
+            time_wait: self.time_wait,
+            reason,
+            ended,
+            rearms: self.rearms,
+            fin_wait_2_lasts: self.fin_wait_2_lasts.clone(),
+            time_wait_lasts: self.time_wait_lasts.clone(),
+        };
+        self.all.iter().map(life).collect()
+    }
+
+    /// All are left to end by their timer; waits for it.
+    pub(super) fn expire(self, lab: &Lab<'_>) -> Step<Vec<Life>> {
+        let start = now_ns();
+        // None can end before, and looking costs the kernel a walk through all its sockets.
+        let due = self.timers(lab)?.iter().map(|timer| timer.from).min();
+        thread::sleep(Duration::from_nanos(
+            due.unwrap_or(start).saturating_sub(now_ns()),
+        ));
+        self.await_gone(lab)?;
+        Ok(self.ended(Reason::Expired, Window::since(start)))
+    }
+
+    /// All are left to end with their namespace.
+    pub(super) fn left(self) -> Vec<Life> {
+        self.ended(Reason::NetnsExit, Window::from_now())
+    }
+}
+
+impl Mini {
+    /// What the active end will leave, and the active end itself.
+    fn new(pair: Pair) -> Step<(Self, TcpStream)> {
+        let Pair { active, passive } = pair;
+        let mini = Self {
+            local: active.local_addr().attempt("ask for a socket's address")?,
+            remote: active.peer_addr().attempt("ask for a socket's peer")?,
+            sequence: sequence(&passive).attempt("read a connection's sequence numbers")?,
+            peer: Some(passive),
+        };
+        Ok((mini, active))
+    }
+
+    /// Waits until the peer has seen our FIN; if it closed before, both ends would be active.
+    fn await_fin(&self) -> Step<()> {
+        let Some(mut peer) = self.peer.as_ref() else {
+            return Ok(());
+        };
+        match peer.read(&mut [0]).attempt("wait for a FIN")? {
+            0 => Ok(()),
+            _ => Err(Stop::Fail("data came where none was sent".into())),
+        }
+    }
+
+    pub(super) fn key(&self) -> (SocketAddr, SocketAddr) {
+        (self.local, self.remote)
+    }
+}

@@ -1,0 +1,378 @@
+//! Runs all cases side by side, a thread and a namespace each, while this thread drains the tracer.
+
+use std::io::{IsTerminal, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::gate::Gate;
+use super::judge::{Evidence, judge};
+use super::lab::{Lab, PATIENCE, Step, Stop};
+use super::life::{Made, now_ns};
+use super::scenarios::Scenario;
+use crate::decode::decode;
+use crate::error::{Error, Result};
+use crate::event::{Event, Family, Flow, KernelCounters, Snapshot};
+use crate::kernel::{Session, counters};
+
+/// How often the ring is emptied.
+const DRAIN: Duration = Duration::from_millis(20);
+/// After the last expected end, time for one too many.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+/// Owners of the scenarios' sockets, one each.
+const FIRST_UID: u32 = 10_007;
+
+/// One scenario with one family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) scenario: &'static Scenario,
+    pub(super) family: Family,
+    uid: u32,
+}
+
+/// How a case ended.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Pass,
+    Skip(String),
+    Fail(Vec<String>),
+}
+
+/// A case and its verdict.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) case: Case,
+    pub(super) verdict: Verdict,
+    /// Mini-sockets and overflows that it made.
+    pub(super) sockets: usize,
+    /// How long its scenario ran.
+    pub(super) took: Duration,
+}
+
+/// What a case's thread hands back.
+struct Done {
+    index: usize,
+    began_ns: u64,
+    took: Duration,
+    result: Step<Ran>,
+}
+
+struct Ran {
+    netns: u32,
+    made: Made,
+    kernel: KernelCounters,
+    left: usize,
+    has_stamp: bool,
+}
+
+/// Each scenario with each of its families.
+pub(super) fn cases(scenarios: &[&'static Scenario]) -> Vec<Case> {
+    let each = scenarios.iter().flat_map(|&scenario| {
+        scenario
+            .families
+            .iter()
+            .map(move |&family| (scenario, family))
+    });
+    each.zip(FIRST_UID..)
+        .map(|((scenario, family), uid)| Case {
+            scenario,
+            family,
+            uid,
+        })
+        .collect()
+}
+
+/// Runs them all; `start` begins tracing.
+pub(super) fn run(
+    cases: &[Case],
+    start: impl FnOnce() -> Result<Session>,
+) -> Result<(Session, Vec<Outcome>)> {
+    let gate = Gate::default();
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        for (index, case) in cases.iter().enumerate() {
+            let (gate, sender) = (&gate, sender.clone());
+            let spawned = thread::Builder::new()
+                .name(case.scenario.name.into())
+                .spawn_scoped(scope, move || run_case(index, case, gate, &sender));
+            if let Err(error) = spawned {
+                gate.open(false);
+                return Err(Error::new(format!("cannot start a thread: {error}")));
+            }
+        }
+        drop(sender);
+        gate.await_arrivals(cases.len());
+        let session = start();
+        gate.open(session.is_ok());
+        Trace {
+            session: session?,
+            events: Vec::new(),
+            undecoded: 0,
+        }
+        .watch(cases, &receiver)
+    })
+}
+
+/// Runs in a thread of its own, which alone is in the namespace and takes it away when it ends.
+fn run_case(index: usize, case: &Case, gate: &Gate, sender: &Sender<Done>) {
+    let start = Instant::now();
+    let began_ns = now_ns();
+    let result = in_lab(case, gate);
+    // The runner stops listening only when something went wrong for all.
+    let _ = sender.send(Done {
+        index,
+        began_ns,
+        took: start.elapsed(),
+        result,
+    });
+}
+
+fn in_lab(case: &Case, gate: &Gate) -> Step<Ran> {
+    let arrival = gate.arrival();
+    let lab = Lab::enter(case.family, case.uid, case.scenario.count, arrival)?;
+    if !case.scenario.early {
+        lab.await_tracing()?;
+    }
+    let made = (case.scenario.run)(&lab)?;
+    Ok(Ran {
+        netns: lab.netns,
+        kernel: counters::read_current()?,
+        left: lab.table()?.mini_sockets.len(),
+        has_stamp: lab.sysctl_value("tcp_tw_reuse_delay").is_some(),
+        made,
+    })
+}
+
+struct Trace {
+    session: Session,
+    events: Vec<Event>,
+    undecoded: usize,
+}
+
+impl Trace {
+    fn watch(
+        mut self,
+        cases: &[Case],
+        receiver: &Receiver<Done>,
+    ) -> Result<(Session, Vec<Outcome>)> {
+        let mut done = Vec::with_capacity(cases.len());
+        let mut progress = Progress::new(cases.len());
+        loop {
+            match receiver.recv_timeout(DRAIN) {
+                Ok(one) => done.push(one),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.drain();
+            progress.show(done.len());
+        }
+        progress.clear();
+        self.await_ends(&done);
+        let snapshot = self.session.snapshot()?;
+        self.drain();
+        let outcomes = done
+            .iter()
+            .map(|one| self.outcome(cases[one.index], one, &snapshot));
+        let mut outcomes: Vec<_> = outcomes.collect();
+        outcomes.sort_by_key(|outcome| outcome.case.uid);
+        Ok((self.session, outcomes))
+    }
+
+    fn drain(&mut self) {
+        let (events, undecoded) = (&mut self.events, &mut self.undecoded);
+        self.session.drain(&mut |record| match decode(record) {
+            Ok(event) => events.push(event),
+            Err(_) => *undecoded += 1,
+        });
+    }
+
+    /// The namespaces go in the background; waits for what is to end with them.
+    fn await_ends(&mut self, done: &[Done]) {
+        let start = Instant::now();
+        let mut complete: Option<Instant> = None;
+        while start.elapsed() < PATIENCE
+            && complete.is_none_or(|since: Instant| since.elapsed() < AFTERWARDS)
+        {
+            thread::sleep(DRAIN);
+            self.drain();
+            let ran = done
+                .iter()
+                .filter_map(|one| one.result.as_ref().ok().map(|ran| (one, ran)));
+            let all = ran
+                .into_iter()
+                .all(|(one, ran)| self.count(one, ran) >= expected(ran));
+            complete = all.then(|| complete.unwrap_or_else(Instant::now));
+        }
+    }
+
+    fn count(&self, one: &Done, ran: &Ran) -> usize {
+        self.of(one, ran)
+            .filter(|event| matches!(event, Event::End(_)))
+            .count()
+    }
+
+    fn of<'a>(&'a self, one: &'a Done, ran: &'a Ran) -> impl Iterator<Item = &'a Event> {
+        self.events.iter().filter(|event| {
+            let (flow, at) = flow_and_time(event);
+            flow.netns == ran.netns && at >= one.began_ns
+        })
+    }
+
+    fn outcome(&self, case: Case, one: &Done, snapshot: &Snapshot) -> Outcome {
+        let mut sockets = 0;
+        let verdict = match &one.result {
+            Err(Stop::Skip(reason)) => Verdict::Skip(reason.clone()),
+            Err(Stop::Fail(reason)) => Verdict::Fail(vec![reason.clone()]),
+            Err(Stop::Cancelled) => Verdict::Fail(vec!["tracing never began".into()]),
+            Ok(ran) => {
+                sockets = expected(ran) + ran.made.overflows.len();
+                self.judge(case, one, ran, snapshot)
+            }
+        };
+        Outcome {
+            case,
+            verdict,
+            sockets,
+            took: one.took,
+        }
+    }
+
+    fn judge(&self, case: Case, one: &Done, ran: &Ran, snapshot: &Snapshot) -> Verdict {
+        let events: Vec<Event> = self.of(one, ran).copied().collect();
+        let mut failures = judge(&Evidence {
+            family: case.family,
+            uid: case.uid,
+            netns: ran.netns,
+            made: &ran.made,
+            kernel: &ran.kernel,
+            left: ran.left,
+            events: &events,
+            counters: snapshot.counters.iter().find(|one| one.netns == ran.netns),
+            counted_at: self.session.meta().tw_counted_at,
+            has_stamp: ran.has_stamp,
+        });
+        if self.undecoded > 0 {
+            failures.push(format!("{} records could not be decoded", self.undecoded));
+        }
+        if snapshot.missed.is_some_and(|missed| missed > 0) {
+            failures.push(format!(
+                "the kernel skipped our programs {:?} times",
+                snapshot.missed
+            ));
+        }
+        if failures.is_empty() {
+            Verdict::Pass
+        } else {
+            Verdict::Fail(failures)
+        }
+    }
+}
+
+/// Ends that must come.
+fn expected(ran: &Ran) -> usize {
+    ran.made.lives.len().max(ran.made.churned)
+}
+
+fn flow_and_time(event: &Event) -> (&Flow, u64) {
+    match event {
+        Event::End(end) => (&end.flow, end.ended_ns),
+        Event::Overflow(overflow) => (&overflow.flow, overflow.at_ns),
+    }
+}
+
+/// One line on a terminal, none elsewhere.
+struct Progress {
+    total: usize,
+    start: Instant,
+    shown: u64,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self {
+            total,
+            start: Instant::now(),
+            shown: 0,
+            terminal,
+        }
+    }
+
+    fn show(&mut self, done: usize) {
+        let seconds = self.start.elapsed().as_secs();
+        if self.terminal && seconds > self.shown {
+            self.shown = seconds;
+            let total = self.total;
+            // Nobody is hurt if the terminal is gone.
+            let _ = write!(
+                std::io::stderr(),
+                "\r{done} of {total} done, {seconds} s of about 65 "
+            );
+        }
+    }
+
+    fn clear(&self) {
+        if self.terminal && self.shown > 0 {
+            let _ = write!(std::io::stderr(), "\r{:40}\r", "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::check::scenarios::SCENARIOS;
+    use crate::event::TwCountedAt;
+
+    fn lab_works(case: &Case) -> Option<String> {
+        let gate = Gate::default();
+        gate.open(true);
+        let start = Instant::now();
+        let ran = thread::scope(|scope| scope.spawn(|| in_lab(case, &gate)).join().unwrap());
+        let name = format!(
+            "{} {:?} {:?}",
+            case.scenario.name,
+            case.family,
+            start.elapsed()
+        );
+        match ran {
+            Ok(ran) => {
+                eprintln!("{name}: {:?}", ran.kernel.tcp_ext);
+                let failures = judge_alone(&ran);
+                (!failures.is_empty()).then(|| format!("{name}: {failures:?}"))
+            }
+            Err(Stop::Skip(reason)) => {
+                eprintln!("{name}: skipped: {reason}");
+                None
+            }
+            Err(stop) => Some(format!("{name}: {stop:?}")),
+        }
+    }
+
+    fn judge_alone(ran: &Ran) -> Vec<String> {
+        if ran.made.churned > 0 {
+            return Vec::new();
+        }
+        crate::cmd::check::judge::witnesses(&ran.made, &ran.kernel, ran.left, TwCountedAt::Birth)
+    }
+
+    #[test]
+    fn workloads_do_what_they_say() {
+        let scenarios: Vec<_> = SCENARIOS.iter().collect();
+        let cases = cases(&scenarios);
+        let wanted = std::env::var("SCENARIO").unwrap_or_default();
+        let failures: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = cases
+                .iter()
+                .filter(|case| case.scenario.name.contains(&wanted))
+                .map(|case| scope.spawn(|| lab_works(case)))
+                .collect();
+            threads
+                .into_iter()
+                .filter_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}

@@ -1,0 +1,253 @@
+//! The scenarios: what each one proves, and by what rule of the kernel.
+
+use super::lab::{Lab, Step};
+use super::life::Made;
+use super::work::{churn, preexisting, removal, resets, takeover, timers};
+use crate::event::Family;
+
+/// One row.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    /// What passes if this passes.
+    pub(super) proves: &'static str,
+    /// The kernel function that does it, and when.
+    pub(super) rule: &'static str,
+    pub(super) families: &'static [Family],
+    /// Connections; a prime, so that no count is right by chance.
+    pub(super) count: usize,
+    /// Begins before tracing does.
+    pub(super) early: bool,
+    pub(super) run: fn(&Lab<'_>) -> Step<Made>,
+}
+
+const ALL: &[Family] = &[Family::Ipv4, Family::Ipv6, Family::Ipv4Mapped];
+
+const ROW: Scenario = Scenario {
+    name: "",
+    proves: "",
+    rule: "",
+    families: ALL,
+    count: 7,
+    early: false,
+    run: |_| {
+        Ok(Made {
+            lives: Vec::new(),
+            overflows: Vec::new(),
+            churned: 0,
+        })
+    },
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "expired",
+        proves: "TIME_WAIT that began as FIN_WAIT2 lasts 60 s and runs out once",
+        rule: "tw_timer_handler; the timer wheel fires up to an eighth late",
+        count: 11,
+        run: timers::expired,
+        ..ROW
+    },
+    Scenario {
+        name: "expired-direct",
+        proves: "a mini-socket that is born in TIME_WAIT has no FIN_WAIT2 time",
+        rule: "tcp_fin on a full socket in FIN_WAIT2 calls tcp_time_wait(TCP_TIME_WAIT)",
+        run: timers::expired_direct,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-timeout",
+        proves: "tcp_fin_timeout ends FIN_WAIT2, and is no TIME_WAIT",
+        rule: "tw_timer_handler with tw_substate FIN_WAIT2",
+        run: timers::fin_wait_2_timeout,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-linger2",
+        proves: "TCP_LINGER2 of one socket ends FIN_WAIT2 after 3 s",
+        rule: "tcp_fin_time prefers linger2 to tcp_fin_timeout",
+        count: 5,
+        run: timers::linger2_timeout,
+        ..ROW
+    },
+    Scenario {
+        name: "promotion",
+        proves: "300 ms in FIN_WAIT2 are told apart from the TIME_WAIT that follows",
+        rule: "tcp_timewait_state_process sets tw_substate when the peer's FIN comes",
+        run: timers::promotion,
+        ..ROW
+    },
+    Scenario {
+        name: "re-arm",
+        proves: "a duplicate FIN, old data and a bare ACK restart the 60 s, and are counted",
+        rule: "inet_twsk_reschedule in tcp_timewait_state_process",
+        run: timers::rearm,
+        ..ROW
+    },
+    Scenario {
+        name: "syn-reopened",
+        proves: "the peer's new SYN takes the server's TIME_WAIT over",
+        rule: "tcp_timewait_state_process returns TCP_TW_SYN",
+        run: takeover::syn_reopened,
+        ..ROW
+    },
+    Scenario {
+        name: "connect-reused",
+        proves: "tcp_tw_reuse lets connect() take the only local port, after its delay",
+        rule: "tcp_twsk_unique from __inet_hash_connect (twp not NULL)",
+        run: takeover::connect_reused,
+        ..ROW
+    },
+    Scenario {
+        name: "bound-reused",
+        proves: "connect() from a bound port takes TIME_WAIT over with tcp_tw_reuse=0",
+        rule: "tcp_twsk_unique from __inet_check_established (twp NULL)",
+        run: takeover::bound_reused,
+        ..ROW
+    },
+    Scenario {
+        name: "bound-reused-fin-wait-2",
+        proves: "the same over a mini-socket in FIN_WAIT2",
+        rule: "tcp_twsk_unique looks at timestamps only when twp is NULL",
+        count: 5,
+        run: takeover::bound_reused_fin_wait_2,
+        ..ROW
+    },
+    Scenario {
+        name: "reset",
+        proves: "a RST with the expected sequence number ends TIME_WAIT, a near miss does not",
+        rule: "the kill label of tcp_timewait_state_process, tcp_rfc1337=0",
+        run: resets::reset,
+        ..ROW
+    },
+    Scenario {
+        name: "reset-rfc1337",
+        proves: "with tcp_rfc1337=1 a RST neither ends TIME_WAIT nor restarts it",
+        rule: "tcp_timewait_state_process returns TCP_TW_SUCCESS before the kill label",
+        count: 5,
+        run: resets::reset_rfc1337,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-reset",
+        proves: "a RST ends FIN_WAIT2 even with tcp_rfc1337=1",
+        rule: "the kill label of tcp_timewait_state_process, substate FIN_WAIT2",
+        run: resets::fin_wait_2_reset,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-late-data",
+        proves: "data after close() ends FIN_WAIT2 and is answered by a RST",
+        rule: "tcp_timewait_state_process returns TCP_TW_RST",
+        run: resets::fin_wait_2_late_data,
+        ..ROW
+    },
+    Scenario {
+        name: "destroyed",
+        proves: "SOCK_DESTROY (ss -K) ends TIME_WAIT",
+        rule: "tcp_abort on a mini-socket; 5.10 answers EOPNOTSUPP",
+        run: removal::destroyed,
+        ..ROW
+    },
+    Scenario {
+        name: "destroyed-fin-wait-2",
+        proves: "SOCK_DESTROY ends FIN_WAIT2",
+        rule: "tcp_abort on a mini-socket; 5.10 answers EOPNOTSUPP",
+        count: 5,
+        run: removal::destroyed_fin_wait_2,
+        ..ROW
+    },
+    Scenario {
+        name: "netns-exit",
+        proves: "mini-sockets in both substates end with their namespace",
+        rule: "inet_twsk_purge from tcp_sk_exit_batch",
+        count: 13,
+        run: removal::netns_exit,
+        ..ROW
+    },
+    Scenario {
+        name: "overflow",
+        proves: "closes past tcp_max_tw_buckets are reported, the rest live on",
+        rule: "inet_twsk_alloc returns NULL, TCPTimeWaitOverflow counts it",
+        count: 13,
+        run: removal::overflow,
+        ..ROW
+    },
+    Scenario {
+        name: "linger-0",
+        proves: "SO_LINGER 0 leaves no mini-socket, and nothing is reported",
+        rule: "tcp_close sends a RST and calls tcp_disconnect",
+        run: removal::linger_0,
+        ..ROW
+    },
+    Scenario {
+        name: "preexisting",
+        proves: "TIME_WAIT from before tracing is reported with its true age or none",
+        rule: "tw_entry_stamp where the kernel keeps it",
+        early: true,
+        run: preexisting::expired,
+        ..ROW
+    },
+    Scenario {
+        name: "preexisting-reset",
+        proves: "the reason is right even where the birth was not seen",
+        rule: "as reset",
+        count: 5,
+        early: true,
+        run: preexisting::reset,
+        ..ROW
+    },
+    Scenario {
+        name: "preexisting-promotion",
+        proves: "FIN_WAIT2 from before tracing is promoted while tracing",
+        rule: "as promotion",
+        count: 5,
+        early: true,
+        run: preexisting::promoted,
+        ..ROW
+    },
+    Scenario {
+        name: "churn",
+        proves: "births are ends plus live ones, whatever happens to thousands of connections",
+        rule: "every end passes inet_twsk_kill once",
+        count: 2003,
+        run: churn::churn,
+        ..ROW
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn is_prime(number: usize) -> bool {
+        number > 1 && (2..number).all(|divisor| !number.is_multiple_of(divisor))
+    }
+
+    #[test]
+    fn every_scenario_is_named_explained_and_prime() {
+        for row in SCENARIOS {
+            let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(
+                !row.name.is_empty() && row.name.chars().all(kebab),
+                "{}",
+                row.name
+            );
+            assert!(
+                !row.proves.is_empty() && !row.rule.is_empty(),
+                "{}",
+                row.name
+            );
+            assert!(is_prime(row.count), "{}", row.name);
+            assert!(!row.families.is_empty(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: BTreeSet<_> = SCENARIOS.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+    }
+}

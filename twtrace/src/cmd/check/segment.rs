@@ -1,0 +1,76 @@
+//! Segments made by hand and sent in a peer's name, on the loopback interface of our own
+//! namespace only.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::TcpHeader;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::life::Window;
+use super::life::now_ns;
+
+/// A raw socket that speaks for the ports of one address.
+#[derive(Debug)]
+pub(super) struct Forger {
+    socket: Socket,
+}
+
+/// What to put into a segment; the acknowledgement is sent if it is `Some`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Segment<'a> {
+    pub(super) sequence: u32,
+    pub(super) acknowledgement: Option<u32>,
+    pub(super) fin: bool,
+    pub(super) rst: bool,
+    pub(super) data: &'a [u8],
+}
+
+impl Forger {
+    /// One that sends from `address` (for IPv4-mapped addresses, from the IPv4 one).
+    pub(super) fn open(address: IpAddr) -> io::Result<Self> {
+        let local = SocketAddr::new(address.to_canonical(), 0);
+        let socket = Socket::new(Domain::for_address(local), Type::RAW, Some(Protocol::TCP))?;
+        socket.bind(&local.into())?;
+        Ok(Self { socket })
+    }
+
+    /// Sends one segment; the window tells when.
+    pub(super) fn send(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        segment: Segment<'_>,
+    ) -> io::Result<Window> {
+        let mut header = TcpHeader::new(from.port(), to.port(), segment.sequence, u16::MAX);
+        header.fin = segment.fin;
+        header.rst = segment.rst;
+        header.ack = segment.acknowledgement.is_some();
+        header.acknowledgment_number = segment.acknowledgement.unwrap_or(0);
+        header.checksum = checksum(&header, from.ip(), to.ip(), segment.data)?;
+        let mut bytes = Vec::with_capacity(header.header_len() + segment.data.len());
+        header.write(&mut bytes)?;
+        bytes.extend_from_slice(segment.data);
+        let start = now_ns();
+        self.socket.send_to(&bytes, &destination(to))?;
+        Ok(Window::since(start))
+    }
+}
+
+fn checksum(header: &TcpHeader, from: IpAddr, to: IpAddr, data: &[u8]) -> io::Result<u16> {
+    match (from.to_canonical(), to.to_canonical()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            header.calc_checksum_ipv4_raw(from.octets(), to.octets(), data)
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            header.calc_checksum_ipv6_raw(from.octets(), to.octets(), data)
+        }
+        _ => return Err(io::Error::other("addresses of two families")),
+    }
+    .map_err(io::Error::other)
+}
+
+/// A raw IPv6 socket takes no port.
+fn destination(to: SocketAddr) -> SockAddr {
+    SocketAddr::new(to.ip().to_canonical(), 0).into()
+}

@@ -1,0 +1,125 @@
+//! Connections whose two ends are both in our hands, and the socket options that do what a
+//! scenario needs.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, setsockopt, sockopt::TcpRepair};
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::event::Family;
+
+sockopt_impl!(
+    /// Seconds in FIN_WAIT2 after close().
+    TcpLinger2,
+    Both,
+    libc::IPPROTO_TCP,
+    libc::TCP_LINGER2,
+    u32
+);
+sockopt_impl!(
+    /// The queue that TCP_QUEUE_SEQ tells about.
+    RepairQueue,
+    Both,
+    libc::IPPROTO_TCP,
+    libc::TCP_REPAIR_QUEUE,
+    u32
+);
+sockopt_impl!(
+    /// The next sequence number of that queue.
+    QueueSeq,
+    Both,
+    libc::IPPROTO_TCP,
+    libc::TCP_QUEUE_SEQ,
+    u32
+);
+
+const REPAIR_ON: u32 = 1;
+/// TCP_REPAIR_OFF_NO_WP (-1): leaves repair mode without sending a window probe.
+const REPAIR_OFF: u32 = u32::MAX;
+const RECV_QUEUE: u32 = 1;
+const SEND_QUEUE: u32 = 2;
+
+/// One connection: the end that closes first, and the other.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) active: TcpStream,
+    pub(super) passive: TcpStream,
+}
+
+impl Pair {
+    /// The other end closes first.
+    pub(super) fn swapped(self) -> Self {
+        Self {
+            active: self.passive,
+            passive: self.active,
+        }
+    }
+}
+
+/// Sequence numbers of a connection on which nothing was sent yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sequence {
+    /// The next byte of the active closer, after its FIN.
+    pub(super) own: u32,
+    /// The next byte of the passive closer, before its FIN.
+    pub(super) peer: u32,
+}
+
+/// The loopback address of a family.
+pub(super) fn loopback(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => Ipv4Addr::LOCALHOST.into(),
+        Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
+        Family::Ipv4Mapped => Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+    }
+}
+
+/// A socket bound to `local`, whose address may be shared with what is left of others.
+pub(super) fn bound(local: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(local),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&local.into())?;
+    Ok(socket)
+}
+
+/// The sequence numbers as the passive end sees them before either end closes.
+pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
+    setsockopt(passive, TcpRepair, &REPAIR_ON)?;
+    let next = |queue| -> nix::Result<u32> {
+        setsockopt(passive, RepairQueue, &queue)?;
+        getsockopt(passive, QueueSeq)
+    };
+    let numbers = (next(RECV_QUEUE), next(SEND_QUEUE));
+    setsockopt(passive, TcpRepair, &REPAIR_OFF)?;
+    Ok(Sequence {
+        own: numbers.0?.wrapping_add(1),
+        peer: numbers.1?,
+    })
+}
+
+/// Closes without sending anything, as a host that loses its power does.
+pub(super) fn vanish(stream: TcpStream) -> io::Result<()> {
+    setsockopt(&stream, TcpRepair, &REPAIR_ON)?;
+    drop(stream);
+    Ok(())
+}
+
+/// Closes with a RST.
+pub(super) fn abort(stream: TcpStream) -> io::Result<()> {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    drop(stream);
+    Ok(())
+}
+
+/// Limits this socket's time in FIN_WAIT2.
+pub(super) fn set_linger2(socket: &impl AsFd, seconds: u32) -> io::Result<()> {
+    Ok(setsockopt(socket, TcpLinger2, &seconds)?)
+}

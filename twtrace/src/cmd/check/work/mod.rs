@@ -1,0 +1,8 @@
+//! What each scenario does in its namespace.
+
+pub(super) mod churn;
+pub(super) mod preexisting;
+pub(super) mod removal;
+pub(super) mod resets;
+pub(super) mod takeover;
+pub(super) mod timers;

@@ -1,0 +1,171 @@
+//! The kernel's own TCP counters, per network namespace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use crate::error::{Error, Result};
+use crate::event::KernelCounters;
+use crate::kernel::netns::{self, Netns, Way};
+
+/// The TcpExt counters that tell of TIME_WAIT; older kernels lack some.
+const NAMES: [&str; 10] = [
+    "TW",
+    "TWRecycled",
+    "TWKilled",
+    "PAWSActive",
+    "PAWSEstab",
+    "PAWSPassive",
+    "PAWSTimewait",
+    "TCPACKSkippedFinWait2",
+    "TCPACKSkippedTimeWait",
+    "TCPTimeWaitOverflow",
+];
+
+/// The namespaces of the system and a way to the counters of each.
+///
+/// Keeps no namespace alive, see [`netns`].
+#[derive(Debug)]
+pub struct Namespaces {
+    /// Only this one, by inode number.
+    filter: Option<u32>,
+    ways: BTreeMap<u32, Way>,
+}
+
+impl Namespaces {
+    /// Finds all namespaces, or only the one with this inode number.
+    pub fn find(filter: Option<u32>) -> Result<Self> {
+        let mut found = Self {
+            filter,
+            ways: BTreeMap::new(),
+        };
+        found.refresh();
+        match filter {
+            Some(inode) if found.ways.is_empty() => Err(no_such_namespace(inode)),
+            _ => Ok(found),
+        }
+    }
+
+    /// Looks for new namespaces, and for another way to those that lost theirs.
+    pub fn refresh(&mut self) {
+        self.ways.retain(|inode, way| way.inode() == Some(*inode));
+        for (inode, way) in netns::find_all() {
+            if self.filter.is_none_or(|wanted| wanted == inode) {
+                self.ways.entry(inode).or_insert(way);
+            }
+        }
+    }
+
+    /// Reads the counters of each namespace that is still there.
+    ///
+    /// One whose last known task left is searched for again; what is not found then is gone.
+    pub fn read(&mut self) -> Vec<KernelCounters> {
+        let (mut read, lost) = self.read_known();
+        if !lost.is_empty() {
+            self.refresh();
+            read.extend(
+                self.read_known()
+                    .0
+                    .into_iter()
+                    .filter(|one| lost.contains(&one.netns)),
+            );
+        }
+        read
+    }
+
+    /// The namespaces known, by inode number.
+    pub fn inodes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ways.keys().copied()
+    }
+
+    /// Opens each namespace that is still there.
+    pub fn open(&self) -> impl Iterator<Item = Netns> + '_ {
+        self.ways.values().filter_map(|way| way.open().ok())
+    }
+
+    fn read_known(&self) -> (Vec<KernelCounters>, BTreeSet<u32>) {
+        let mut read = Vec::with_capacity(self.ways.len());
+        let mut lost = BTreeSet::new();
+        for (inode, way) in &self.ways {
+            // A task can move on between the look and the read: looked at again afterwards.
+            let counters = way
+                .read_proc_net("netstat")
+                .and_then(|text| parse(*inode, &text));
+            match counters {
+                Ok(counters) if way.inode() == Some(*inode) => read.push(counters),
+                _ => drop(lost.insert(*inode)),
+            }
+        }
+        (read, lost)
+    }
+}
+
+/// The counters of all namespaces, or of the one with this inode number.
+pub fn read_all(filter: Option<u32>) -> Result<Vec<KernelCounters>> {
+    Ok(Namespaces::find(filter)?.read())
+}
+
+/// The counters of the calling thread's namespace.
+pub fn read_current() -> Result<KernelCounters> {
+    const PATH: &str = "/proc/thread-self/net/netstat";
+    let text = fs::read_to_string(PATH)
+        .map_err(|error| Error::new(format!("cannot read {PATH}: {error}")))?;
+    parse(Netns::current()?.inode, &text)
+}
+
+fn no_such_namespace(inode: u32) -> Error {
+    Error::new(format!("no network namespace has inode number {inode}"))
+        .hint("lsns -t net lists those that have processes")
+}
+
+/// `/proc/net/netstat` is pairs of lines: `TcpExt: name name …`, `TcpExt: value value …`.
+fn parse(netns: u32, text: &str) -> Result<KernelCounters> {
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return Err(Error::new(
+            "cannot read /proc/net/netstat: it has no TcpExt lines",
+        ));
+    };
+    let tcp_ext = names
+        .split(' ')
+        .zip(values.split(' '))
+        .filter(|(name, _)| NAMES.contains(name))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect();
+    Ok(KernelCounters { netns, tcp_ext })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_counters_of_time_wait_are_kept() {
+        let text =
+            "TcpExt: SyncookiesSent TW TWRecycled NewName\nTcpExt: 5 19 3 7\nIpExt: A\nIpExt: 1\n";
+        let counters = parse(7, text).unwrap();
+        let expected = [("TW".to_owned(), 19), ("TWRecycled".to_owned(), 3)];
+        assert_eq!(
+            counters,
+            KernelCounters {
+                netns: 7,
+                tcp_ext: expected.into()
+            }
+        );
+        assert!(parse(7, "IpExt: A\nIpExt: 1\n").is_err());
+        assert!(parse(7, "TcpExt: TW\n").is_err());
+    }
+
+    #[test]
+    fn our_own_namespace_has_counters() {
+        let own = read_current().unwrap();
+        assert!(own.tcp_ext.contains_key("TWRecycled"));
+        let found = read_all(Some(own.netns)).unwrap();
+        assert_eq!(
+            found.iter().map(|one| one.netns).collect::<Vec<_>>(),
+            [own.netns]
+        );
+        assert!(read_all(Some(1)).is_err());
+    }
+}

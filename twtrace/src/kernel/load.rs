@@ -1,0 +1,124 @@
+//! Loading the object: settings in, maps sized, errors in words.
+
+use std::io;
+
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+use twtrace_common::settings::{
+    FEATURE_OWNERS, FEATURE_REARMS, FEATURE_RECORDS, Offsets, Settings,
+};
+use twtrace_common::{ABI, names};
+
+use super::Options;
+use super::size::Sizes;
+use crate::error::{Error, Result};
+
+/// The eBPF object, built by `cargo xtask ebpf`.
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/twtrace.bpf.o");
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain(Settings);
+// SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
+unsafe impl Pod for Plain {}
+
+/// Creates the maps and prepares the programs; none is loaded yet.
+pub(super) fn load(options: &Options, offsets: Offsets, sizes: Sizes) -> Result<Ebpf> {
+    let settings = Plain(settings(options, offsets, sizes));
+    EbpfLoader::new()
+        .override_global(names::SETTINGS, &settings, true)
+        .override_global(names::ABI_GLOBAL, &ABI, true)
+        .map_max_entries(names::RING, ring_bytes(options))
+        .map_max_entries(names::SLOTS, sizes.slots)
+        .map_max_entries(names::SPILL, sizes.spill)
+        .map_max_entries(names::COUNTERS, sizes.namespaces + 1)
+        .load(OBJECT)
+        .map_err(explain)
+}
+
+fn settings(options: &Options, offsets: Offsets, sizes: Sizes) -> Settings {
+    let feature = |on: bool, bit: u32| if on { bit } else { 0 };
+    Settings {
+        offsets,
+        filter: options.filter,
+        features: feature(options.records, FEATURE_RECORDS)
+            | feature(options.owners, FEATURE_OWNERS)
+            | feature(options.rearms, FEATURE_REARMS),
+        slots_mask: sizes.slots - 1,
+        counters_mask: sizes.namespaces - 1,
+        wake_bytes: ring_bytes(options) / 4,
+    }
+}
+
+/// The kernel wants a power of two of pages.
+fn ring_bytes(options: &Options) -> u32 {
+    if options.records {
+        options.ring_bytes.clamp(4096, 1 << 30).next_power_of_two()
+    } else {
+        4096
+    }
+}
+
+fn explain(error: EbpfError) -> Error {
+    match &error {
+        EbpfError::MapError(MapError::CreateError { name, io_error }) => {
+            refused(&format!("create the eBPF map {name}"), io_error)
+        }
+        EbpfError::ParseError(why) if why.to_string().contains(names::ABI_GLOBAL) => stale(),
+        _ => Error::new(format!("cannot load the eBPF object: {}", chain(&error))),
+    }
+}
+
+fn stale() -> Error {
+    Error::new(format!(
+        "the eBPF object is stale: it has no {}, the mark of the ABI that this twtrace speaks",
+        names::ABI_GLOBAL
+    ))
+    .hint("build it anew with: cargo xtask ebpf")
+}
+
+/// What a failed `bpf(2)` means, by its errno.
+pub(super) fn refused(what: &str, error: &io::Error) -> Error {
+    let line = Error::new(format!("cannot {what}: {error}"));
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => line.hint(super::privileges::advice()),
+        Some(libc::ENOMEM) => line.hint("less memory is needed with --max-sockets or --ring-bytes"),
+        _ => line,
+    }
+}
+
+/// How the lines begin that end every verifier log.
+const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    // The verifier's log has many lines; its last one says what it objects to.
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default().to_owned();
+    match lines.rfind(|line| !STATISTICS.iter().any(|start| line.starts_with(start))) {
+        Some(last) => format!("{first} … {last}"),
+        None => first,
+    }
+}
+
+/// The errno behind a failed load or attach, if there is one.
+pub(super) fn errno(error: &ProgramError) -> Option<i32> {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = source {
+        if let Some(io_error) = cause.downcast_ref::<io::Error>() {
+            return io_error.raw_os_error();
+        }
+        source = cause.source();
+    }
+    None
+}

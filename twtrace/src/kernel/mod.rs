@@ -1,0 +1,76 @@
+//! Everything that asks the running kernel.
+
+mod attach;
+pub mod btf;
+pub mod counters;
+pub mod hooks;
+mod load;
+pub mod netns;
+pub mod offsets;
+pub mod privileges;
+mod session;
+mod size;
+pub mod sock_diag;
+mod syscall;
+
+use std::io;
+use std::path::PathBuf;
+
+use twtrace_common::settings::Filter;
+
+pub use attach::{Attached, Mode};
+pub use load::OBJECT;
+pub use session::Session;
+pub use syscall::{kernel_release, monotonic_ns, trim_memory};
+
+/// What a kernel says when asked whether it can do something. EPERM is never a No.
+#[derive(Debug)]
+pub enum Answer {
+    Yes,
+    No(String),
+    Unknown(io::Error),
+}
+
+/// How programs are to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// fentry/fexit where possible, else kprobe/kretprobe.
+    #[default]
+    Auto,
+    Fentry,
+    Kprobe,
+}
+
+/// What to trace, and with how much room.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub attach: Attach,
+    /// Emit a record per end and overflow; without, only totals are kept.
+    pub records: bool,
+    /// Take uid and cgroup from the full socket.
+    pub owners: bool,
+    /// Count timer restarts.
+    pub rearms: bool,
+    pub filter: Filter,
+    /// Size of the ring buffer, a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Room for this many live mini-sockets; by default what `tcp_max_tw_buckets` allows.
+    pub max_sockets: Option<u32>,
+    /// BTF of the running kernel, by default /sys/kernel/btf/vmlinux.
+    pub btf: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            attach: Attach::Auto,
+            records: true,
+            owners: true,
+            rearms: true,
+            filter: Filter::ZERO,
+            ring_bytes: 2 << 20,
+            max_sockets: None,
+            btf: None,
+        }
+    }
+}

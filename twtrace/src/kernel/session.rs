@@ -1,0 +1,288 @@
+//! One trace: attached programs, their records and their totals.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::Path;
+
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::{Btf as AyaBtf, Ebpf, Endianness, Pod};
+use twtrace_common::counters::Counters;
+use twtrace_common::histogram::TOTAL_BUCKETS;
+use twtrace_common::names;
+
+use super::attach::{Attached, Mode, attach_all};
+use super::btf::{Btf, stand_in};
+use super::counters::Namespaces;
+use super::load::{chain, load};
+use super::size::{namespaces, sizes};
+use super::syscall::{self, ProgramFacts};
+use super::{Answer, Options, hooks, offsets};
+use crate::error::{Error, Result};
+use crate::event::{Meta, Snapshot};
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// How often a snapshot is tried again when something ended while it was taken.
+const TRIES: u32 = 4;
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PlainCounters(Counters);
+// SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
+unsafe impl Pod for PlainCounters {}
+
+/// A running trace. Dropping it, or the end of the process by any signal, detaches everything:
+/// nothing is pinned.
+pub struct Session {
+    // Fields are dropped in this order; the programs last.
+    ring: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, PlainCounters>,
+    histograms: MapData,
+    namespaces: Namespaces,
+    meta: Meta,
+    attached: Vec<Attached>,
+    ebpf: Ebpf,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Loads and attaches everything.
+    pub fn start(options: &Options) -> Result<Self> {
+        let wanted: Vec<_> = offsets::STRUCTS
+            .into_iter()
+            .chain(hooks::functions())
+            .collect();
+        let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
+        let btf = Btf::read(path, &wanted)?;
+        let offsets = offsets::resolve(&btf)?;
+        let tw_counted_at = offsets::tw_counted_at(&btf);
+
+        syscall::raise_memlock();
+        let slots = matches!(syscall::has_compare_exchange(), Answer::Yes);
+        let sizes = sizes(options.max_sockets, slots, namespaces());
+        let mut ebpf = load(options, offsets, sizes)?;
+        let stand_in = AyaBtf::parse(&stand_in(&btf), Endianness::default())
+            .map_err(|error| Error::new(format!("cannot rebuild BTF: {}", chain(&error))))?;
+        let attached = attach_all(&mut ebpf, &btf, &stand_in, options.attach, slots)?;
+
+        let filter = options.filter;
+        let only_netns = (filter.netns != 0).then_some(filter.netns);
+        let session = Self {
+            ring: RingBuf::try_from(take(&mut ebpf, names::RING)?)
+                .map_err(|error| broken(&error))?,
+            counters: PerCpuArray::try_from(take(&mut ebpf, names::COUNTERS)?)
+                .map_err(|error| broken(&error))?,
+            histograms: take_array(&mut ebpf, names::HISTOGRAMS)?,
+            namespaces: Namespaces::find(only_netns)?,
+            meta: Meta {
+                kernel: syscall::kernel_release(),
+                attach: mode_name(&attached).to_owned(),
+                hooks: attached
+                    .iter()
+                    .flat_map(|one| &one.way)
+                    .map(|way| way.1.len() as u32)
+                    .sum(),
+                tw_counted_at,
+                wall_offset_ns: syscall::wall_offset_ns(),
+                started_ns: syscall::monotonic_ns(),
+                filtered: filter.flags != 0,
+                rearms: options.rearms,
+            },
+            attached,
+            ebpf,
+        };
+        drop((btf, stand_in));
+        syscall::trim_memory();
+        Ok(session)
+    }
+
+    /// How and where.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// What became of each lifecycle point.
+    #[must_use]
+    pub fn attached(&self) -> &[Attached] {
+        &self.attached
+    }
+
+    /// Hands every record in the ring to `sink`, untouched.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        while let Some(record) = self.ring.next() {
+            sink(&record);
+        }
+    }
+
+    /// Reads all totals, ours and the kernel's.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        self.namespaces.refresh();
+        let mut before = self.counters()?;
+        let mut tried = 0;
+        loop {
+            let kernel = self.namespaces.read();
+            let after = self.counters()?;
+            let slack = activity(&after) - activity(&before);
+            tried += 1;
+            if slack == 0 || tried == TRIES {
+                return Ok(Snapshot {
+                    at_ns: syscall::monotonic_ns(),
+                    counters: after,
+                    histograms: self.histograms()?,
+                    missed: self.missed(),
+                    kernel,
+                    slack,
+                });
+            }
+            before = after;
+        }
+    }
+
+    /// Each attached program and what the kernel says of it.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, ProgramFacts)> + '_ {
+        self.attached
+            .iter()
+            .flat_map(|one| &one.way)
+            .flat_map(|way| &way.1)
+            .filter_map(|hook| {
+                let fd = self.ebpf.program(hook.program)?.fd().ok()?;
+                Some((hook.program, syscall::program_facts(fd.as_fd()).ok()?))
+            })
+    }
+
+    /// One per namespace, all CPUs added up.
+    fn counters(&self) -> Result<Vec<Counters>> {
+        let mut found: BTreeMap<u32, Counters> = BTreeMap::new();
+        for index in 0..self.counters.len() {
+            let per_cpu = self
+                .counters
+                .get(&index, 0)
+                .map_err(|error| broken(&error))?;
+            for PlainCounters(one) in per_cpu.iter() {
+                if index == 0 || one.netns != 0 {
+                    add(found.entry(one.netns).or_insert(Counters::ZERO), one);
+                }
+            }
+        }
+        Ok(found
+            .into_values()
+            .filter(|one| one.netns != 0 || *one != Counters::ZERO)
+            .collect())
+    }
+
+    fn histograms(&self) -> Result<Vec<u64>> {
+        let mut counts = vec![0; TOTAL_BUCKETS];
+        syscall::lookup(self.histograms.fd().as_fd(), 0, &mut counts).map_err(|error| {
+            Error::new(format!(
+                "cannot read the eBPF map {}: {error}",
+                names::HISTOGRAMS
+            ))
+        })?;
+        Ok(counts)
+    }
+
+    fn missed(&self) -> Option<u64> {
+        self.programs().map(|(_, facts)| facts.missed).sum()
+    }
+}
+
+impl AsRawFd for Session {
+    /// Readable when the ring has filled up to the wake-up mark.
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring's descriptor is open as long as self.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+}
+
+/// An array whose one value is too large for aya's typed access, which copies through the stack.
+fn take_array(ebpf: &mut Ebpf, name: &str) -> Result<MapData> {
+    match take(ebpf, name)? {
+        Map::Array(data) => Ok(data),
+        _ => Err(Error::new(format!("the eBPF map {name} is not an array"))),
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name)
+        .ok_or_else(|| Error::new(format!("the eBPF object has no map {name}")))
+}
+
+fn broken(error: &dyn std::error::Error) -> Error {
+    Error::new(format!("cannot use an eBPF map: {}", chain(error)))
+}
+
+fn mode_name(attached: &[Attached]) -> &'static str {
+    let has = |mode: Mode| {
+        attached
+            .iter()
+            .any(|one| one.way.as_ref().is_some_and(|way| way.0 == mode))
+    };
+    match (has(Mode::Fentry), has(Mode::Kprobe)) {
+        (true, true) => "mixed",
+        (false, true) => "kprobe",
+        _ => "fentry",
+    }
+}
+
+/// How much was counted so far, to tell whether anything was counted meanwhile.
+fn activity(counters: &[Counters]) -> u64 {
+    counters
+        .iter()
+        .map(|one| {
+            one.born_fin_wait_2
+                + one.born_time_wait
+                + one.overflowed
+                + one.filtered
+                + one.ended.iter().sum::<u64>()
+        })
+        .sum()
+}
+
+/// Adds one CPU's counts; destructured so that a new counter cannot be forgotten.
+fn add(sum: &mut Counters, one: &Counters) {
+    let Counters {
+        netns,
+        reserved: _,
+        born_fin_wait_2,
+        born_time_wait,
+        map_full,
+        promoted,
+        rearmed,
+        overflowed,
+        overflow_ring_full,
+        end_ring_full,
+        end_untracked,
+        ended,
+        filtered,
+        missed,
+    } = one;
+    sum.netns = *netns;
+    sum.born_fin_wait_2 += born_fin_wait_2;
+    sum.born_time_wait += born_time_wait;
+    sum.map_full += map_full;
+    sum.promoted += promoted;
+    sum.rearmed += rearmed;
+    sum.overflowed += overflowed;
+    sum.overflow_ring_full += overflow_ring_full;
+    sum.end_ring_full += end_ring_full;
+    sum.end_untracked += end_untracked;
+    for (sum, one) in sum.ended.iter_mut().zip(ended) {
+        *sum += one;
+    }
+    sum.filtered += filtered;
+    sum.missed += missed;
+}

@@ -1,0 +1,309 @@
+//! The mini-sockets of the calling thread's network namespace, as sock_diag lists them, and their
+//! removal by SOCK_DESTROY.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use netlink_packet_core::{
+    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, Parseable,
+};
+use netlink_packet_sock_diag::constants::{
+    AF_INET, AF_INET6, IPPROTO_TCP, TCP_FIN_WAIT2, TCP_TIME_WAIT,
+};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
+};
+use netlink_packet_sock_diag::{SOCK_DIAG_BY_FAMILY, SockDiagDestroy, SockDiagMessage};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+
+use crate::error::{Error, Result};
+
+/// `inet_diag_msg.idiag_expires` follows family, state, timer, retransmits and the socket id; the
+/// crate does not hand it out for TIME_WAIT timers.
+const EXPIRES: std::ops::Range<usize> = 52..56;
+/// The kernel fills at most 32 KiB per read of a dump.
+const BUFFER: usize = 32 * 1024;
+
+/// The substate of a mini-socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Substate {
+    FinWait2,
+    TimeWait,
+}
+
+/// A mini-socket as sock_diag shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MiniSocket {
+    pub substate: Substate,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// What is left on its timer.
+    pub remaining: Duration,
+    id: SocketId,
+}
+
+/// What SOCK_DESTROY did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destroyed {
+    Yes,
+    /// EOPNOTSUPP: this kernel does not do it, or not to mini-sockets (5.10).
+    NotSupported,
+    /// ENOENT: no such socket (any more).
+    NoSuchSocket,
+}
+
+/// An open sock_diag socket. It belongs to the namespace in which it was opened.
+#[derive(Debug)]
+pub struct SockDiag {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl SockDiag {
+    /// Opens one in the calling thread's namespace.
+    pub fn open() -> Result<Self> {
+        let open = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+            socket.bind_auto()?;
+            socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
+            Ok(socket)
+        };
+        let socket = open()
+            .map_err(|error| Error::new(format!("cannot open a sock_diag socket: {error}")))?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    /// Shows each mini-socket of the namespace to `sink`, IPv4 first.
+    pub fn visit(&mut self, sink: &mut dyn FnMut(MiniSocket)) -> Result<()> {
+        for family in [AF_INET, AF_INET6] {
+            self.visit_family(family, sink)
+                .map_err(|error| dump_error(family, &error))?;
+        }
+        Ok(())
+    }
+
+    /// All mini-sockets of the namespace.
+    pub fn mini_sockets(&mut self) -> Result<Vec<MiniSocket>> {
+        let mut all = Vec::new();
+        self.visit(&mut |one| all.push(one))?;
+        Ok(all)
+    }
+
+    /// Asks the kernel to destroy one.
+    pub fn destroy(&mut self, mini_socket: &MiniSocket) -> Result<Destroyed> {
+        let failed = |error: io::Error| {
+            Error::new(format!("cannot destroy {}: {error}", mini_socket.local))
+                .hint("SOCK_DESTROY needs CAP_NET_ADMIN")
+        };
+        let family = if mini_socket.local.is_ipv4() {
+            AF_INET
+        } else {
+            AF_INET6
+        };
+        let request = SockDiagDestroy::new(request(family, mini_socket.id.clone()));
+        self.send(NLM_F_REQUEST | NLM_F_ACK, request)
+            .map_err(failed)?;
+        match self.acknowledgement() {
+            Ok(()) => Ok(Destroyed::Yes),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EOPNOTSUPP) => Ok(Destroyed::NotSupported),
+                Some(libc::ENOENT) => Ok(Destroyed::NoSuchSocket),
+                _ => Err(failed(error)),
+            },
+        }
+    }
+
+    fn visit_family(&mut self, family: u8, sink: &mut dyn FnMut(MiniSocket)) -> io::Result<()> {
+        let id = if family == AF_INET {
+            SocketId::new_v4()
+        } else {
+            SocketId::new_v6()
+        };
+        self.send(NLM_F_REQUEST | NLM_F_DUMP, request(family, id))?;
+        loop {
+            let mut done = false;
+            self.receive(|kind, payload| {
+                match kind {
+                    NLMSG_DONE => done = true,
+                    NLMSG_ERROR => return Err(kernel_error(payload)?.unwrap_or_else(no_answer)),
+                    SOCK_DIAG_BY_FAMILY => mini_socket(payload)?.into_iter().for_each(&mut *sink),
+                    _ => {}
+                }
+                Ok(())
+            })?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    fn acknowledgement(&mut self) -> io::Result<()> {
+        let mut answer = None;
+        self.receive(|kind, payload| {
+            if kind == NLMSG_ERROR {
+                answer = Some(kernel_error(payload)?);
+            }
+            Ok(())
+        })?;
+        match answer {
+            Some(None) => Ok(()),
+            Some(Some(error)) => Err(error),
+            None => Err(no_answer()),
+        }
+    }
+
+    fn send<M>(&self, flags: u16, message: M) -> io::Result<()>
+    where
+        M: NetlinkSerializable + Into<NetlinkPayload<M>>,
+    {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        let mut packet = NetlinkMessage::new(header, message.into());
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(drop)
+    }
+
+    /// Hands the type and payload of each message of one read to `sink`.
+    fn receive(&mut self, mut sink: impl FnMut(u16, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        let length = self.socket.recv(&mut &mut self.buffer[..], 0)?;
+        let mut rest = &self.buffer[..length];
+        while !rest.is_empty() {
+            let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            sink(message.message_type(), message.payload())?;
+            let aligned = (message.length() as usize).next_multiple_of(4);
+            rest = rest.get(aligned..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn request(family: u8, socket_id: SocketId) -> SockDiagMessage {
+    SockDiagMessage::InetRequest(InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT,
+        socket_id,
+    })
+}
+
+/// A mini-socket, or nothing for a full socket in FIN_WAIT2: only mini-sockets have the TIME_WAIT
+/// timer.
+fn mini_socket(payload: &[u8]) -> io::Result<Option<MiniSocket>> {
+    let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
+    let substate = match header.state {
+        TCP_FIN_WAIT2 => Substate::FinWait2,
+        TCP_TIME_WAIT => Substate::TimeWait,
+        _ => return Ok(None),
+    };
+    let expires = payload.get(EXPIRES).and_then(|bytes| bytes.try_into().ok());
+    let (Some(Timer::TimeWait), Some(expires)) = (header.timer, expires) else {
+        return Ok(None);
+    };
+    let id = header.socket_id;
+    // Negative once the timer is due and the wheel has not come round to it yet.
+    let remaining = u64::try_from(i32::from_ne_bytes(expires)).unwrap_or(0);
+    Ok(Some(MiniSocket {
+        substate,
+        local: SocketAddr::new(id.source_address, id.source_port),
+        remote: SocketAddr::new(id.destination_address, id.destination_port),
+        remaining: Duration::from_millis(remaining),
+        id,
+    }))
+}
+
+/// `None` for an acknowledgement.
+fn kernel_error(payload: &[u8]) -> io::Result<Option<io::Error>> {
+    let message = ErrorBuffer::new_checked(&payload)
+        .and_then(|buffer| ErrorMessage::parse(&buffer))
+        .map_err(io::Error::other)?;
+    Ok(message.code.map(|_| message.to_io()))
+}
+
+fn no_answer() -> io::Error {
+    io::Error::other("no answer from the kernel")
+}
+
+fn dump_error(family: u8, error: &io::Error) -> Error {
+    let version = if family == AF_INET { 4 } else { 6 };
+    let message = format!("cannot list the IPv{version} TIME_WAIT sockets by sock_diag: {error}");
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Error::new(message).hint("load the module tcp_diag"),
+        _ => Error::new(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// The active closer of one loopback connection, and the other end.
+    fn half_closed(address: &str) -> (SocketAddr, TcpStream) {
+        let listener = TcpListener::bind(address).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let local = client.local_addr().unwrap();
+        drop(client);
+        (local, server)
+    }
+
+    fn find(local: SocketAddr) -> Option<MiniSocket> {
+        let all = SockDiag::open().unwrap().mini_sockets().unwrap();
+        all.into_iter().find(|one| one.local == local)
+    }
+
+    /// The peer may take its time to acknowledge our FIN.
+    fn await_substate(local: SocketAddr, substate: Substate) -> MiniSocket {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match find(local) {
+                Some(found) if found.substate == substate => return found,
+                _ => assert!(Instant::now() < deadline, "no {substate:?} at {local}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_mini_socket_is_seen_in_both_substates() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (local, server) = half_closed(address);
+            let waiting = await_substate(local, Substate::FinWait2);
+            assert_eq!(waiting.remote, server.local_addr().unwrap());
+            server.shutdown(Shutdown::Write).unwrap();
+            let promoted = await_substate(local, Substate::TimeWait);
+            assert!(promoted.remaining > Duration::from_secs(55), "{promoted:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_socket_in_fin_wait_2_is_no_mini_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _server = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(find(client.local_addr().unwrap()), None);
+    }
+
+    #[test]
+    fn destroy_tells_whether_the_socket_was_there() {
+        let (local, server) = half_closed("127.0.0.1:0");
+        drop(server);
+        let mini_socket = await_substate(local, Substate::TimeWait);
+        let mut diag = SockDiag::open().unwrap();
+        if diag.destroy(&mini_socket).unwrap() == Destroyed::Yes {
+            assert_eq!(find(local), None);
+            assert_eq!(diag.destroy(&mini_socket).unwrap(), Destroyed::NoSuchSocket);
+        }
+    }
+}
