@@ -9,7 +9,7 @@ use super::results::{Results, Verdict};
 use crate::run::{say, show};
 use crate::vm::kernels::KERNELS;
 use crate::vm::package::Kernel;
-use crate::vm::qemu::{Outcome, Setup};
+use crate::vm::qemu::{Accel, Outcome, Setup};
 use crate::vm::{self, Host};
 
 /// With fewer kernels than this, a run of the whole table proves too little.
@@ -48,8 +48,7 @@ pub(super) fn run(choice: &Choice, jobs: usize, results: &mut Results) {
     let setup = Setup {
         memory_mb: 1536,
         cpus: 2,
-        icount: false,
-        kvm: false,
+        accel: Accel::Best,
         timeout: TIME_LIMIT,
         command: ["twtrace-vm", "suite"].map(str::to_owned).to_vec(),
         extra: Vec::new(),
