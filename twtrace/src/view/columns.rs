@@ -88,10 +88,60 @@ impl Note {
     };
 }
 
-/// All columns, those of the JSON schema in its order first.
-pub static COLUMNS: [Column; 25] = [
-    Column {
-        key: "event",
+/// Takes the columns of the schema one by one.
+pub(super) trait Show {
+    /// `before` is all that JSON has before the value: `,"key":`.
+    fn show(&mut self, before: &'static str, value: Value);
+}
+
+/// Makes the table, and from the same rows the walk over the schema's columns: a loop over
+/// function pointers would cost JSON as much again as the writing itself.
+macro_rules! columns {
+    ($($key:ident {
+        header: $header:literal,
+        width: $width:literal,
+        align: $align:expr,
+        unit: $unit:literal,
+        doc: $doc:literal,
+        of: $of:expr,
+        shown: $shown:expr,
+        get: $get:expr,
+    })*) => {
+        /// All columns, those of the JSON schema in its order first.
+        pub static COLUMNS: &[Column] = &[$(Column {
+            key: stringify!($key),
+            header: $header,
+            width: $width,
+            align: $align,
+            unit: $unit,
+            doc: $doc,
+            of: $of,
+            shown: $shown,
+            get: $get,
+        }),*];
+
+        /// Shows what the schema has for this event.
+        #[inline(always)]
+        pub(super) fn each_of_schema(report: &Report, show: &mut impl Show) {
+            let of = match report {
+                Report::End(_) => Of::End,
+                Report::Overflow(_) => Of::Overflow,
+            };
+            $(if in_schema($shown, $of, of) {
+                let get: fn(&Report) -> Value = $get;
+                show.show(concat!(",\"", stringify!($key), "\":"), get(report));
+            })*
+        }
+    };
+}
+
+#[inline(always)]
+const fn in_schema(shown: Shown, of: Of, event: Of) -> bool {
+    !matches!(shown, Shown::Text) && (matches!(of, Of::Both) || of as u8 == event as u8)
+}
+
+columns! {
+    event {
         header: "EVENT",
         width: 8,
         align: Align::Left,
@@ -103,9 +153,8 @@ pub static COLUMNS: [Column; 25] = [
             Report::End(_) => Value::Word("end"),
             Report::Overflow(_) => Value::Word("overflow"),
         },
-    },
-    Column {
-        key: "reason",
+    }
+    reason {
         header: "END",
         width: 18,
         align: Align::Left,
@@ -117,9 +166,8 @@ pub static COLUMNS: [Column; 25] = [
             Report::End(life) => Value::Word(life.end.reason.name()),
             Report::Overflow(_) => Value::Word("overflow"),
         },
-    },
-    Column {
-        key: "family",
+    }
+    family {
         header: "FAMILY",
         width: 11,
         align: Align::Left,
@@ -134,9 +182,8 @@ pub static COLUMNS: [Column; 25] = [
                 Family::Ipv4Mapped => "ipv4-mapped",
             })
         },
-    },
-    Column {
-        key: "laddr",
+    }
+    laddr {
         header: "LADDR",
         width: 15,
         align: Align::Left,
@@ -145,9 +192,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| Value::Address(flow(report).laddr),
-    },
-    Column {
-        key: "lport",
+    }
+    lport {
         header: "LPORT",
         width: 5,
         align: Align::Right,
@@ -156,9 +202,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| Value::Number(flow(report).lport.into()),
-    },
-    Column {
-        key: "raddr",
+    }
+    raddr {
         header: "RADDR",
         width: 15,
         align: Align::Left,
@@ -167,9 +212,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| Value::Address(flow(report).raddr),
-    },
-    Column {
-        key: "rport",
+    }
+    rport {
         header: "RPORT",
         width: 5,
         align: Align::Right,
@@ -178,9 +222,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| Value::Number(flow(report).rport.into()),
-    },
-    Column {
-        key: "netns",
+    }
+    netns {
         header: "NETNS",
         width: 10,
         align: Align::Left,
@@ -189,9 +232,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| Value::Number(flow(report).netns.into()),
-    },
-    Column {
-        key: "uid",
+    }
+    uid {
         header: "UID",
         width: 6,
         align: Align::Right,
@@ -200,9 +242,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| number(flow(report).uid),
-    },
-    Column {
-        key: "cgroup",
+    }
+    cgroup {
         header: "CGROUP",
         width: 8,
         align: Align::Right,
@@ -211,9 +252,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Data,
         get: |report| number(flow(report).cgroup),
-    },
-    Column {
-        key: "born_as",
+    }
+    born_as {
         header: "BORN AS",
         width: 10,
         align: Align::Left,
@@ -231,9 +271,8 @@ pub static COLUMNS: [Column; 25] = [
                 })
             })
         },
-    },
-    Column {
-        key: "born_ns",
+    }
+    born_ns {
         header: "BORN",
         width: 16,
         align: Align::Right,
@@ -242,9 +281,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Data,
         get: |report| of_life(report, |life| life.end.born_ns.map(Value::Number)),
-    },
-    Column {
-        key: "time_wait_ns",
+    }
+    time_wait_ns {
         header: "PROMOTED",
         width: 16,
         align: Align::Right,
@@ -253,9 +291,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Data,
         get: |report| of_life(report, |life| life.end.time_wait_ns.map(Value::Number)),
-    },
-    Column {
-        key: "ended_ns",
+    }
+    ended_ns {
         header: "ENDED",
         width: 16,
         align: Align::Right,
@@ -264,9 +301,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Data,
         get: |report| of_life(report, |life| Some(Value::Number(life.end.ended_ns))),
-    },
-    Column {
-        key: "at_ns",
+    }
+    at_ns {
         header: "AT",
         width: 16,
         align: Align::Right,
@@ -278,9 +314,8 @@ pub static COLUMNS: [Column; 25] = [
             Report::End(_) => Value::Unknown,
             Report::Overflow(overflow) => Value::Number(overflow.at_ns),
         },
-    },
-    Column {
-        key: "fin_wait_2_ms",
+    }
+    fin_wait_2_ms {
         header: "FW2",
         width: 8,
         align: Align::Right,
@@ -289,9 +324,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Everywhere,
         get: |report| of_life(report, |life| life.fin_wait_2_ns.map(Value::Duration)),
-    },
-    Column {
-        key: "time_wait_ms",
+    }
+    time_wait_ms {
         header: "TIME_WAIT",
         width: 9,
         align: Align::Right,
@@ -300,9 +334,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Everywhere,
         get: |report| of_life(report, |life| life.time_wait_ns.map(Value::Duration)),
-    },
-    Column {
-        key: "rearms",
+    }
+    rearms {
         header: "REARMS",
         width: 6,
         align: Align::Right,
@@ -311,9 +344,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Data,
         get: |report| of_life(report, |life| Some(Value::Number(life.end.rearms.into()))),
-    },
-    Column {
-        key: "preexisting",
+    }
+    preexisting {
         header: "PREEXISTING",
         width: 11,
         align: Align::Left,
@@ -322,9 +354,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::End,
         shown: Shown::Data,
         get: |report| of_life(report, |life| life.preexisting.map(Value::Flag)),
-    },
-    Column {
-        key: "time",
+    }
+    time {
         header: "TIME",
         width: 12,
         align: Align::Left,
@@ -338,9 +369,8 @@ pub static COLUMNS: [Column; 25] = [
                 Report::Overflow(overflow) => overflow.at_ns,
             })
         },
-    },
-    Column {
-        key: "local",
+    }
+    local {
         header: "LADDR:LPORT",
         width: 21,
         align: Align::Left,
@@ -349,9 +379,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Text,
         get: |report| Value::Endpoint(flow(report).laddr, flow(report).lport),
-    },
-    Column {
-        key: "remote",
+    }
+    remote {
         header: "RADDR:RPORT",
         width: 21,
         align: Align::Left,
@@ -360,9 +389,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Text,
         get: |report| Value::Endpoint(flow(report).raddr, flow(report).rport),
-    },
-    Column {
-        key: "netns_name",
+    }
+    netns_name {
         header: "NETNS",
         width: 10,
         align: Align::Left,
@@ -371,9 +399,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Text,
         get: |report| Value::Netns(flow(report).netns),
-    },
-    Column {
-        key: "owner",
+    }
+    owner {
         header: "OWNER",
         width: 10,
         align: Align::Left,
@@ -382,9 +409,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Text,
         get: |report| flow(report).uid.map_or(Value::Unknown, Value::User),
-    },
-    Column {
-        key: "note",
+    }
+    note {
         header: "NOTE",
         width: 4,
         align: Align::Left,
@@ -393,8 +419,8 @@ pub static COLUMNS: [Column; 25] = [
         of: Of::Both,
         shown: Shown::Text,
         get: |report| Value::Note(note(report)),
-    },
-];
+    }
+}
 
 /// What a line of text has, from left to right.
 const TEXT: [&str; 9] = [
@@ -499,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_header_fits_its_column() {
-        for column in &COLUMNS {
+        for column in COLUMNS {
             assert!(column.header.len() <= column.width, "{}", column.key);
         }
     }

@@ -1,8 +1,9 @@
-//! Events as comma-separated values (RFC 4180), unknown ones empty.
+//! Events as comma-separated values (RFC 4180 with `\n`), unknown ones empty.
 
-use csv_core::WriteResult;
+use std::net::IpAddr;
 
 use super::columns::{Column, Value};
+use super::line::Line;
 use super::render::Host;
 use super::text::name_or_number;
 use super::units;
@@ -12,109 +13,117 @@ use crate::model::Report;
 #[derive(Debug)]
 pub(super) struct Csv {
     columns: Vec<&'static Column>,
-    cell: Vec<u8>,
+    cell: Line,
 }
 
 impl Csv {
     pub(super) fn new(columns: Vec<&'static Column>) -> Self {
         Self {
             columns,
-            cell: Vec::new(),
+            cell: Line::new(),
         }
     }
 
-    pub(super) fn header(&self, out: &mut Vec<u8>) {
-        let mut line = Line::new(out);
-        for column in &self.columns {
-            line.cell(column.key.as_bytes());
-        }
-        line.end();
+    pub(super) fn header(&self, out: &mut Line) {
+        row(self.columns.iter().map(|column| column.key), out);
     }
 
-    pub(super) fn event(&mut self, report: &Report, host: &mut Host, out: &mut Vec<u8>) {
-        let mut line = Line::new(out);
-        for column in &self.columns {
-            self.cell.clear();
-            cell((column.get)(report), host, &mut self.cell);
-            line.cell(&self.cell);
+    pub(super) fn event(&mut self, report: &Report, host: &mut Host, out: &mut Line) {
+        for (index, column) in self.columns.iter().enumerate() {
+            if index > 0 {
+                out.byte(b',');
+            }
+            cell((column.get)(report), host, &mut self.cell, out);
         }
-        line.end();
+        out.byte(b'\n');
     }
 }
 
-fn cell(value: Value, host: &mut Host, out: &mut Vec<u8>) {
+/// Cells that need no quotes.
+pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>, out: &mut Line) {
+    for (index, cell) in cells.into_iter().enumerate() {
+        if index > 0 {
+            out.byte(b',');
+        }
+        out.text(cell);
+    }
+    out.byte(b'\n');
+}
+
+fn cell(value: Value, host: &mut Host, scratch: &mut Line, out: &mut Line) {
     match value {
         Value::Unknown => {}
-        Value::Word(word) => out.extend_from_slice(word.as_bytes()),
-        Value::Flag(true) => out.extend_from_slice(b"true"),
-        Value::Flag(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) => units::number(number, out),
-        Value::Duration(ns) => units::milliseconds(ns, out),
-        Value::Address(address) => host.addresses.put(address, out),
+        Value::Word(word) => out.text(word),
+        Value::Flag(true) => out.text("true"),
+        Value::Flag(false) => out.text("false"),
+        Value::Number(number) => host.texts.number(number, out),
+        Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
+        Value::Address(address) => host.texts.address(address, out),
         Value::Endpoint(address, port) => endpoint(address, port, host, out),
-        Value::Moment(ns) => host.clock.timestamp(ns, out),
-        Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
-        Value::User(uid) => name_or_number(host.names.user(uid), uid, out),
-        Value::Note(note) => note.put(out),
+        Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
+        Value::Netns(inode) => {
+            name_or_number(host.names.netns(inode), inode, scratch);
+            quoted(scratch, out);
+        }
+        Value::User(uid) => {
+            name_or_number(host.names.user(uid), uid, scratch);
+            quoted(scratch, out);
+        }
+        Value::Note(note) => {
+            note.put(scratch);
+            quoted(scratch, out);
+        }
     }
 }
 
 /// Never shortened, unlike in text.
-pub(super) fn endpoint(address: std::net::IpAddr, port: u16, host: &mut Host, out: &mut Vec<u8>) {
+pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Line) {
     if address.is_ipv4() {
-        host.addresses.put(address, out);
-        out.push(b':');
+        host.texts.address(address, out);
+        out.byte(b':');
     } else {
-        out.push(b'[');
-        host.addresses.put(address, out);
-        out.extend_from_slice(b"]:");
+        out.byte(b'[');
+        host.texts.address(address, out);
+        out.text("]:");
     }
-    units::number(port.into(), out);
+    out.number(port.into());
 }
 
-/// One record, quoted where it must be.
-pub(super) struct Line<'a> {
-    writer: csv_core::Writer,
-    first: bool,
-    out: &'a mut Vec<u8>,
-}
-
-impl<'a> Line<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self {
-            writer: csv_core::Writer::new(),
-            first: true,
-            out,
-        }
-    }
-
-    pub(super) fn cell(&mut self, mut cell: &[u8]) {
-        if !self.first {
-            self.write(csv_core::Writer::delimiter);
-        }
-        self.first = false;
-        loop {
-            let mut part = [0; 128];
-            let (result, read, written) = self.writer.field(cell, &mut part);
-            self.out.extend_from_slice(&part[..written]);
-            cell = &cell[read..];
-            if matches!(result, WriteResult::InputEmpty) {
-                break;
+/// Moves a cell that may hold anything, in quotes if it must be.
+fn quoted(cell: &mut Line, out: &mut Line) {
+    let bytes = cell.as_bytes();
+    if bytes.iter().any(|byte| b",\"\r\n".contains(byte)) {
+        out.byte(b'"');
+        for &byte in bytes {
+            if byte == b'"' {
+                out.byte(b'"');
             }
+            out.byte(byte);
         }
+        out.byte(b'"');
+    } else {
+        out.slice(bytes);
     }
+    cell.clear();
+}
 
-    pub(super) fn end(mut self) {
-        self.write(csv_core::Writer::terminator);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// A delimiter or terminator, with a closing quote before it: a few bytes at most.
-    fn write(
-        &mut self,
-        what: impl FnOnce(&mut csv_core::Writer, &mut [u8]) -> (WriteResult, usize),
-    ) {
-        let mut part = [0; 8];
-        let (_, written) = what(&mut self.writer, &mut part);
-        self.out.extend_from_slice(&part[..written]);
+    #[test]
+    fn quotes_are_as_other_readers_expect_them() {
+        for text in ["plain", "a,b", "say \"hi\"", "two\nlines", "", "\""] {
+            let (mut cell, mut out) = (Line::new(), Line::new());
+            cell.text(text);
+            quoted(&mut cell, &mut out);
+            out.text(",end\n");
+            let mut reader = csv::ReaderBuilder::new()
+                .has_headers(false)
+                .from_reader(out.as_bytes());
+            let record = reader.records().next().unwrap().unwrap();
+            assert_eq!(record.iter().collect::<Vec<_>>(), [text, "end"]);
+            assert_eq!(cell.length(), 0);
+        }
     }
 }

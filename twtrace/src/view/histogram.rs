@@ -3,9 +3,11 @@
 use serde::Serialize;
 use twtrace_common::histogram::Clock;
 
-use super::csv::Line;
+use super::csv::row;
 use super::json::{self, ms};
-use super::units::{self, put, thousands};
+use super::kept::Texts;
+use super::line::Line;
+use super::units::{self, thousands};
 use crate::host::WallClock;
 use crate::model::Stats;
 use crate::model::stats::{Lifetimes, Percentiles, bars, buckets};
@@ -37,13 +39,13 @@ const CLOCKS: [(Clock, &str, &str); 2] = [
 ];
 
 /// A table of percentiles per clock; over the whole trace a chart per reason, too.
-pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut Vec<u8>) {
+pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut Line) {
     if scope == Scope::Interval {
-        clock.time(stats.to_ns, out);
-        out.push(b'\n');
+        out.slice(&clock.time(stats.to_ns));
+        out.byte(b'\n');
     }
     if stats.lifetimes.is_empty() {
-        put!(out, "no lifetimes ended\n\n");
+        write!(out, "no lifetimes ended\n\n");
         return;
     }
     for (clock, name, _) in CLOCKS {
@@ -59,13 +61,13 @@ pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut
     }
 }
 
-fn table(clock: &str, all: &[&Lifetimes], out: &mut Vec<u8>) {
+fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
     let Some(most) = all.iter().map(|one| one.percentiles.n).max() else {
         return;
     };
-    put!(
+    writeln!(
         out,
-        "{:<48}{:>10} {:>9} {:>9} {:>9} {:>9}\n",
+        "{:<48}{:>10} {:>9} {:>9} {:>9} {:>9}",
         format!("time in {clock}, by end reason"),
         "n",
         "p50",
@@ -81,7 +83,7 @@ fn table(clock: &str, all: &[&Lifetimes], out: &mut Vec<u8>) {
             p99_ns,
             max_ns,
         } = one.percentiles;
-        put!(
+        write!(
             out,
             "{:<19}{:<BAR$} {:>10}",
             one.reason.name(),
@@ -89,15 +91,15 @@ fn table(clock: &str, all: &[&Lifetimes], out: &mut Vec<u8>) {
             thousands(n)
         );
         for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
-            put!(out, " {:>9}", duration(ns));
+            write!(out, " {:>9}", duration(ns));
         }
-        out.push(b'\n');
+        out.byte(b'\n');
     }
-    out.push(b'\n');
+    out.byte(b'\n');
 }
 
-fn chart(clock: &str, one: &Lifetimes, out: &mut Vec<u8>) {
-    put!(out, "{}, time in {clock}\n", one.reason.name());
+fn chart(clock: &str, one: &Lifetimes, out: &mut Line) {
+    writeln!(out, "{}, time in {clock}", one.reason.name());
     let bars = bars(&one.histogram);
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0);
     for step in &bars {
@@ -108,15 +110,15 @@ fn chart(clock: &str, one: &Lifetimes, out: &mut Vec<u8>) {
             thousands(step.count),
             bar(step.count, most)
         );
-        put!(out, "{}\n", line.trim_end());
+        writeln!(out, "{}", line.trim_end());
     }
-    out.push(b'\n');
+    out.byte(b'\n');
 }
 
 fn duration(ns: u64) -> String {
-    let mut text = Vec::new();
+    let mut text = Line::new();
     units::duration(ns, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
+    String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
 
 /// Edges of bars are round: `50 s`, not `50.00 s`.
@@ -146,35 +148,34 @@ const KEYS: [&str; 10] = [
     "scope", "from_ns", "to_ns", "reason", "clock", "n", "p50_ms", "p90_ms", "p99_ms", "max_ms",
 ];
 
-pub(super) fn csv_header(out: &mut Vec<u8>) {
-    let mut line = Line::new(out);
-    for key in KEYS {
-        line.cell(key.as_bytes());
-    }
-    line.end();
+pub(super) fn csv_header(out: &mut Line) {
+    row(KEYS, out);
 }
 
-pub(super) fn csv(stats: &Stats, scope: Scope, out: &mut Vec<u8>) {
+pub(super) fn csv(stats: &Stats, scope: Scope, out: &mut Line) {
+    let mut texts = Texts::new();
     each(stats, |clock, one| {
-        let percentiles = one.percentiles;
-        let mut line = Line::new(out);
-        line.cell(scope.name().as_bytes());
-        line.cell(stats.from_ns.to_string().as_bytes());
-        line.cell(stats.to_ns.to_string().as_bytes());
-        line.cell(one.reason.name().as_bytes());
-        line.cell(clock.as_bytes());
-        line.cell(percentiles.n.to_string().as_bytes());
-        for ns in [
-            percentiles.p50_ns,
-            percentiles.p90_ns,
-            percentiles.p99_ns,
-            percentiles.max_ns,
-        ] {
-            let mut cell = Vec::new();
-            units::milliseconds(ns, &mut cell);
-            line.cell(&cell);
+        write!(
+            out,
+            "{},{},{},{},{clock},{}",
+            scope.name(),
+            stats.from_ns,
+            stats.to_ns,
+            one.reason.name(),
+            one.percentiles.n
+        );
+        let Percentiles {
+            n: _,
+            p50_ns,
+            p90_ns,
+            p99_ns,
+            max_ns,
+        } = one.percentiles;
+        for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
+            out.byte(b',');
+            units::milliseconds(ns, &mut texts, out);
         }
-        line.end();
+        out.byte(b'\n');
     });
 }
 
@@ -196,7 +197,7 @@ struct Object {
     buckets: Vec<(u64, u64)>,
 }
 
-pub(super) fn json(stats: &Stats, scope: Scope, out: &mut Vec<u8>) {
+pub(super) fn json(stats: &Stats, scope: Scope, out: &mut Line) {
     each(stats, |clock, one| {
         let percentiles = one.percentiles;
         let object = Object {
@@ -215,7 +216,7 @@ pub(super) fn json(stats: &Stats, scope: Scope, out: &mut Vec<u8>) {
             buckets: buckets(&one.histogram).collect(),
         };
         json::put(&object, out);
-        out.push(b'\n');
+        out.byte(b'\n');
     });
 }
 

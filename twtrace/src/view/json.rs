@@ -1,16 +1,16 @@
 //! Events and the summary as JSON, one object a line. `v` is the version of the schema.
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{SerializeMap, Serializer};
 use twtrace_common::REASONS;
 
-use super::columns::{COLUMNS, Column, Of, Shown, Value};
+use super::columns::{Column, Show, Value, each_of_schema};
 use super::csv::endpoint;
+use super::line::Line;
 use super::render::Host;
-use super::text::name_or_number;
 use super::units;
 use crate::event::Reason;
-use crate::model::books::{Class, Lost, Row};
+use crate::model::books::{Class, Lost, Row, Unread};
 use crate::model::{Report, Summary};
 
 /// Version of the schema of every object.
@@ -18,103 +18,88 @@ pub(super) const VERSION: u32 = 1;
 
 /// What to write for each event.
 #[derive(Debug)]
-pub(super) struct Json {
-    end: Vec<Field>,
-    overflow: Vec<Field>,
-}
-
-/// A column and all that stands before its value.
-#[derive(Debug)]
-struct Field {
-    before: String,
-    get: fn(&Report) -> Value,
+pub(super) enum Json {
+    /// What the schema says.
+    Schema,
+    /// What `--fields` says; `v` and `event` are always there.
+    Picked(Vec<&'static Column>),
 }
 
 impl Json {
-    /// With the columns of the schema, or with those picked. `v` and `event` are always there.
-    pub(super) fn new(picked: Option<&[&'static Column]>) -> Self {
-        let fields = |of: Of, event: &str| {
-            let mut start = format!("{{\"v\":{VERSION},\"event\":\"{event}\"");
-            let has = |column: &&Column| match picked {
-                Some(_) => true,
-                None => column.shown != Shown::Text && (column.of == of || column.of == Of::Both),
-            };
-            let all: Vec<&Column> = match picked {
-                Some(picked) => picked.to_vec(),
-                None => COLUMNS.iter().collect(),
-            };
-            let mut fields: Vec<Field> = all
-                .into_iter()
-                .filter(|column| column.key != "event")
-                .filter(has)
-                .map(|column| Field {
-                    before: format!("{},\"{}\":", std::mem::take(&mut start), column.key),
-                    get: column.get,
-                })
-                .collect();
-            if fields.is_empty() {
-                // Only "event" was picked: the value that must follow is the version itself.
-                fields.push(Field {
-                    before: format!("{{\"event\":\"{event}\",\"v\":"),
-                    get: |_| Value::Number(VERSION as u64),
+    pub(super) fn event(&self, report: &Report, host: &mut Host, out: &mut Line) {
+        write_version(out);
+        match self {
+            Self::Schema => each_of_schema(report, &mut Object { host, out }),
+            Self::Picked(columns) => {
+                out.text(match report {
+                    Report::End(_) => ",\"event\":\"end\"",
+                    Report::Overflow(_) => ",\"event\":\"overflow\"",
                 });
+                for column in columns.iter().filter(|column| column.key != "event") {
+                    write!(out, ",\"{}\":", column.key);
+                    value((column.get)(report), host, out);
+                }
             }
-            fields
-        };
-        Self {
-            end: fields(Of::End, "end"),
-            overflow: fields(Of::Overflow, "overflow"),
         }
-    }
-
-    pub(super) fn event(&self, report: &Report, host: &mut Host, out: &mut Vec<u8>) {
-        let fields = match report {
-            Report::End(_) => &self.end,
-            Report::Overflow(_) => &self.overflow,
-        };
-        for field in fields {
-            out.extend_from_slice(field.before.as_bytes());
-            value((field.get)(report), host, out);
-        }
-        out.extend_from_slice(b"}\n");
+        out.text("}\n");
     }
 }
 
-fn value(value: Value, host: &mut Host, out: &mut Vec<u8>) {
+fn write_version(out: &mut Line) {
+    out.text("{\"v\":");
+    out.number(VERSION.into());
+}
+
+/// An object being written.
+struct Object<'a> {
+    host: &'a mut Host,
+    out: &'a mut Line,
+}
+
+impl Show for Object<'_> {
+    #[inline(always)]
+    fn show(&mut self, before: &'static str, field: Value) {
+        self.out.text(before);
+        value(field, self.host, self.out);
+    }
+}
+
+#[inline(always)]
+fn value(value: Value, host: &mut Host, out: &mut Line) {
     match value {
-        Value::Unknown => out.extend_from_slice(b"null"),
-        Value::Flag(true) => out.extend_from_slice(b"true"),
-        Value::Flag(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) => units::number(number, out),
-        Value::Duration(ns) => units::milliseconds(ns, out),
-        Value::Word(word) => quoted(out, |out| out.extend_from_slice(word.as_bytes())),
-        Value::Address(address) => quoted(out, |out| host.addresses.put(address, out)),
+        Value::Unknown => out.text("null"),
+        Value::Flag(true) => out.text("true"),
+        Value::Flag(false) => out.text("false"),
+        Value::Number(number) => host.texts.number(number, out),
+        Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
+        Value::Word(word) => quoted(out, |out| out.text(word)),
+        Value::Address(address) => quoted(out, |out| host.texts.address(address, out)),
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
-        Value::Moment(ns) => quoted(out, |out| host.clock.timestamp(ns, out)),
-        Value::Netns(inode) => escaped(out, |out| {
-            name_or_number(host.names.netns(inode), inode, out);
-        }),
-        Value::User(uid) => escaped(out, |out| name_or_number(host.names.user(uid), uid, out)),
+        Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
+        Value::Netns(inode) => name(host.names.netns(inode), inode, out),
+        Value::User(uid) => name(host.names.user(uid), uid, out),
         Value::Note(note) => quoted(out, |out| note.put(out)),
     }
 }
 
-fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    out.push(b'"');
+#[inline]
+fn quoted(out: &mut Line, write: impl FnOnce(&mut Line)) {
+    out.byte(b'"');
     write(out);
-    out.push(b'"');
+    out.byte(b'"');
 }
 
-/// For names, which may hold anything.
-fn escaped(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut name = Vec::new();
-    write(&mut name);
-    put(&String::from_utf8_lossy(&name), out);
+/// A name may hold anything, so it is escaped.
+fn name(name: Option<&str>, number: u32, out: &mut Line) {
+    match name {
+        Some(name) => put(name, out),
+        None => quoted(out, |out| out.number(number.into())),
+    }
 }
 
-/// Serializes into a `Vec`, which takes everything: maps here have string keys, numbers are finite.
-pub(super) fn put(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
-    drop(serde_json::to_writer(out, value));
+/// Serializes what cannot fail: maps here have string keys, and numbers are finite.
+pub(super) fn put(value: &(impl Serialize + ?Sized), out: &mut Line) {
+    out.text(&serde_json::to_string(value).unwrap_or_default());
 }
 
 /// A ratio of whole µs, so that times look the same in all objects.
@@ -123,9 +108,9 @@ pub(super) fn ms(ns: u64) -> f64 {
 }
 
 /// The last line.
-pub(super) fn summary(summary: &Summary, out: &mut Vec<u8>) {
+pub(super) fn summary(summary: &Summary, out: &mut Line) {
     put(&SummaryObject::new(summary), out);
-    out.push(b'\n');
+    out.byte(b'\n');
 }
 
 /// The summary as it is written; docs/output.md describes each field.
@@ -142,7 +127,7 @@ struct SummaryObject<'a> {
     counters: Counters<'a>,
     agree: Option<bool>,
     complete: bool,
-    overflows: ClassObject,
+    overflows: Overflows,
     births: Births,
     promoted: u64,
     rearmed: Option<u64>,
@@ -162,10 +147,16 @@ struct Births {
 }
 
 #[derive(Serialize)]
-struct ClassObject {
+struct Overflows {
     seen: u64,
     reported: u64,
-    lost: LostObject,
+    lost: RingObject,
+}
+
+/// What overflows can lose; the rest is not theirs alone and stands with the ends.
+#[derive(Serialize)]
+struct RingObject {
+    ring: u64,
 }
 
 #[derive(Serialize)]
@@ -200,7 +191,7 @@ impl<'a> SummaryObject<'a> {
             reported: books.ends.reported,
             lost: books.ends.lost.into(),
             totals: Totals(ended),
-            counters: Counters(books.kernel.as_ref().map(|kernel| kernel.rows.as_slice())),
+            counters: Counters(books.kernel.as_ref().map_or(&[], |kernel| &kernel.rows)),
             agree: books.agrees(),
             complete: summary.complete(),
             overflows: books.overflows.into(),
@@ -219,12 +210,14 @@ impl<'a> SummaryObject<'a> {
     }
 }
 
-impl From<Class> for ClassObject {
+impl From<Class> for Overflows {
     fn from(class: Class) -> Self {
         Self {
             seen: class.seen,
             reported: class.reported,
-            lost: class.lost.into(),
+            lost: RingObject {
+                ring: class.lost.ring,
+            },
         }
     }
 }
@@ -249,8 +242,8 @@ impl Serialize for Totals<'_> {
     }
 }
 
-/// The rows of the comparison; null if a filter forbids it.
-struct Counters<'a>(Option<&'a [Row]>);
+/// The rows of the comparison.
+struct Counters<'a>(&'a [Row]);
 
 impl Serialize for Counters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -261,20 +254,15 @@ impl Serialize for Counters<'_> {
             kernel: Option<u64>,
             expected: u64,
             agree: Option<bool>,
+            why: Option<&'static str>,
         }
-        let Some(rows) = self.0 else {
-            return serializer.serialize_none();
-        };
-        let mut sequence = serializer.serialize_seq(Some(rows.len()))?;
-        for row in rows {
-            sequence.serialize_element(&Object {
-                netns: row.netns,
-                name: row.counter.name(),
-                kernel: row.kernel.ok(),
-                expected: row.expected,
-                agree: row.agree,
-            })?;
-        }
-        sequence.end()
+        serializer.collect_seq(self.0.iter().map(|row| Object {
+            netns: row.netns,
+            name: row.counter.name(),
+            kernel: row.kernel.ok(),
+            expected: row.expected,
+            agree: row.agree,
+            why: row.kernel.err().map(Unread::name),
+        }))
     }
 }

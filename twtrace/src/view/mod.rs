@@ -6,6 +6,8 @@ mod csv;
 pub mod docs;
 mod histogram;
 mod json;
+mod kept;
+mod line;
 mod render;
 mod text;
 mod units;

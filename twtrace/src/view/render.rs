@@ -7,8 +7,9 @@ use super::columns::{self, Note};
 use super::csv::Csv;
 use super::histogram::{self, Scope};
 use super::json::{self, Json};
+use super::kept::Texts;
+use super::line::Line;
 use super::text::Text;
-use super::units::{Addresses, put};
 use crate::error::{Error, Result};
 use crate::event::Meta;
 use crate::host::{Names, WallClock};
@@ -52,6 +53,7 @@ pub struct Options {
 pub struct Renderer {
     format: Format,
     host: Host,
+    line: Line,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ enum Format {
 pub(super) struct Host {
     pub(super) names: Names,
     pub(super) clock: WallClock,
-    pub(super) addresses: Addresses,
+    pub(super) texts: Texts,
 }
 
 impl Renderer {
@@ -79,80 +81,96 @@ impl Renderer {
                 options.wide,
             )),
             Output::Csv => Format::Csv(Csv::new(picked.unwrap_or_else(columns::data))),
-            Output::Json => Format::Json(Json::new(picked.as_deref())),
+            Output::Json => Format::Json(picked.map_or(Json::Schema, Json::Picked)),
         };
         Ok(Self {
             format,
             host: Host {
                 names,
                 clock: WallClock::new(meta.wall_offset_ns, options.utc),
-                addresses: Addresses::new(),
+                texts: Texts::new(),
             },
+            line: Line::new(),
         })
     }
 
     /// What comes before the first event.
-    pub fn header(&self, out: &mut Vec<u8>) {
+    pub fn header(&mut self, out: &mut Vec<u8>) {
         match &self.format {
-            Format::Text(text) => text.header(out),
-            Format::Csv(csv) => csv.header(out),
+            Format::Text(text) => text.header(&mut self.line),
+            Format::Csv(csv) => csv.header(&mut self.line),
             Format::Json(_) => {}
         }
+        self.finish(out);
     }
 
     /// One line.
     pub fn event(&mut self, report: &Report, out: &mut Vec<u8>) {
-        match &mut self.format {
-            Format::Text(text) => text.event(report, &mut self.host, out),
-            Format::Csv(csv) => csv.event(report, &mut self.host, out),
-            Format::Json(json) => json.event(report, &mut self.host, out),
+        let Self { format, host, line } = self;
+        match format {
+            Format::Text(text) => text.event(report, host, line),
+            Format::Csv(csv) => csv.event(report, host, line),
+            Format::Json(json) => json.event(report, host, line),
         }
+        self.finish(out);
     }
 
     /// What comes before the first histogram.
-    pub fn histogram_header(&self, out: &mut Vec<u8>) {
+    pub fn histogram_header(&mut self, out: &mut Vec<u8>) {
         if matches!(self.format, Format::Csv(_)) {
-            histogram::csv_header(out);
+            histogram::csv_header(&mut self.line);
         }
+        self.finish(out);
     }
 
     /// The lifetimes of an interval, or of the whole trace.
     pub fn histogram(&mut self, stats: &Stats, scope: Scope, out: &mut Vec<u8>) {
         match self.format {
-            Format::Text(_) => histogram::text(stats, scope, &mut self.host.clock, out),
-            Format::Csv(_) => histogram::csv(stats, scope, out),
-            Format::Json(_) => histogram::json(stats, scope, out),
+            Format::Text(_) => {
+                histogram::text(stats, scope, &mut self.host.clock, &mut self.line);
+            }
+            Format::Csv(_) => histogram::csv(stats, scope, &mut self.line),
+            Format::Json(_) => histogram::json(stats, scope, &mut self.line),
         }
+        self.finish(out);
     }
 
     /// The closing lines. For CSV they are for people, and belong on stderr.
     pub fn summary(&mut self, summary: &Summary, out: &mut Vec<u8>) {
         match self.format {
-            Format::Text(_) | Format::Csv(_) => books::text(summary, &mut self.host.names, out),
-            Format::Json(_) => json::summary(summary, out),
+            Format::Text(_) | Format::Csv(_) => {
+                books::text(summary, &mut self.host.names, &mut self.line);
+            }
+            Format::Json(_) => json::summary(summary, &mut self.line),
         }
+        self.finish(out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.line.as_bytes());
+        self.line.clear();
     }
 }
 
 impl Note {
     /// In words; nothing if there is nothing to say.
-    pub(super) fn put(self, out: &mut Vec<u8>) {
-        let start = out.len();
+    pub(super) fn put(self, out: &mut Line) {
+        let start = out.length();
         match self.rearms {
             0 => {}
-            1 => put!(out, "re-armed once, "),
-            n => put!(out, "re-armed {n} times, "),
+            1 => write!(out, "re-armed once, "),
+            n => write!(out, "re-armed {n} times, "),
         }
         match self.preexisting {
             Some(false) => {}
-            Some(true) => put!(out, "older than the trace, "),
-            None => put!(out, "birth not seen, "),
+            Some(true) => write!(out, "older than the trace, "),
+            None => write!(out, "birth not seen, "),
         }
         if self.overflow {
-            put!(out, "no TIME_WAIT: tcp_max_tw_buckets or memory, ");
+            write!(out, "no TIME_WAIT: tcp_max_tw_buckets or memory, ");
         }
-        if out.len() > start {
-            out.truncate(out.len() - ", ".len());
+        if out.length() > start {
+            out.truncate(out.length() - ", ".len());
         }
     }
 }
