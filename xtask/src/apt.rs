@@ -228,19 +228,37 @@ pub(crate) fn newer(left: &str, right: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// A field of /etc/os-release.
+fn os_release(name: &str) -> Option<String> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.map(|value| value.trim_matches('"').to_owned())
+}
+
+/// Packages of other suites can be fetched here.
+pub(crate) fn is_debian() -> bool {
+    os_release("ID").as_deref() == Some("debian") && which::which("apt-get").is_ok()
+}
+
 /// The codename of this Debian, such as `bookworm`.
 fn debian_codename() -> Result<String> {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-            .map(|value| value.trim_matches('"').to_owned())
-    };
     ensure!(
-        field("ID").as_deref() == Some("debian") && which::which("apt-get").is_ok(),
+        is_debian(),
         "kernels and packages of other suites are fetched through Debian's apt, and this is not Debian; pass --kernel PATH (a vmlinuz, its modules folder beside it)"
     );
-    field("VERSION_CODENAME").context("/etc/os-release has no VERSION_CODENAME")
+    os_release("VERSION_CODENAME").context("/etc/os-release has no VERSION_CODENAME")
+}
+
+/// The series of kernels that this Debian ships, if it is one of these.
+pub(crate) fn kernel_series() -> Option<&'static str> {
+    match debian_codename().ok()?.as_str() {
+        "bullseye" => Some("5.10"),
+        "bookworm" => Some("6.1"),
+        "trixie" => Some("6.12"),
+        _ => None,
+    }
 }
 
 /// The machine's own archive and security sources, without their suites.

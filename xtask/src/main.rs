@@ -4,6 +4,7 @@ mod apt;
 mod ebpf;
 mod paths;
 mod run;
+mod test;
 mod tidy;
 mod vm;
 
@@ -23,6 +24,8 @@ struct Cli {
 enum Task {
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
+    /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
+    Test(test::Args),
     /// Check the walls between rooms, file sizes, stray words and links.
     Tidy(tidy::Args),
     /// Boot stock kernels in QEMU and run a command in each (default: `twtrace check`).
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
 fn work(cli: &Cli) -> anyhow::Result<()> {
     match &cli.task {
         Task::Ebpf(args) => ebpf::run(args),
+        Task::Test(args) => test::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Vm(args) => vm::run(args),
     }

@@ -57,7 +57,8 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-fn check() -> Result<()> {
+/// Rebuilds the object elsewhere and compares.
+pub(crate) fn check() -> Result<()> {
     let committed = Committed::new();
     let object = fs::read(&committed.object)
         .with_context(|| format!("no {}: run `cargo xtask ebpf`", committed.object.display()))?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::apt::{Candidate, Private, newer};
+use crate::apt::{Candidate, Private, kernel_series, newer};
 use crate::run::say;
 use crate::vm::package::{self, Kernel};
 
@@ -48,7 +48,7 @@ const NEWEST: Series = Series {
 pub(crate) fn series(name: &str) -> Result<Series> {
     let name = match name {
         "oldest" => KERNELS[0].name,
-        "host" => host_series(),
+        "host" => kernel_series().unwrap_or("6.12"),
         name => name,
     };
     let found = KERNELS.iter().find(|series| series.name == name);
@@ -59,17 +59,6 @@ pub(crate) fn series(name: &str) -> Result<Series> {
             names.join(", ")
         )
     })
-}
-
-/// The series that this Debian ships, 6.12 where that is not known.
-fn host_series() -> &'static str {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let has = |line: &str| release.lines().any(|have| have == line);
-    match () {
-        () if has("ID=debian") && has("VERSION_ID=\"11\"") => "5.10",
-        () if has("ID=debian") && has("VERSION_ID=\"12\"") => "6.1",
-        () => "6.12",
-    }
 }
 
 /// Fetches the newest build of a series, unless it is in the cache already.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::image::Programs;
 use super::package::Kernel;
-use super::qemu::{self, Setup};
+use super::qemu::{self, Accel, Setup};
 use crate::paths;
 use crate::run::say;
 
@@ -33,8 +33,7 @@ fn try_it(kernel: &Kernel, programs: &Programs) -> bool {
     let setup = Setup {
         memory_mb: 512,
         cpus: 1,
-        icount: false,
-        kvm: true,
+        accel: Accel::Kvm,
         timeout: PATIENCE,
         command: vec!["twtrace-vm".to_owned(), "true".to_owned()],
         extra: Vec::new(),

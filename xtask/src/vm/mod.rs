@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::apt;
 use crate::run::{say, show};
 use image::Programs;
 use package::Kernel;
-use qemu::Setup;
+use qemu::{Accel, Setup};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -55,8 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let setup = Setup {
         memory_mb: args.memory,
         cpus: args.smp,
-        icount: args.icount,
-        kvm: false,
+        accel: if args.icount {
+            Accel::Icount
+        } else {
+            Accel::Best
+        },
         timeout: Duration::from_secs(args.timeout),
         command: args.command.clone(),
         extra: Vec::new(),
@@ -120,10 +124,10 @@ impl Host {
         setup: &Setup,
         line: &mut (dyn FnMut(&str) + Send),
     ) -> Result<qemu::Outcome> {
-        let setup = Setup {
-            kvm: !setup.icount && kvm::works(kernel, &self.programs),
-            ..setup.clone()
-        };
+        let mut setup = setup.clone();
+        if setup.accel == Accel::Best && kvm::works(kernel, &self.programs) {
+            setup.accel = Accel::Kvm;
+        }
         qemu::boot(kernel, &self.programs, &setup, line)
     }
 }
@@ -132,6 +136,9 @@ impl Host {
 pub(crate) fn kernel(name: &str) -> Result<Kernel> {
     if name.contains('/') {
         return package::at_path(Path::new(name));
+    }
+    if name == "host" && !apt::is_debian() {
+        return package::of_this_system();
     }
     kernels::fetch(kernels::series(name)?).with_context(|| format!("cannot get the kernel {name}"))
 }

@@ -112,3 +112,17 @@ pub(super) fn at_path(path: &Path) -> Result<Kernel> {
         release,
     })
 }
+
+/// The kernel that runs here, where other kernels cannot be fetched.
+pub(super) fn of_this_system() -> Result<Kernel> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let path = PathBuf::from(format!("/boot/vmlinuz-{release}"));
+    fs::File::open(&path).with_context(|| {
+        format!(
+            "kernels are fetched through Debian's apt, this is not Debian, and {} cannot be read: pass --kernel PATH",
+            path.display()
+        )
+    })?;
+    at_path(&path)
+}
