@@ -1,5 +1,6 @@
 //! twtrace as a library: everything behind the command line.
 
+pub mod cli;
 pub mod cmd;
 pub mod decode;
 pub mod error;
