@@ -122,13 +122,14 @@ impl Renderer {
     }
 
     /// What comes before the first event.
-    pub fn header(&mut self, out: &mut Vec<u8>) {
+    pub fn header(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new();
         match &self.format {
-            Format::Text(text) => text.header(&mut self.line),
-            Format::Csv(csv) => csv.header(&mut self.line),
+            Format::Text(text) => text.header(&mut line),
+            Format::Csv(csv) => csv.header(&mut line),
             Format::Json(_) => {}
         }
-        self.finish(out);
+        out.extend_from_slice(line.as_bytes());
     }
 
     /// One line.
@@ -143,11 +144,12 @@ impl Renderer {
     }
 
     /// What comes before the first histogram.
-    pub fn histogram_header(&mut self, out: &mut Vec<u8>) {
+    pub fn histogram_header(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new();
         if matches!(self.format, Format::Csv(_)) {
-            histogram::csv_header(&mut self.line);
+            histogram::csv_header(&mut line);
         }
-        self.finish(out);
+        out.extend_from_slice(line.as_bytes());
     }
 
     /// The lifetimes of an interval, or of the whole trace.
