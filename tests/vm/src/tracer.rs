@@ -1,7 +1,7 @@
 //! A running `twtrace`, and what it said in the end.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,6 @@ pub(crate) struct Tracer {
     child: Child,
     /// From exec to attached.
     pub(crate) attached_in: Duration,
-    stdout: PathBuf,
 }
 
 impl Tracer {
@@ -57,7 +56,6 @@ impl Tracer {
         Ok(Self {
             child,
             attached_in: started.elapsed(),
-            stdout: stdout.to_owned(),
         })
     }
 
@@ -109,10 +107,6 @@ impl Tracer {
             ns += running;
         }
         Ok(Duration::from_nanos(ns))
-    }
-
-    pub(crate) fn stdout(&self) -> PathBuf {
-        self.stdout.clone()
     }
 }
 
