@@ -254,7 +254,6 @@ impl Cli {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use twtrace_common::settings::{
-    FILTER_ADDR, FILTER_CGROUP, FILTER_IPV4, FILTER_IPV6, FILTER_LPORT, FILTER_NETNS,
-    FILTER_PORTS, FILTER_RPORT, FILTER_UID, Filter,
+    FILTER_ADDR, FILTER_CGROUP, FILTER_IPV4, FILTER_IPV6, FILTER_LPORT, FILTER_NETNS, FILTER_PORTS,
+    FILTER_RPORT, FILTER_UID, Filter,
 };
 
 use crate::cli::Filters;
@@ -65,11 +65,14 @@ fn ports(wanted: &[u16], flag: &str) -> Result<[u16; FILTER_PORTS]> {
 /// Address and mask, both as the kernel side compares them: 16 bytes, IPv4 as `::ffff:a.b.c.d`.
 fn network(text: &str) -> Result<([u64; 2], [u64; 2])> {
     let wrong = |why: &str| {
-        Error::new(format!("--addr {text}: {why}")).hint("e.g. 10.0.0.0/8, 192.0.2.7, 2001:db8::/32")
+        Error::new(format!("--addr {text}: {why}"))
+            .hint("e.g. 10.0.0.0/8, 192.0.2.7, 2001:db8::/32")
     };
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => {
-            let length: u32 = length.parse().map_err(|_| wrong("the prefix length is no number"))?;
+            let length: u32 = length
+                .parse()
+                .map_err(|_| wrong("the prefix length is no number"))?;
             (address, Some(length))
         }
         None => (text, None),
@@ -107,8 +110,11 @@ fn netns(text: &str) -> Result<u32> {
     };
     let inode = fs::metadata(&path)
         .map_err(|error| {
-            Error::new(format!("cannot find network namespace {text}: {}: {error}", path.display()))
-                .hint("ip netns list shows the named ones, lsns -t net all with processes")
+            Error::new(format!(
+                "cannot find network namespace {text}: {}: {error}",
+                path.display()
+            ))
+            .hint("ip netns list shows the named ones, lsns -t net all with processes")
         })?
         .ino();
     u32::try_from(inode).map_err(|_| {
@@ -173,7 +179,10 @@ mod tests {
         assert!(matches("192.0.2.7", "192.0.2.7"));
         assert!(!matches("192.0.2.7", "192.0.2.6"));
         assert!(matches("0.0.0.0/0", "1.2.3.4"));
-        assert!(!matches("0.0.0.0/0", "2001:db8::1"), "IPv4 is not all of IPv6");
+        assert!(
+            !matches("0.0.0.0/0", "2001:db8::1"),
+            "IPv4 is not all of IPv6"
+        );
         assert!(matches("2001:db8::/33", "2001:db8:7fff::1"));
         assert!(!matches("2001:db8::/33", "2001:db8:8000::1"));
         assert!(matches("::/0", "::1"));
@@ -197,6 +206,9 @@ mod tests {
 
     #[test]
     fn unused_ports_repeat_the_first() {
-        assert_eq!(ports(&[80, 443], "--lport").unwrap(), [80, 443, 80, 80, 80, 80, 80, 80]);
+        assert_eq!(
+            ports(&[80, 443], "--lport").unwrap(),
+            [80, 443, 80, 80, 80, 80, 80, 80]
+        );
     }
 }

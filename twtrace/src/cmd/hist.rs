@@ -33,7 +33,12 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
         let every = args.interval.map(Duration::from_secs);
         let live = live::start(&options, &args.tracing, every)?;
         let mut sink = Hist {
-            figures: Figures::new(&args.view, live.meta(), Names::of_this_host(), args.hgrm.clone())?,
+            figures: Figures::new(
+                &args.view,
+                live.meta(),
+                Names::of_this_host(),
+                args.hgrm.clone(),
+            )?,
             out: Output::stdout(),
             left: args.count,
         };
@@ -83,7 +88,12 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn new(view: &View, meta: &Meta, names: Names, hgrm: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn new(
+        view: &View,
+        meta: &Meta,
+        names: Names,
+        hgrm: Option<PathBuf>,
+    ) -> Result<Self> {
         Ok(Self {
             meta: meta.clone(),
             tally: Tally::new(meta, Detail::Totals),
@@ -93,7 +103,7 @@ impl Figures {
         })
     }
 
-    pub(super) fn header(&self, out: &mut Output) {
+    pub(super) fn header(&mut self, out: &mut Output) {
         self.renderer.histogram_header(out.buffer());
     }
 
@@ -101,7 +111,8 @@ impl Figures {
     fn interval(&mut self, totals: &Snapshot, out: &mut Output) {
         if let Some(last) = self.tally.last() {
             let stats = Stats::between(last, totals);
-            self.renderer.histogram(&stats, Scope::Interval, out.buffer());
+            self.renderer
+                .histogram(&stats, Scope::Interval, out.buffer());
         }
     }
 
@@ -118,7 +129,12 @@ impl Figures {
                 write_hgrm(path, &stats)?;
             }
         }
-        summary(&mut self.renderer, self.format, &self.tally.summary(cut), out)
+        summary(
+            &mut self.renderer,
+            self.format,
+            &self.tally.summary(cut),
+            out,
+        )
     }
 }
 
@@ -129,5 +145,10 @@ fn write_hgrm(path: &Path, stats: &Stats) -> Result<()> {
         stats::write_hgrm(&stats.merged(Clock::TimeWait), &mut file)?;
         file.flush()
     };
-    write().map_err(|error| Error::new(format!("cannot write the percentiles to {}: {error}", path.display())))
+    write().map_err(|error| {
+        Error::new(format!(
+            "cannot write the percentiles to {}: {error}",
+            path.display()
+        ))
+    })
 }

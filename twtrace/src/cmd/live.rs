@@ -92,8 +92,10 @@ impl Live {
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.records.then(|| ticks(DRAIN));
-        let ring = AsyncFd::with_interest(Fd(std::os::fd::AsRawFd::as_raw_fd(&self.session)), Interest::READABLE)
-            .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))?;
+        // SAFETY: an owned descriptor, which AsyncFd keeps open as long as it is registered.
+        let ring =
+            unsafe { AsyncFd::register_with_interest(self.session.wake_up()?, Interest::READABLE) }
+                .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))?;
         while !sink.done() {
             tokio::select! {
                 () = signals.any() => break,
@@ -154,7 +156,10 @@ fn announce(session: &Session) {
 
 fn ready(path: &Path) -> Result<()> {
     File::create(path).map(drop).map_err(|error| {
-        Error::new(format!("cannot create the ready file {}: {error}", path.display()))
+        Error::new(format!(
+            "cannot create the ready file {}: {error}",
+            path.display()
+        ))
     })
 }
 
@@ -167,7 +172,10 @@ fn spawn(command: &str) -> Result<Child> {
     } else {
         let mut words = shlex::split(command)
             .filter(|words| !words.is_empty())
-            .ok_or_else(|| Error::new(format!("cannot understand the command: {command}")).hint("there is no /bin/sh, so it must be plain words"))?
+            .ok_or_else(|| {
+                Error::new(format!("cannot understand the command: {command}"))
+                    .hint("there is no /bin/sh, so it must be plain words")
+            })?
             .into_iter();
         let mut child = Command::new(words.next().unwrap_or_default());
         child.args(words);
@@ -196,18 +204,12 @@ fn duration(text: &str) -> Result<Duration> {
             .ok()
             .and_then(|duration| Duration::try_from(duration).ok()),
     };
-    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| {
-        Error::new(format!("--duration {text}: it is no length of time")).hint("e.g. 30s, 5m, 1h30m")
-    })
-}
-
-/// Borrowed from the session, which closes it.
-struct Fd(std::os::fd::RawFd);
-
-impl std::os::fd::AsRawFd for Fd {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0
-    }
+    parsed
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| {
+            Error::new(format!("--duration {text}: it is no length of time"))
+                .hint("e.g. 30s, 5m, 1h30m")
+        })
 }
 
 struct Signals {

@@ -37,7 +37,7 @@ impl Lines {
         })
     }
 
-    pub(super) fn header(&self, out: &mut Output) {
+    pub(super) fn header(&mut self, out: &mut Output) {
         self.renderer.header(out.buffer());
     }
 
@@ -57,7 +57,12 @@ impl Lines {
 
     /// Prints the summary. `cut`: the source ended before its end.
     pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
-        summary(&mut self.renderer, self.format, &self.tally.summary(cut), out)
+        summary(
+            &mut self.renderer,
+            self.format,
+            &self.tally.summary(cut),
+            out,
+        )
     }
 }
 

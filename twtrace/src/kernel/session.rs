@@ -1,7 +1,7 @@
 //! One trace: attached programs, their records and their totals.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
@@ -122,6 +122,14 @@ impl Session {
         }
     }
 
+    /// A descriptor that is readable when the ring has filled up to the wake-up mark.
+    pub fn wake_up(&self) -> Result<OwnedFd> {
+        // SAFETY: the ring's descriptor is open as long as self.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+            .try_clone_to_owned()
+            .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))
+    }
+
     /// Reads all totals, ours and the kernel's.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         let (before, kernel) = self.kernel_counters()?;
@@ -138,7 +146,11 @@ impl Session {
     }
 
     fn detach(&mut self) {
-        let hooks = self.attached.iter().flat_map(|one| &one.way).flat_map(|way| &way.1);
+        let hooks = self
+            .attached
+            .iter()
+            .flat_map(|one| &one.way)
+            .flat_map(|way| &way.1);
         // Births first, ends after them, marks last: the order of attaching, backwards.
         for hook in hooks.collect::<Vec<_>>().into_iter().rev() {
             unload(&mut self.ebpf, hook);
@@ -218,20 +230,6 @@ impl Session {
 
     fn missed(&self) -> Option<u64> {
         self.programs().map(|(_, facts)| facts.missed).sum()
-    }
-}
-
-impl AsRawFd for Session {
-    /// Readable when the ring has filled up to the wake-up mark.
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
-    }
-}
-
-impl AsFd for Session {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring's descriptor is open as long as self.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 
