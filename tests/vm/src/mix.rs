@@ -54,10 +54,10 @@ pub(crate) fn run() -> Result<()> {
                 })
             })
             .collect();
-        parts
-            .into_iter()
-            .map(|part| part.join().map_err(|_| anyhow!("a part panicked"))?)
-            .collect()
+        for part in parts {
+            part.join().map_err(|_| anyhow!("a part panicked"))??;
+        }
+        Ok(())
     })
 }
 
