@@ -1,8 +1,9 @@
 //! The demonstration: live lines of a mixed workload, its histogram and books, and what was seen.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -16,14 +17,50 @@ pub(crate) fn run() -> Result<()> {
     mix::describe();
     say("");
     let recorder = Tracer::start(&["record", RECORDING], Path::new("/tmp/record.out"))?;
-    say("$ twtrace trace -c 'twtrace-vm mix'    (the last lines come after a minute)");
-    twtrace(&["trace", "-c", "/bin/twtrace-vm mix"])?;
-    recorder.stop()?;
+    say("$ twtrace trace        (the last lines come after a minute)");
+    let tracer = Tracer::with_stdout(&["trace"], Stdio::inherit())?;
+    let mut mix = Mix::start()?;
+    mix.wait()?;
+    ensure!(tracer.stop()? == 0, "twtrace trace was not content");
+    ensure!(recorder.stop()? == 0, "twtrace record was not content");
+    drop(mix);
     say("");
-    say("$ twtrace report demo.twtrace --hist   (recorded at the same time)");
+    say("$ twtrace report demo.twtrace --hist        (recorded at the same time)");
     twtrace(&["report", RECORDING, "--hist"])?;
     say("");
     seen()
+}
+
+/// The workload in a process of its own; its namespaces live until this is dropped, so that the
+/// kernel's counters in them can be read.
+struct Mix(Child);
+
+impl Mix {
+    fn start() -> Result<Self> {
+        let child = Command::new("/proc/self/exe")
+            .arg("mix")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the workload")?;
+        Ok(Self(child))
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let mut line = String::new();
+        let stdout = self.0.stdout.take().context("the workload has no stdout")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(line.trim() == mix::DONE, "the workload failed");
+        Ok(())
+    }
+}
+
+impl Drop for Mix {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It ends when its stdin does.
+        let _ = self.0.wait();
+    }
 }
 
 fn twtrace(args: &[&str]) -> Result<()> {

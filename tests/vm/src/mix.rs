@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,24 +40,30 @@ const PARTS: &[Part] = &[
     ("11 in a namespace that goes away", going_away),
 ];
 
-/// Runs all parts side by side; each namespace lives until every part has come to its end.
+/// What it says when all parts have come to their end.
+pub(crate) const DONE: &str = "done";
+
+/// Runs all parts side by side; their namespaces live until stdin ends.
 pub(crate) fn run() -> Result<()> {
-    let all_done = Barrier::new(PARTS.len());
+    let (send, results) = mpsc::channel();
+    let nobody_looks = Barrier::new(PARTS.len() + 1);
     thread::scope(|scope| {
-        let parts: Vec<_> = PARTS
-            .iter()
-            .map(|(name, part)| {
-                scope.spawn(|| {
-                    let result = in_namespace(*part).context(*name);
-                    all_done.wait();
-                    result
-                })
-            })
-            .collect();
-        for part in parts {
-            part.join().map_err(|_| anyhow!("a part panicked"))??;
+        for (name, part) in PARTS {
+            let send = send.clone();
+            let nobody_looks = &nobody_looks;
+            scope.spawn(move || {
+                // The receiver waits for all.
+                let _ = send.send(in_namespace(*part).context(*name));
+                nobody_looks.wait();
+            });
         }
-        Ok(())
+        let results: Result<Vec<()>> = results.iter().take(PARTS.len()).collect();
+        if results.is_ok() {
+            say(DONE);
+            std::io::stdin().read_to_end(&mut Vec::new())?;
+        }
+        nobody_looks.wait();
+        results.map(drop)
     })
 }
 

@@ -24,9 +24,14 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Starts `twtrace` with these arguments and returns once it is attached. Its stdout goes to
-    /// `stdout`.
+    /// Starts `twtrace` with these arguments and returns once it is attached. Its stdout goes to a
+    /// new file.
     pub(crate) fn start(args: &[&str], stdout: &Path) -> Result<Self> {
+        Self::with_stdout(args, File::create(stdout)?.into())
+    }
+
+    /// The same with stdout of any kind.
+    pub(crate) fn with_stdout(args: &[&str], stdout: Stdio) -> Result<Self> {
         let ready = Path::new("/tmp/ready");
         if ready.exists() {
             fs::remove_file(ready)?;
@@ -37,7 +42,7 @@ impl Tracer {
             .arg("--ready-file")
             .arg(ready)
             .stdin(Stdio::null())
-            .stdout(File::create(stdout)?)
+            .stdout(stdout)
             .spawn()
             .with_context(|| format!("cannot start {TWTRACE}"))?;
         while !ready.exists() {
