@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -35,9 +36,9 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
 /// Instructions per connection, for the host: /out/cost.json.
 pub(crate) fn cost() -> Result<()> {
     let mut results = Map::new();
-    let alone = median_ns(&mut Load::start(&LOAD)?)?;
-    say(&format!("without: {alone}"));
-    results.insert("without".to_owned(), json!({ "ns": alone }));
+    // What the kernel does after booting is not the load's work; waiting takes no time here.
+    thread::sleep(Duration::from_secs(30));
+    results.insert("without".to_owned(), without()?);
     for (name, args, stdout) in TRACERS {
         let mut load = Load::start(&LOAD)?;
         let tracer = Tracer::start(args, Path::new(stdout))?;
@@ -52,7 +53,14 @@ pub(crate) fn cost() -> Result<()> {
             json!({ "ns": ns, "cpu_ns": per_event(cpu), "rss_kib": rss, "code": code }),
         );
     }
+    results.insert("without, again".to_owned(), without()?);
     write("/out/cost.json", results)
+}
+
+fn without() -> Result<Value> {
+    let ns = median_ns(&mut Load::start(&LOAD)?)?;
+    say(&format!("without: {ns}"));
+    Ok(json!({ "ns": ns }))
 }
 
 /// The median of the runs, in ns per connection.
@@ -80,7 +88,7 @@ pub(crate) fn attach() -> Result<()> {
         for _ in 0..STARTS {
             let tracer = Tracer::start(args, Path::new("/dev/null"))?;
             times.push(tracer.attached_in);
-            tracer.stop()?;
+            tracer.kill9()?;
         }
         times.sort_unstable();
         let median = times[STARTS / 2].as_secs_f64();

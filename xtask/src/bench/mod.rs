@@ -97,8 +97,18 @@ fn boot<T: DeserializeOwned>(
     serde_json::from_str(&text).with_context(|| format!("cannot read the VM's {file}"))
 }
 
-/// A figure counts only if nothing was lost for it.
+/// The two measurements without twtrace may differ by this many instructions.
+const NOISE: u64 = 300;
+
+/// A figure counts only if nothing was lost for it, and if the kernel did nothing else meanwhile.
 fn complete(measured: &Measured) -> Result<()> {
+    let without = |name: &str| measured.costs.get(name).map_or(0, |cost| cost.ns);
+    let (first, last) = (without("without"), without("without, again"));
+    ensure!(
+        first.abs_diff(last) <= NOISE,
+        "{}: {first} instructions without twtrace at first, {last} at the end: not comparable",
+        measured.kernel.release
+    );
     for (name, cost) in &measured.costs {
         if cost.code.is_some_and(|code| code != 0) {
             bail!(

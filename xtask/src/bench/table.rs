@@ -43,6 +43,11 @@ fn instructions(measured: &[Measured]) {
         None => "?".to_owned(),
     });
     row("without twtrace", &without.collect::<Vec<_>>(), "");
+    let again: Vec<String> = measured
+        .iter()
+        .map(|on| percent(more(on, "without, again")))
+        .collect();
+    row("the same at the end (noise)", &again, "");
     for (key, name, _) in OURS {
         let cells: Vec<String> = measured.iter().map(|on| percent(more(on, key))).collect();
         row(name, &cells, "");
@@ -125,7 +130,7 @@ fn more(on: &Measured, key: &str) -> Option<f64> {
 }
 
 fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "?".to_owned(), |value| format!("+{value:.2} %"))
+    value.map_or_else(|| "?".to_owned(), |value| format!("{value:+.2} %"))
 }
 
 fn thousands(number: u64) -> String {
