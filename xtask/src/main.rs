@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything around twtrace that is not twtrace. One file or folder per command.
 
 mod apt;
+mod demo;
 mod ebpf;
 mod paths;
 mod run;
@@ -22,6 +23,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Boot a stock kernel in QEMU, trace real connections in it, and show the result.
+    Demo(demo::Args),
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
     /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
 
 fn work(cli: &Cli) -> anyhow::Result<()> {
     match &cli.task {
+        Task::Demo(args) => demo::run(args),
         Task::Ebpf(args) => ebpf::run(args),
         Task::Test(args) => test::run(args),
         Task::Tidy(args) => tidy::run(args),

@@ -2,6 +2,7 @@
 //! arguments it is a workload or an assertion.
 
 mod checks;
+mod demo;
 mod init;
 mod load;
 mod loopback;
@@ -16,6 +17,10 @@ use clap::Parser;
 enum Task {
     /// Do nothing, successfully.
     True,
+    /// Trace a mixed workload and show it.
+    Demo,
+    /// The demo's workload.
+    DemoLoad,
     /// Make loopback connections in a network namespace of its own, as told on stdin.
     Load(load::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
@@ -28,6 +33,8 @@ fn main() -> anyhow::Result<()> {
     }
     match Task::parse() {
         Task::True => Ok(()),
+        Task::Demo => demo::run(),
+        Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Suite(args) => suite::run(&args),
     }
