@@ -20,6 +20,10 @@ use clap::Parser;
 enum Task {
     /// Do nothing, successfully.
     True,
+    /// Trace a mixed workload and show it.
+    Demo,
+    /// The demo's workload.
+    DemoLoad,
     /// Make loopback connections in a network namespace of its own, as told on stdin.
     Load(load::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
@@ -40,6 +44,8 @@ fn main() -> anyhow::Result<()> {
     }
     match Task::parse() {
         Task::True => Ok(()),
+        Task::Demo => demo::run(),
+        Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Suite(args) => suite::run(&args),
         Task::Mix => mix::run(),
