@@ -1,11 +1,12 @@
 //! Runs all cases side by side, a thread and a namespace each, while this thread drains the tracer.
 
 use std::io::{IsTerminal, Write};
+use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::gate::Gate;
+use super::gate::{Gate, Pass};
 use super::judge::{Evidence, judge};
 use super::lab::{Lab, PATIENCE, Step, Stop};
 use super::life::{Made, now_ns};
@@ -13,12 +14,15 @@ use super::scenarios::Scenario;
 use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::event::{Event, Family, Flow, KernelCounters, Snapshot};
+use crate::kernel::netns::Netns;
 use crate::kernel::{Session, counters};
 
 /// How often the ring is emptied.
 const DRAIN: Duration = Duration::from_millis(20);
 /// After the last expected end, time for one too many.
 const AFTERWARDS: Duration = Duration::from_millis(500);
+/// How often a disturbed scenario is begun again.
+const REPEATS: usize = 5;
 /// Owners of the scenarios' sockets, one each.
 const FIRST_UID: u32 = 10_007;
 
@@ -55,6 +59,8 @@ struct Done {
     began_ns: u64,
     took: Duration,
     result: Step<Ran>,
+    /// Namespaces of earlier tries, kept so that nobody else gets their inode numbers.
+    abandoned: Vec<Netns>,
 }
 
 struct Ran {
@@ -87,7 +93,7 @@ pub(super) fn run(
     cases: &[Case],
     start: impl FnOnce() -> Result<Session>,
 ) -> Result<(Session, Vec<Outcome>)> {
-    let gate = Gate::default();
+    let gate = Gate::new(turns());
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for (index, case) in cases.iter().enumerate() {
@@ -116,24 +122,39 @@ pub(super) fn run(
 /// Runs in a thread of its own, which alone is in the namespace and takes it away when it ends.
 fn run_case(index: usize, case: &Case, gate: &Gate, sender: &Sender<Done>) {
     let start = Instant::now();
-    let began_ns = now_ns();
-    let result = in_lab(case, gate);
+    let pass = gate.pass(case.scenario.slow);
+    let mut abandoned = Vec::new();
+    let (began_ns, result) = loop {
+        let began_ns = now_ns();
+        match in_lab(case, &pass) {
+            Err(Stop::Disturbed(_)) if may_repeat(case, &pass) && abandoned.len() < REPEATS => {
+                abandoned.extend(Netns::current().ok());
+            }
+            result => break (began_ns, result),
+        }
+    };
     // The runner stops listening only when something went wrong for all.
     let _ = sender.send(Done {
         index,
         began_ns,
         took: start.elapsed(),
         result,
+        abandoned,
     });
 }
 
-fn in_lab(case: &Case, gate: &Gate) -> Step<Ran> {
-    let arrival = gate.arrival();
-    let lab = Lab::enter(case.family, case.uid, case.scenario.count, arrival)?;
+/// What must be older than tracing cannot be made again.
+fn may_repeat(case: &Case, pass: &Pass<'_>) -> bool {
+    !(case.scenario.early && pass.has_arrived())
+}
+
+fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
+    let lab = Lab::enter(case.scenario, case.family, case.uid, pass)?;
     if !case.scenario.early {
         lab.await_tracing()?;
     }
     let made = (case.scenario.run)(&lab)?;
+    lab.check_undisturbed()?;
     Ok(Ran {
         netns: lab.netns,
         kernel: counters::read_current()?,
@@ -224,6 +245,10 @@ impl Trace {
             Err(Stop::Skip(reason)) => Verdict::Skip(reason.clone()),
             Err(Stop::Fail(reason)) => Verdict::Fail(vec![reason.clone()]),
             Err(Stop::Cancelled) => Verdict::Fail(vec!["tracing never began".into()]),
+            Err(Stop::Disturbed(segments)) => Verdict::Fail(vec![format!(
+                "the machine is too busy: TCP retransmitted {segments} segments, {} times in a row",
+                one.abandoned.len() + 1
+            )]),
             Ok(ran) => {
                 sockets = expected(ran) + ran.made.overflows.len();
                 self.judge(case, one, ran, snapshot)
@@ -266,6 +291,13 @@ impl Trace {
             Verdict::Fail(failures)
         }
     }
+}
+
+/// How many scenarios work at a time.
+fn turns() -> usize {
+    thread::available_parallelism()
+        .map_or(2, NonZero::get)
+        .max(2)
 }
 
 /// Ends that must come.
@@ -326,10 +358,15 @@ mod tests {
     use crate::event::TwCountedAt;
 
     fn lab_works(case: &Case) -> Option<String> {
-        let gate = Gate::default();
+        let gate = Gate::new(1);
         gate.open(true);
         let start = Instant::now();
-        let ran = thread::scope(|scope| scope.spawn(|| in_lab(case, &gate)).join().unwrap());
+        let ran = thread::scope(|scope| {
+            scope
+                .spawn(|| in_lab(case, &gate.pass(false)))
+                .join()
+                .unwrap()
+        });
         let name = format!(
             "{} {:?} {:?}",
             case.scenario.name,
