@@ -83,14 +83,16 @@ fn octave(units: u64) -> u64 {
 /// 1 if `value` is over `limit` (both below 2^63), else 0.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-fn over(limit: u64, value: u64) -> u64 {
+#[must_use]
+pub fn over(limit: u64, value: u64) -> u64 {
     u64::from(value > limit)
 }
 
 /// As above, in instructions: the compiler would make a branch of anything else.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn over(limit: u64, value: u64) -> u64 {
+#[must_use]
+pub fn over(limit: u64, value: u64) -> u64 {
     let mut sign = limit;
     // SAFETY: arithmetic on registers.
     unsafe {

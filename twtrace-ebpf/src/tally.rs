@@ -48,17 +48,20 @@ fn entry(netns: u32) -> Option<*mut Counters> {
     COUNTERS.get_ptr_mut(0)
 }
 
-/// Adds one lifetime to a histogram. The histograms are shared by all CPUs: one per CPU would
+/// Adds one lifetime to a histogram if `known` is 1, not if it is 0. The histograms are shared by all CPUs: one per CPU would
 /// take half a megabyte of kernel memory each.
 #[inline(always)]
-pub fn record(reason: u8, clock: Clock, ns: u64) {
+pub fn record(reason: u8, clock: Clock, ns: u64, known: u64) {
     let Some(histograms) = HISTOGRAMS.get_ptr_mut(0) else {
         return;
     };
-    let index = (reason as usize * CLOCKS + clock as usize) * BUCKETS + bucket(ns);
-    if index < TOTAL_BUCKETS {
+    let index =
+        (u64::from(reason) * CLOCKS as u64 + clock as u64) * BUCKETS as u64 + bucket(ns) as u64;
+    // Unknown: an index that is out of range.
+    let index = index | known.wrapping_sub(1);
+    if index < TOTAL_BUCKETS as u64 {
         // SAFETY: a map value, and the index was just checked against its length.
-        unsafe { add(histograms.cast::<u64>().add(index), 1) };
+        unsafe { add(histograms.cast::<u64>().add(index as usize), 1) };
     }
 }
 

@@ -1,8 +1,12 @@
 //! twtrace as a library: everything behind the command line.
 
+pub mod cli;
 pub mod cmd;
 pub mod decode;
 pub mod error;
 pub mod event;
+pub mod host;
 pub mod kernel;
 pub mod model;
+pub mod recording;
+pub mod view;

@@ -1,1 +1,67 @@
-fn main() {}
+//! `cargo xtask`: everything around twtrace that is not twtrace. One file or folder per command.
+
+mod apt;
+mod ebpf;
+mod paths;
+mod run;
+mod test;
+mod tidy;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, VM, test and bench tasks of twtrace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
+    Ebpf(ebpf::Args),
+    /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
+    Test(test::Args),
+    /// Check the walls between rooms, file sizes, stray words and links.
+    Tidy(tidy::Args),
+    /// Boot stock kernels in QEMU and run a command in each (default: `twtrace check`).
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let done = if ebpf::wrapper::is_wanted() {
+        ebpf::wrapper::become_rustc()
+    } else {
+        work(&Cli::parse())
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.task {
+        Task::Ebpf(args) => ebpf::run(args),
+        Task::Test(args) => test::run(args),
+        Task::Tidy(args) => tidy::run(args),
+        Task::Vm(args) => vm::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

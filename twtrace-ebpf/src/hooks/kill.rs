@@ -1,13 +1,13 @@
 //! The end: `inet_twsk_kill(tw)`, which every mini-socket passes exactly once, whatever ends it.
 
-use core::{hint::black_box, ptr::read_volatile};
+use core::ptr::read_volatile;
 
 use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
 use twtrace_common::{
-    histogram::Clock,
+    histogram::{Clock, over},
     record::{End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END},
     settings::FEATURE_RECORDS,
     slot::{Marks, REASON_TABLE, Slot},
@@ -17,7 +17,7 @@ use super::{TIME_WAIT, adopted, hash, now, substate, task};
 use crate::{
     emit, filter,
     maps::SCRATCH,
-    read::{Access, Direct, Probed},
+    read::{Access, Direct, Probed, opaque},
     settings::{enabled, offset},
     state, tally,
 };
@@ -58,6 +58,8 @@ fn ended<A: Access>(tw: u64) {
     if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, netns) {
         return;
     }
+    // Forget which way the test went, or the verifier walks the rest once for each.
+    let untracked = opaque(u64::from(life.flags)) & u64::from(FLAG_UNTRACKED);
     let reason = reason::<A>(tw, &life.marks, substate);
     lifetimes(&life, reason, now);
     let mut fits = true;
@@ -87,12 +89,8 @@ fn ended<A: Access>(tw: u64) {
             // SAFETY: the index was just checked.
             unsafe { *counters.ended.as_mut_ptr().add(reason as usize) += 1 };
         }
-        if life.flags & FLAG_UNTRACKED != 0 {
-            counters.end_untracked += 1;
-        }
-        if !fits {
-            counters.end_ring_full += 1;
-        }
+        counters.end_untracked += over(u64::from(FLAG_UNTRACKED) - 1, untracked);
+        counters.end_ring_full += u64::from(!fits);
     });
 }
 
@@ -171,15 +169,26 @@ fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> u8 {
 }
 
 /// Adds both clocks to the histograms, as far as they are known.
+///
+/// In arithmetic rather than branches: this is in the middle of the longest program, and each
+/// branch doubles what the verifier walks behind it.
 #[inline(always)]
 fn lifetimes(life: &Life, reason: u8, now: u64) {
-    let in_time_wait = life.flags & FLAG_IN_TIME_WAIT != 0;
-    // Through the stack, or the compiler makes a copy of all that follows for each case.
-    let left = black_box(if in_time_wait { life.time_wait_ns } else { now });
-    if life.flags & FLAG_BORN_FIN_WAIT_2 != 0 && life.born_ns != 0 {
-        tally::record(reason, Clock::FinWait2, left.wrapping_sub(life.born_ns));
-    }
-    if in_time_wait && life.time_wait_ns != 0 {
-        tally::record(reason, Clock::TimeWait, now.wrapping_sub(life.time_wait_ns));
-    }
+    let has = |flag: u8| over(u64::from(flag) - 1, u64::from(life.flags & flag));
+    let known = |time: u64| over(0, time);
+    let in_time_wait = has(FLAG_IN_TIME_WAIT);
+    // Left FIN_WAIT2 when it entered TIME_WAIT, else now.
+    let left = now ^ ((now ^ life.time_wait_ns) & in_time_wait.wrapping_neg());
+    tally::record(
+        reason,
+        Clock::FinWait2,
+        left.wrapping_sub(life.born_ns),
+        has(FLAG_BORN_FIN_WAIT_2) & known(life.born_ns) & known(left),
+    );
+    tally::record(
+        reason,
+        Clock::TimeWait,
+        now.wrapping_sub(life.time_wait_ns),
+        in_time_wait & known(life.time_wait_ns),
+    );
 }

@@ -1,3 +1,54 @@
-//! One file per subcommand.
+//! One file per subcommand, and what they share. The only place that does I/O end to end.
 
 pub mod check;
+mod filter;
+mod hist;
+mod live;
+mod output;
+mod record;
+mod replay;
+mod report;
+mod trace;
+mod version;
+
+use crate::cli::{CheckArgs, CheckOutput, Cli, Command, Tracing};
+use crate::error::{Exit, Result};
+use crate::kernel::Options;
+
+/// Runs what the command line says.
+pub fn run(cli: Cli) -> Result<Exit> {
+    match cli.command {
+        _ if cli.version => version::run(cli.verbose),
+        None => version::run(false),
+        Some(Command::Trace(args)) => trace::run(&args),
+        Some(Command::Hist(args)) => hist::run(&args),
+        Some(Command::Record(args)) => record::run(&args),
+        Some(Command::Report(args)) => report::run(&args),
+        Some(Command::Check(args)) => run_check(args),
+    }
+}
+
+fn run_check(args: CheckArgs) -> Result<Exit> {
+    let args = check::Args {
+        scenarios: args.scenarios,
+        list: args.list,
+        format: match args.output {
+            CheckOutput::Text => check::Format::Text,
+            CheckOutput::Json => check::Format::Json,
+        },
+        attach: args.attach.into(),
+        btf: args.btf,
+    };
+    check::run(&args, &mut std::io::stdout().lock())
+}
+
+/// The options that the command line gives every trace; the rest are the defaults.
+fn options(tracing: &Tracing, filters: &crate::cli::Filters) -> Result<Options> {
+    Ok(Options {
+        attach: tracing.attach.into(),
+        filter: filter::build(filters)?,
+        max_sockets: tracing.max_sockets,
+        btf: tracing.btf.clone(),
+        ..Options::default()
+    })
+}

@@ -91,9 +91,6 @@ fn attach_point(
                 return Ok(outcome);
             }
             Err((hook, error)) => {
-                if std::env::var_os("TWDEBUG").is_some() {
-                    println!("{hook:?} {error}");
-                }
                 if let Some(libc::EPERM) = errno(&error) {
                     return Err(refused(
                         &format!(
@@ -173,7 +170,7 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook) -> std::result::Result<(), ProgramError>
 }
 
 /// Detaches as well. It may not be loaded or attached yet.
-fn unload(ebpf: &mut Ebpf, hook: &Hook) {
+pub(super) fn unload(ebpf: &mut Ebpf, hook: &Hook) {
     let _ = match program(ebpf, hook) {
         Ok(Program::FEntry(program)) => program.unload(),
         Ok(Program::FExit(program)) => program.unload(),

@@ -1,7 +1,7 @@
 //! One trace: attached programs, their records and their totals.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
@@ -10,7 +10,7 @@ use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
 
-use super::attach::{Attached, Mode, attach_all};
+use super::attach::{Attached, Mode, attach_all, unload};
 use super::btf::{Btf, stand_in};
 use super::counters::Namespaces;
 use super::load::{chain, load};
@@ -18,7 +18,7 @@ use super::size::{namespaces, sizes};
 use super::syscall::{self, ProgramFacts};
 use super::{Answer, Options, hooks, offsets};
 use crate::error::{Error, Result};
-use crate::event::{Meta, Snapshot};
+use crate::event::{KernelCounters, Meta, Snapshot};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -122,28 +122,67 @@ impl Session {
         }
     }
 
+    /// A descriptor that is readable when the ring has filled up to the wake-up mark.
+    pub fn wake_up(&self) -> Result<OwnedFd> {
+        // SAFETY: the ring's descriptor is open as long as self.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+            .try_clone_to_owned()
+            .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))
+    }
+
     /// Reads all totals, ours and the kernel's.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let (before, kernel) = self.kernel_counters()?;
+        self.totals(&before, kernel)
+    }
+
+    /// Detaches everything and reads all totals. What is in the ring then is all there is.
+    pub fn finish(&mut self) -> Result<Snapshot> {
+        let (before, kernel) = self.kernel_counters()?;
+        let missed = self.missed();
+        self.detach();
+        let totals = self.totals(&before, kernel)?;
+        Ok(Snapshot { missed, ..totals })
+    }
+
+    fn detach(&mut self) {
+        let hooks = self
+            .attached
+            .iter()
+            .flat_map(|one| &one.way)
+            .flat_map(|way| &way.1);
+        // Births first, ends after them, marks last: the order of attaching, backwards.
+        for hook in hooks.collect::<Vec<_>>().into_iter().rev() {
+            unload(&mut self.ebpf, hook);
+        }
+    }
+
+    /// The kernel's counters, and ours just before. Tried again while things happen in between.
+    fn kernel_counters(&mut self) -> Result<(Vec<Counters>, Vec<KernelCounters>)> {
         self.namespaces.refresh();
         let mut before = self.counters()?;
         let mut tried = 0;
         loop {
             let kernel = self.namespaces.read();
             let after = self.counters()?;
-            let slack = activity(&after) - activity(&before);
             tried += 1;
-            if slack == 0 || tried == TRIES {
-                return Ok(Snapshot {
-                    at_ns: syscall::monotonic_ns(),
-                    counters: after,
-                    histograms: self.histograms()?,
-                    missed: self.missed(),
-                    kernel,
-                    slack,
-                });
+            if activity(&after) == activity(&before) || tried == TRIES {
+                return Ok((before, kernel));
             }
             before = after;
         }
+    }
+
+    fn totals(&self, before: &[Counters], kernel: Vec<KernelCounters>) -> Result<Snapshot> {
+        let counters = self.counters()?;
+        Ok(Snapshot {
+            at_ns: syscall::monotonic_ns(),
+            slack: activity(&counters) - activity(before),
+            counters,
+            histograms: self.histograms()?,
+            missed: self.missed(),
+            kernel,
+        })
     }
 
     /// Each attached program and what the kernel says of it.
@@ -191,20 +230,6 @@ impl Session {
 
     fn missed(&self) -> Option<u64> {
         self.programs().map(|(_, facts)| facts.missed).sum()
-    }
-}
-
-impl AsRawFd for Session {
-    /// Readable when the ring has filled up to the wake-up mark.
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
-    }
-}
-
-impl AsFd for Session {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring's descriptor is open as long as self.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 

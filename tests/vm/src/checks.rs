@@ -1,0 +1,32 @@
+//! Facts that must hold, all of them looked at before the first that does not is complained about.
+
+use std::fmt::Debug;
+
+use anyhow::{Result, bail};
+
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    wrong: Vec<String>,
+}
+
+impl Checks {
+    pub(crate) fn equal<T: PartialEq + Debug>(&mut self, what: &str, is: T, should: T) {
+        if is != should {
+            self.wrong.push(format!("{what} is {is:?}, not {should:?}"));
+        }
+    }
+
+    pub(crate) fn that(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.wrong.push(otherwise());
+        }
+    }
+
+    /// The detail of a success, or everything that is wrong.
+    pub(crate) fn end(self, detail: String) -> Result<String> {
+        if self.wrong.is_empty() {
+            return Ok(detail);
+        }
+        bail!("{} ({detail})", self.wrong.join("; "))
+    }
+}

@@ -1,0 +1,190 @@
+//! The workload: short connections over loopback, one thread, the server closes first.
+//!
+//! Each client port comes back after `ports x hosts` connections, so with more connections than
+//! that every SYN meets the TIME_WAIT of its predecessor and reopens it.
+
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Socket, Type};
+
+use crate::loopback;
+
+const SERVER_PORT: u16 = 7;
+const FIRST_CLIENT_PORT: u16 = 20_000;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Client ports to cycle through.
+    #[arg(long, default_value_t = 400)]
+    pub(crate) ports: u16,
+    /// Server addresses to cycle through, once all ports have had their turn.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) hosts: u16,
+}
+
+/// Moves this process into a new network namespace with `lo` up.
+pub(crate) fn own_namespace() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+    loopback::up()?;
+    // The default limit follows the VM's memory.
+    fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "262144")
+        .context("cannot set tcp_max_tw_buckets")
+}
+
+/// The connections of one namespace.
+#[derive(Debug)]
+pub(crate) struct Churn {
+    listener: TcpListener,
+    args: Args,
+    next: u32,
+}
+
+impl Churn {
+    pub(crate) fn new(args: Args) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, SERVER_PORT))?;
+        Ok(Self {
+            listener,
+            args,
+            next: 0,
+        })
+    }
+
+    /// Makes so many connections, each to its end, and says how long they took.
+    pub(crate) fn run(&mut self, connections: u32) -> Result<Duration> {
+        let started = Instant::now();
+        for _ in 0..connections {
+            let (client, server) = self.tuple();
+            self.one(client, server)
+                .with_context(|| format!("connection {} from {client} to {server}", self.next))?;
+            self.next += 1;
+        }
+        Ok(started.elapsed())
+    }
+
+    fn tuple(&self) -> (SocketAddr, SocketAddr) {
+        let ports = u32::from(self.args.ports);
+        let [_, _, port_high, port_low] = (self.next % ports).to_be_bytes();
+        let offset = u16::from_be_bytes([port_high, port_low]);
+        let host = self.next / ports % u32::from(self.args.hosts);
+        let [_, _, host_high, host_low] = host.to_be_bytes();
+        let client = SocketAddrV4::new(Ipv4Addr::LOCALHOST, FIRST_CLIENT_PORT + offset);
+        let server = SocketAddrV4::new(Ipv4Addr::new(127, 1, host_high, host_low), SERVER_PORT);
+        (client.into(), server.into())
+    }
+
+    fn one(&self, client: SocketAddr, server: SocketAddr) -> io::Result<()> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&client.into())?;
+        socket.connect(&server.into())?;
+        let (accepted, _) = self.listener.accept()?;
+        drop(accepted);
+        (&socket)
+            .read_exact(&mut [0])
+            .map_or_else(end_of_file, |()| Err(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+fn end_of_file(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Says `ready`, then for each number on stdin makes so many connections and says in how many ns.
+/// The namespace lives until stdin ends.
+pub(crate) fn serve(args: &Args) -> Result<()> {
+    own_namespace()?;
+    let mut churn = Churn::new(args.clone())?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "ready")?;
+    for line in io::stdin().lock().lines() {
+        let connections: u32 = line?
+            .trim()
+            .parse()
+            .context("not a number of connections")?;
+        let took = churn.run(connections)?;
+        writeln!(stdout, "{}", took.as_nanos())?;
+    }
+    Ok(())
+}
+
+/// A running `twtrace-vm load`.
+#[derive(Debug)]
+pub(crate) struct Load {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Load {
+    pub(crate) fn start(args: &Args) -> Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .args(["load", "--ports", &args.ports.to_string()])
+            .args(["--hosts", &args.hosts.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the workload")?;
+        let orders = child.stdin.take();
+        let answers = child.stdout.take().context("the workload has no stdout")?;
+        let mut load = Self {
+            child,
+            orders,
+            answers: BufReader::new(answers),
+        };
+        if load.answer()? != "ready" {
+            bail!("the workload is not ready");
+        }
+        Ok(load)
+    }
+
+    /// Orders connections and does not wait for them.
+    pub(crate) fn order(&mut self, connections: u32) -> Result<()> {
+        let orders = self.orders.as_mut().context("the workload has ended")?;
+        writeln!(orders, "{connections}").context("the workload has died")
+    }
+
+    /// Waits for the connections that were ordered, and says how long they took.
+    pub(crate) fn wait(&mut self) -> Result<Duration> {
+        let ns = self.answer()?.parse().context("the workload failed")?;
+        Ok(Duration::from_nanos(ns))
+    }
+
+    pub(crate) fn run(&mut self, connections: u32) -> Result<Duration> {
+        self.order(connections)?;
+        self.wait()
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
+    /// Mini-sockets alive in the workload's namespace, by the kernel's socket table. They are
+    /// counted in both substates: /proc/net/tcp shows FIN_WAIT2 as 05 and TIME_WAIT as 06.
+    pub(crate) fn mini_sockets(&self) -> Result<u64> {
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id()))?;
+        let states = table
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3));
+        let count = states.filter(|state| ["05", "06"].contains(state)).count();
+        Ok(u64::try_from(count)?)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // It ends when its stdin does.
+        let _ = self.child.wait();
+    }
+}

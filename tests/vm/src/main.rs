@@ -1,0 +1,41 @@
+//! Runs inside twtrace's test VMs only: as PID 1 it brings the VM up and runs one command; with
+//! arguments it is a workload or an assertion.
+
+mod checks;
+mod init;
+mod load;
+mod loopback;
+mod suite;
+mod test;
+mod tracer;
+
+use clap::Parser;
+
+/// Workloads and assertions for twtrace's test VMs.
+#[derive(Debug, Parser)]
+enum Task {
+    /// Do nothing, successfully.
+    True,
+    /// Make loopback connections in a network namespace of its own, as told on stdin.
+    Load(load::Args),
+    /// Run the assertions and `twtrace check`; results go to /out/results.
+    Suite(suite::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    if std::process::id() == 1 {
+        init::boot();
+    }
+    match Task::parse() {
+        Task::True => Ok(()),
+        Task::Load(args) => load::serve(&args),
+        Task::Suite(args) => suite::run(&args),
+    }
+}
+
+/// A line of output.
+fn say(line: &str) {
+    use std::io::Write as _;
+    // A closed stdout ends the VM anyway.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,79 @@
+//! All assertions in one VM, one after another.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::say;
+use crate::test::{books, footprint, kill9};
+use crate::tracer::TWTRACE;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only those whose name contains this.
+    #[arg(default_value = "")]
+    only: String,
+}
+
+type Test = fn(&str) -> Result<String>;
+
+/// Name, test and its argument: how to attach.
+const TESTS: &[(&str, Test, &str)] = &[
+    ("check, fentry", check, "fentry"),
+    ("check, kprobe", check, "kprobe"),
+    ("100,003 connections, fentry", books::churn, "fentry"),
+    ("100,003 connections, kprobe", books::churn, "kprobe"),
+    ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),
+    ("recording", books::recording, "fentry"),
+    ("kill -9, fentry", kill9::run, "fentry"),
+    ("kill -9, kprobe", kill9::run, "kprobe"),
+    ("footprint, fentry", footprint::run, "fentry"),
+    ("footprint, kprobe", footprint::run, "kprobe"),
+];
+
+/// Results for the host, a line each: verdict, name and detail with tabs between.
+const RESULTS: &str = "/out/results";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut results = String::new();
+    let mut failed = 0;
+    for (name, test, attach) in TESTS {
+        if !name.contains(&args.only) {
+            continue;
+        }
+        let started = Instant::now();
+        let result = test(attach);
+        let seconds = started.elapsed().as_secs_f64();
+        let (verdict, detail) = match &result {
+            Ok(detail) => ("pass", detail.clone()),
+            Err(error) => ("FAIL", format!("{error:#}")),
+        };
+        failed += u32::from(result.is_err());
+        say(&format!("{verdict}  {name} ({seconds:.1} s): {detail}"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            results,
+            "{verdict}\t{name}\t{}",
+            detail.replace(['\t', '\n'], " ")
+        );
+        fs::write(RESULTS, &results).with_context(|| format!("cannot write {RESULTS}"))?;
+    }
+    ensure!(!results.is_empty(), "no test is called {}", args.only);
+    ensure!(failed == 0, "{failed} tests failed");
+    Ok(())
+}
+
+/// The scenarios inside the product.
+fn check(attach: &str) -> Result<String> {
+    let status = Command::new(TWTRACE)
+        .args(["check", "--attach", attach])
+        .status()
+        .context("cannot start twtrace check")?;
+    match status.code() {
+        Some(0) => Ok("all scenarios".to_owned()),
+        code => bail!("twtrace check ended with {code:?}"),
+    }
+}

@@ -1,0 +1,80 @@
+//! What twtrace costs at rest: memory, time to attach, work for the verifier.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aya::programs::{ProgramInfo, loaded_programs};
+
+use crate::checks::Checks;
+use crate::load::{Args, Load};
+use crate::tracer::Tracer;
+
+/// 4,096 ports times 16 addresses: 65,536 different connections.
+const SPREAD: Args = Args {
+    ports: 4_096,
+    hosts: 16,
+};
+const SOCKETS: u32 = 65_536;
+const MOST_RSS_KIB: u64 = 12 * 1024;
+const MOST_VERIFIED: u32 = 2_000;
+/// Loose, as the VM may share its CPUs with another; `cargo xtask bench` measures.
+const MOST_ATTACH: Duration = Duration::from_secs(3);
+
+pub(crate) fn run(attach: &str) -> Result<String> {
+    let before = ids()?;
+    let mut load = Load::start(&SPREAD)?;
+    load.run(SOCKETS)?;
+    let tracer = Tracer::start(&["hist", "--attach", attach], Path::new("/tmp/hist.out"))?;
+    let alive = load.mini_sockets()?;
+    // Memory is given back right after attaching.
+    thread::sleep(Duration::from_secs(1));
+    let rss = tracer.rss_kib()?;
+    let programs = new_programs(&before)?;
+    let attached_in = tracer.attached_in;
+    let code = tracer.stop()?;
+
+    let mut checks = Checks::default();
+    checks.equal("exit code", code, 0);
+    checks.that(alive >= u64::from(SOCKETS) * 9 / 10, || {
+        format!("only {alive} mini-sockets were alive: the VM is too slow")
+    });
+    checks.that(rss < MOST_RSS_KIB, || format!("RSS {rss} KiB is too much"));
+    checks.that(attached_in < MOST_ATTACH, || {
+        "attaching took too long".to_owned()
+    });
+    checks.that(!programs.is_empty(), || {
+        "no program was attached".to_owned()
+    });
+    for (name, verified) in &programs {
+        checks.that(*verified < MOST_VERIFIED, || {
+            format!("{name}: {verified} verified instructions")
+        });
+    }
+    let most = programs.iter().map(|(_, verified)| verified).max();
+    checks.end(format!(
+        "RSS {rss} KiB with {alive} mini-sockets, attached in {} ms, {} programs, at most {} verified instructions (0: the kernel does not tell)",
+        attached_in.as_millis(),
+        programs.len(),
+        most.copied().unwrap_or_default()
+    ))
+}
+
+fn ids() -> Result<BTreeSet<u32>> {
+    loaded_programs().map(|program| Ok(program?.id())).collect()
+}
+
+/// Names of the programs that were not there before, with what the verifier walked through.
+fn new_programs(before: &BTreeSet<u32>) -> Result<Vec<(String, u32)>> {
+    let mut programs = Vec::new();
+    for program in loaded_programs() {
+        let program: ProgramInfo = program.context("cannot list programs")?;
+        if !before.contains(&program.id()) {
+            let name = program.name_as_str().unwrap_or_default().to_owned();
+            programs.push((name, program.verified_instruction_count().unwrap_or(0)));
+        }
+    }
+    Ok(programs)
+}

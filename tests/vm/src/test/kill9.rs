@@ -1,0 +1,77 @@
+//! SIGKILL leaves nothing of twtrace in the kernel.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::checks::Checks;
+use crate::load::{Args, Load};
+use crate::tracer::Tracer;
+
+/// The kernel frees programs and maps after a grace period.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything a tracer may leave in the kernel.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+    links: BTreeSet<u32>,
+    pins: usize,
+    kprobe_events: String,
+}
+
+impl Traces {
+    fn look() -> Result<Self> {
+        let programs = aya::programs::loaded_programs().map(|program| Ok(program?.id()));
+        let maps = aya::maps::loaded_maps().map(|map| Ok(map?.id()));
+        let links = aya::programs::loaded_links().map(|link| Ok(link?.id()));
+        Ok(Self {
+            programs: programs.collect::<Result<_>>()?,
+            maps: maps.collect::<Result<_>>()?,
+            links: links.collect::<Result<_>>()?,
+            pins: fs::read_dir("/sys/fs/bpf")?.count(),
+            kprobe_events: fs::read_to_string("/sys/kernel/tracing/kprobe_events")?,
+        })
+    }
+}
+
+pub(crate) fn run(attach: &str) -> Result<String> {
+    let before = Traces::look()?;
+    let mut load = Load::start(&Args {
+        ports: 97,
+        hosts: 1,
+    })?;
+    let args = ["trace", "-o", "json", "--attach", attach];
+    let tracer = Tracer::start(&args, Path::new("/tmp/kill9.json"))?;
+    load.order(5_003)?;
+    let during = Traces::look()?;
+    tracer.kill9()?;
+    load.wait()?;
+    let started = Instant::now();
+    let mut after = Traces::look()?;
+    while after != before && started.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(20));
+        after = Traces::look()?;
+    }
+
+    let mut checks = Checks::default();
+    // Else this test could not fail.
+    checks.that(during.programs.len() > before.programs.len(), || {
+        "no program was attached".to_owned()
+    });
+    checks.that(during.maps.len() > before.maps.len(), || {
+        "no map was made".to_owned()
+    });
+    checks.equal("what is left", &after, &before);
+    checks.end(format!(
+        "{} programs, {} maps, {} links gone",
+        during.programs.difference(&after.programs).count(),
+        during.maps.difference(&after.maps).count(),
+        during.links.difference(&after.links).count(),
+    ))
+}

@@ -1,0 +1,5 @@
+//! The assertions, one file each. Each returns a line of detail for the report.
+
+pub(crate) mod books;
+pub(crate) mod footprint;
+pub(crate) mod kill9;

@@ -1,0 +1,154 @@
+//! A running `twtrace`, and what it said in the end.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+pub(crate) const TWTRACE: &str = "/bin/twtrace";
+const ATTACH_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    child: Child,
+    /// From exec to attached.
+    pub(crate) attached_in: Duration,
+    stdout: PathBuf,
+}
+
+impl Tracer {
+    /// Starts `twtrace` with these arguments and returns once it is attached. Its stdout goes to
+    /// `stdout`.
+    pub(crate) fn start(args: &[&str], stdout: &Path) -> Result<Self> {
+        let ready = Path::new("/tmp/ready");
+        if ready.exists() {
+            fs::remove_file(ready)?;
+        }
+        let started = Instant::now();
+        let mut child = Command::new(TWTRACE)
+            .args(args)
+            .arg("--ready-file")
+            .arg(ready)
+            .stdin(Stdio::null())
+            .stdout(File::create(stdout)?)
+            .spawn()
+            .with_context(|| format!("cannot start {TWTRACE}"))?;
+        while !ready.exists() {
+            if let Some(status) = child.try_wait()? {
+                bail!(
+                    "twtrace {} ended with {status} before it attached",
+                    args.join(" ")
+                );
+            }
+            if started.elapsed() > ATTACH_LIMIT {
+                child.kill()?;
+                bail!("twtrace {} did not attach", args.join(" "));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(Self {
+            child,
+            attached_in: started.elapsed(),
+            stdout: stdout.to_owned(),
+        })
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(pid, signal).with_context(|| format!("cannot send {signal} to twtrace"))
+    }
+
+    /// Sends SIGINT, as a person would, and returns the exit code.
+    pub(crate) fn stop(mut self) -> Result<i32> {
+        self.signal(Signal::SIGINT)?;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return status.code().context("twtrace was killed");
+            }
+            if started.elapsed() > END_LIMIT {
+                self.child.kill()?;
+                bail!("twtrace did not end after SIGINT");
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Kills it on the spot.
+    pub(crate) fn kill9(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn rss_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number
+            .context("no VmRSS")?
+            .parse()
+            .context("VmRSS is not a number")
+    }
+
+    /// CPU time of all its threads.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut ns = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let running: u64 = stat.split(' ').next().unwrap_or_default().parse()?;
+            ns += running;
+        }
+        Ok(Duration::from_nanos(ns))
+    }
+
+    pub(crate) fn stdout(&self) -> PathBuf {
+        self.stdout.clone()
+    }
+}
+
+/// What `-o json` wrote: the events and the summary.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) events: Vec<Value>,
+    pub(crate) summary: Value,
+}
+
+impl Written {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)?;
+        let mut events = Vec::new();
+        for line in text.lines() {
+            let value: Value =
+                serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+            events.push(value);
+        }
+        let summary = events.pop().context("twtrace wrote nothing")?;
+        if summary["event"] != "summary" {
+            bail!("the last line is no summary: {summary}");
+        }
+        Ok(Self { events, summary })
+    }
+
+    /// A number of the summary by its path, such as `/lost/ring`.
+    pub(crate) fn number(&self, path: &str) -> Result<u64> {
+        let value = self.summary.pointer(path).and_then(Value::as_u64);
+        value.with_context(|| format!("the summary has no number {path}: {}", self.summary))
+    }
+
+    /// Ends in total, by reason.
+    pub(crate) fn totals(&self) -> Result<Vec<(String, u64)>> {
+        let totals = self.summary["totals"].as_object().context("no totals")?;
+        let number = |(reason, count): (&String, &Value)| Some((reason.clone(), count.as_u64()?));
+        Ok(totals.iter().filter_map(number).collect())
+    }
+}

@@ -1,0 +1,284 @@
+//! The command line: what a user may say, parsed but not yet acted on.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::kernel::Attach;
+use crate::view::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  twtrace trace                       a line for every TIME_WAIT that ends, with the reason
+  twtrace trace -L 443 --netns web    only those of local port 443 in the namespace `web`
+  twtrace hist --duration 2m          how long they live, by end reason
+  twtrace hist 10 6                   the same every 10 seconds, six times
+  twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
+  twtrace report FILE --hist          read it again, here or elsewhere
+  twtrace check                       is it all true on this kernel?
+
+Exit codes: 0 done; 1 a check failed; 2 could not run; 3 events were lost; 4 all checks skipped.";
+
+/// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
+#[derive(Debug, Parser)]
+#[command(name = "twtrace", after_help = EXAMPLES, disable_version_flag = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print the version; with --verbose also the hash of the eBPF object
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// Say more about the version
+    #[arg(long, requires = "version")]
+    pub verbose: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a line for every mini-socket that ends, then the books
+    Trace(TraceArgs),
+    /// Print percentiles and bars of the lifetimes, by end reason
+    Hist(HistArgs),
+    /// Write everything to a file, to be read by `report`
+    Record(RecordArgs),
+    /// Read a recording: the same views as live
+    Report(ReportArgs),
+    /// Make every kind of end for real and see whether all accounts of it agree
+    Check(CheckArgs),
+}
+
+/// Which connections.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Filters (in the kernel)")]
+pub struct Filters {
+    /// IPv4 on the wire only (IPv4-mapped IPv6 sockets included)
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 on the wire only
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+    /// Local port, or up to eight, separated by commas
+    #[arg(short = 'L', long, value_name = "PORT", value_delimiter = ',')]
+    pub lport: Vec<u16>,
+    /// Remote port, or up to eight, separated by commas
+    #[arg(short = 'R', long, value_name = "PORT", value_delimiter = ',')]
+    pub rport: Vec<u16>,
+    /// Local or remote address in this network, e.g. 10.0.0.0/8 or 2001:db8::1
+    #[arg(long, value_name = "CIDR")]
+    pub addr: Option<String>,
+    /// Network namespace: its inode number, its name in /run/netns, `host`, or a path
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Option<String>,
+    /// Owner of the socket: user name or number
+    #[arg(long, value_name = "USER")]
+    pub uid: Option<String>,
+    /// cgroup of the socket: a directory (also below /sys/fs/cgroup), or its id
+    #[arg(long, value_name = "CGROUP")]
+    pub cgroup: Option<String>,
+}
+
+/// How long, and how.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Tracing")]
+pub struct Tracing {
+    /// Stop after this time, e.g. 30s, 5m, 1h30m
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<String>,
+    /// Trace while this command runs (through /bin/sh if there is one)
+    #[arg(short = 'c', long = "cmd", value_name = "COMMAND")]
+    pub command: Option<String>,
+    /// Create this file once everything is attached
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+    /// How to attach: fentry needs BTF per function, kprobe is 2-5 times dearer
+    #[arg(long, value_enum, default_value_t)]
+    pub attach: AttachArg,
+    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// Room for this many live mini-sockets [default: tcp_max_tw_buckets]
+    #[arg(long, value_name = "N")]
+    pub max_sockets: Option<u32>,
+}
+
+/// Size of the ring buffer, for the commands that use it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tracing")]
+pub struct Ring {
+    /// Size of the ring buffer in bytes; 96 an event
+    #[arg(long, value_name = "N", default_value_t = 2 << 20, value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
+    pub ring_bytes: u32,
+}
+
+/// What it looks like.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct View {
+    /// Format of the data on stdout
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: OutputArg,
+    /// Columns, separated by commas; a wrong one lists them all
+    #[arg(long, value_name = "NAMES")]
+    pub fields: Option<String>,
+    /// Times in UTC, not local
+    #[arg(long)]
+    pub utc: bool,
+    /// Do not shorten addresses
+    #[arg(short = 'w', long)]
+    pub wide: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct HistArgs {
+    /// Print every so many seconds
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: Option<u64>,
+    /// Stop after so many intervals
+    #[arg(requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format at the end
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// Where to; an existing file is replaced
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// A recording made by `record`
+    pub file: PathBuf,
+    /// Histograms instead of lines
+    #[arg(long)]
+    pub hist: bool,
+    /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Scenarios to run; all if none is named
+    pub scenarios: Vec<String>,
+    /// Only name and explain them
+    #[arg(long)]
+    pub list: bool,
+    /// Format of the verdicts
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: CheckOutput,
+    /// How to attach
+    #[arg(long, value_enum, default_value_t)]
+    pub attach: AttachArg,
+    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AttachArg {
+    #[default]
+    Auto,
+    Fentry,
+    Kprobe,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputArg {
+    #[default]
+    Text,
+    Csv,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    #[default]
+    Text,
+    Json,
+}
+
+impl From<AttachArg> for Attach {
+    fn from(arg: AttachArg) -> Self {
+        match arg {
+            AttachArg::Auto => Self::Auto,
+            AttachArg::Fentry => Self::Fentry,
+            AttachArg::Kprobe => Self::Kprobe,
+        }
+    }
+}
+
+impl From<OutputArg> for Output {
+    fn from(arg: OutputArg) -> Self {
+        match arg {
+            OutputArg::Text => Self::Text,
+            OutputArg::Csv => Self::Csv,
+            OutputArg::Json => Self::Json,
+        }
+    }
+}
+
+impl Cli {
+    /// The definition itself, for man page, completions and tests.
+    #[must_use]
+    pub fn definition() -> clap::Command {
+        <Self as clap::CommandFactory>::command()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::definition().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_bcc_family_are_understood() {
+        let line = "twtrace trace -4 -L 80,443 -R 5432 -w -o json -c true --duration 30s";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Some(Command::Trace(args)) = cli.command else {
+            panic!("not trace");
+        };
+        assert!(args.filters.ipv4 && args.view.wide);
+        assert_eq!(args.filters.lport, [80, 443]);
+        assert_eq!(args.view.output, OutputArg::Json);
+    }
+
+    #[test]
+    fn a_count_needs_an_interval_and_families_exclude_each_other() {
+        assert!(Cli::try_parse_from(["twtrace", "hist", "0"]).is_err());
+        assert!(Cli::try_parse_from(["twtrace", "hist", "5", "3"]).is_ok());
+        assert!(Cli::try_parse_from(["twtrace", "trace", "-4", "-6"]).is_err());
+    }
+}

@@ -1,0 +1,214 @@
+//! From what the user says to what the kernel side compares.
+
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use twtrace_common::settings::{
+    FILTER_ADDR, FILTER_CGROUP, FILTER_IPV4, FILTER_IPV6, FILTER_LPORT, FILTER_NETNS, FILTER_PORTS,
+    FILTER_RPORT, FILTER_UID, Filter,
+};
+
+use crate::cli::Filters;
+use crate::error::{Error, Result};
+
+/// Builds the filter; names are resolved here, on this host.
+pub(super) fn build(filters: &Filters) -> Result<Filter> {
+    let mut filter = Filter::ZERO;
+    if filters.ipv4 {
+        filter.flags |= FILTER_IPV4;
+    }
+    if filters.ipv6 {
+        filter.flags |= FILTER_IPV6;
+    }
+    if !filters.lport.is_empty() {
+        filter.flags |= FILTER_LPORT;
+        filter.lports = ports(&filters.lport, "--lport")?;
+    }
+    if !filters.rport.is_empty() {
+        filter.flags |= FILTER_RPORT;
+        filter.rports = ports(&filters.rport, "--rport")?;
+    }
+    if let Some(text) = &filters.addr {
+        filter.flags |= FILTER_ADDR;
+        (filter.addr, filter.mask) = network(text)?;
+    }
+    if let Some(text) = &filters.netns {
+        filter.flags |= FILTER_NETNS;
+        filter.netns = netns(text)?;
+    }
+    if let Some(text) = &filters.uid {
+        filter.flags |= FILTER_UID;
+        filter.uid = uid(text)?;
+    }
+    if let Some(text) = &filters.cgroup {
+        filter.flags |= FILTER_CGROUP;
+        filter.cgroup = cgroup(text)?;
+    }
+    Ok(filter)
+}
+
+fn ports(wanted: &[u16], flag: &str) -> Result<[u16; FILTER_PORTS]> {
+    if wanted.len() > FILTER_PORTS {
+        return Err(Error::new(format!(
+            "{flag} takes at most {FILTER_PORTS} ports, not {}",
+            wanted.len()
+        ))
+        .hint("trace without it and choose in the output"));
+    }
+    let mut ports = [wanted[0]; FILTER_PORTS];
+    ports[..wanted.len()].copy_from_slice(wanted);
+    Ok(ports)
+}
+
+/// Address and mask, both as the kernel side compares them: 16 bytes, IPv4 as `::ffff:a.b.c.d`.
+fn network(text: &str) -> Result<([u64; 2], [u64; 2])> {
+    let wrong = |why: &str| {
+        Error::new(format!("--addr {text}: {why}"))
+            .hint("e.g. 10.0.0.0/8, 192.0.2.7, 2001:db8::/32")
+    };
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => {
+            let length: u32 = length
+                .parse()
+                .map_err(|_| wrong("the prefix length is no number"))?;
+            (address, Some(length))
+        }
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong("it is no IP address"))?;
+    let (bits, whole, offset) = match address {
+        IpAddr::V4(address) => (address.to_ipv6_mapped().to_bits(), 32, 96),
+        IpAddr::V6(address) => (address.to_bits(), 128, 0),
+    };
+    let length = length.unwrap_or(whole);
+    if length > whole {
+        return Err(wrong(&format!("the prefix length is over {whole}")));
+    }
+    let mask = u128::MAX.checked_shl(128 - offset - length).unwrap_or(0);
+    Ok((halves(bits & mask), halves(mask)))
+}
+
+/// Network-order halves, as two loads from memory read them.
+fn halves(bits: u128) -> [u64; 2] {
+    let bytes = Ipv6Addr::from_bits(bits).octets();
+    let half = |range: std::ops::Range<usize>| {
+        u64::from_ne_bytes(bytes[range].try_into().expect("eight bytes"))
+    };
+    [half(0..8), half(8..16)]
+}
+
+fn netns(text: &str) -> Result<u32> {
+    if let Ok(inode) = text.parse() {
+        return Ok(inode);
+    }
+    let path = match text {
+        "host" => PathBuf::from("/proc/1/ns/net"),
+        name if name.contains('/') => PathBuf::from(name),
+        name => Path::new("/run/netns").join(name),
+    };
+    let inode = fs::metadata(&path)
+        .map_err(|error| {
+            Error::new(format!(
+                "cannot find network namespace {text}: {}: {error}",
+                path.display()
+            ))
+            .hint("ip netns list shows the named ones, lsns -t net all with processes")
+        })?
+        .ino();
+    u32::try_from(inode).map_err(|_| {
+        Error::new(format!("{} is not a network namespace", path.display()))
+            .hint("name a file such as /proc/PID/ns/net")
+    })
+}
+
+fn uid(text: &str) -> Result<u32> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&text))
+        .and_then(|fields| fields.get(2)?.parse().ok())
+        .ok_or_else(|| {
+            Error::new(format!("there is no user {text} in /etc/passwd"))
+                .hint("a number works for users from elsewhere (id -u NAME)")
+        })
+}
+
+/// A cgroup's id is the inode number of its directory.
+fn cgroup(text: &str) -> Result<u64> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let path = Path::new(text);
+    let below = Path::new("/sys/fs/cgroup").join(text.trim_start_matches('/'));
+    [path, &below]
+        .into_iter()
+        .find_map(|path| fs::metadata(path).ok())
+        .filter(fs::Metadata::is_dir)
+        .map(|found| found.ino())
+        .ok_or_else(|| {
+            Error::new(format!("there is no cgroup {text}"))
+                .hint("name a directory below /sys/fs/cgroup, e.g. system.slice/nginx.service")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(cidr: &str, address: &str) -> bool {
+        let (wanted, mask) = network(cidr).unwrap();
+        let address = match address.parse().unwrap() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let got = halves(address.to_bits());
+        (0..2).all(|half| (got[half] ^ wanted[half]) & mask[half] == 0)
+    }
+
+    #[test]
+    fn networks_match_their_addresses_and_no_others() {
+        assert!(matches("10.0.0.0/8", "10.255.1.2"));
+        assert!(!matches("10.0.0.0/8", "11.0.0.1"));
+        assert!(matches("10.1.2.3/8", "10.9.9.9"), "host bits are ignored");
+        assert!(matches("192.0.2.7", "192.0.2.7"));
+        assert!(!matches("192.0.2.7", "192.0.2.6"));
+        assert!(matches("0.0.0.0/0", "1.2.3.4"));
+        assert!(
+            !matches("0.0.0.0/0", "2001:db8::1"),
+            "IPv4 is not all of IPv6"
+        );
+        assert!(matches("2001:db8::/33", "2001:db8:7fff::1"));
+        assert!(!matches("2001:db8::/33", "2001:db8:8000::1"));
+        assert!(matches("::/0", "::1"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, why) in [
+            ("10.0.0.0/33", "over 32"),
+            ("10.0.0/8", "no IP address"),
+            ("::1/x", "no number"),
+        ] {
+            let error = network(text).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("hint: "), "{error}");
+        }
+        assert!(ports(&[1; 9], "--lport").is_err());
+        assert!(netns("no-such-namespace").is_err());
+        assert!(uid("no-such-user").is_err());
+        assert!(cgroup("no-such-cgroup").is_err());
+    }
+
+    #[test]
+    fn unused_ports_repeat_the_first() {
+        assert_eq!(
+            ports(&[80, 443], "--lport").unwrap(),
+            [80, 443, 80, 80, 80, 80, 80, 80]
+        );
+    }
+}

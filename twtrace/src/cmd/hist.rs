@@ -1,0 +1,154 @@
+//! `twtrace hist`: lifetimes by end reason, counted in the kernel.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use twtrace_common::histogram::Clock;
+use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
+
+use super::live::{self, Moment, Sink};
+use super::output::Output;
+use super::replay::{summary, view_options};
+use crate::cli::{HistArgs, View};
+use crate::error::{Error, Exit, Result};
+use crate::event::{Meta, Snapshot};
+use crate::host::Names;
+use crate::kernel::Options;
+use crate::model::tally::Detail;
+use crate::model::{Stats, Tally, stats};
+use crate::view::{Output as Format, Renderer, Scope};
+
+pub(super) fn run(args: &HistArgs) -> Result<Exit> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    let options = Options {
+        records: false,
+        owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
+        rearms: false,
+        ..given
+    };
+    let runtime = live::runtime()?;
+    runtime.block_on(async {
+        let every = args.interval.map(Duration::from_secs);
+        let live = live::start(&options, &args.tracing, every)?;
+        let mut sink = Hist {
+            figures: Figures::new(
+                &args.view,
+                live.meta(),
+                Names::of_this_host(),
+                args.hgrm.clone(),
+            )?,
+            out: Output::stdout(),
+            left: args.count,
+        };
+        sink.figures.header(&mut sink.out);
+        live.run(&mut sink).await?;
+        sink.figures.close(&mut sink.out, false)
+    })
+}
+
+struct Hist {
+    figures: Figures,
+    out: Output,
+    /// Intervals still to come, if limited.
+    left: Option<u64>,
+}
+
+impl Sink for Hist {
+    fn record(&mut self, _record: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        self.out.flush()
+    }
+
+    fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()> {
+        if moment == Moment::Interval {
+            self.figures.interval(&totals, &mut self.out);
+            self.left = self.left.map(|left| left - 1);
+        }
+        self.figures.totals(totals);
+        self.out.flush()
+    }
+
+    fn done(&self) -> bool {
+        self.out.closed() || self.left == Some(0)
+    }
+}
+
+/// Totals as histograms, live or from a recording.
+pub(super) struct Figures {
+    meta: Meta,
+    tally: Tally,
+    renderer: Renderer,
+    format: Format,
+    hgrm: Option<PathBuf>,
+}
+
+impl Figures {
+    pub(super) fn new(
+        view: &View,
+        meta: &Meta,
+        names: Names,
+        hgrm: Option<PathBuf>,
+    ) -> Result<Self> {
+        Ok(Self {
+            meta: meta.clone(),
+            tally: Tally::new(meta, Detail::Totals),
+            renderer: Renderer::new(&view_options(view), meta, names)?,
+            format: view.output.into(),
+            hgrm,
+        })
+    }
+
+    pub(super) fn header(&mut self, out: &mut Output) {
+        self.renderer.histogram_header(out.buffer());
+    }
+
+    /// Shows what came since the last totals.
+    fn interval(&mut self, totals: &Snapshot, out: &mut Output) {
+        if let Some(last) = self.tally.last() {
+            let stats = Stats::between(last, totals);
+            self.renderer
+                .histogram(&stats, Scope::Interval, out.buffer());
+        }
+    }
+
+    pub(super) fn totals(&mut self, totals: Snapshot) {
+        self.tally.snapshot(totals);
+    }
+
+    /// Shows everything, writes the percentile file and closes the books.
+    pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
+        if let Some(last) = self.tally.last() {
+            let stats = Stats::total(self.meta.started_ns, last);
+            self.renderer.histogram(&stats, Scope::Total, out.buffer());
+            if let Some(path) = &self.hgrm {
+                write_hgrm(path, &stats)?;
+            }
+        }
+        summary(
+            &mut self.renderer,
+            self.format,
+            &self.tally.summary(cut),
+            out,
+        )
+    }
+}
+
+/// All reasons together: the file format holds one histogram.
+fn write_hgrm(path: &Path, stats: &Stats) -> Result<()> {
+    let write = || {
+        let mut file = BufWriter::new(File::create(path)?);
+        stats::write_hgrm(&stats.merged(Clock::TimeWait), &mut file)?;
+        file.flush()
+    };
+    write().map_err(|error| {
+        Error::new(format!(
+            "cannot write the percentiles to {}: {error}",
+            path.display()
+        ))
+    })
+}

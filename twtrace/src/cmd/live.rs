@@ -1,0 +1,283 @@
+//! Running a trace: start it, wait for what ends it, hand over what comes.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use super::output::{progress, talk};
+use crate::cli::Tracing;
+use crate::error::{Error, Result};
+use crate::event::{Meta, Snapshot};
+use crate::kernel::{Options, Session, privileges};
+
+/// How often the ring is emptied if it does not fill up before: a person sees a line within
+/// 100 ms, and 20 wake-ups a second cost nothing.
+const DRAIN: Duration = Duration::from_millis(50);
+
+/// What a command does with a trace.
+pub(super) trait Sink {
+    /// One record, untouched.
+    fn record(&mut self, record: &[u8]) -> Result<()>;
+    /// The ring is empty for now.
+    fn idle(&mut self) -> Result<()>;
+    /// Totals: when tracing begins, at every interval, and when it is over.
+    fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()>;
+    /// Nobody wants any more.
+    fn done(&self) -> bool;
+}
+
+/// When totals were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Start,
+    Interval,
+    End,
+}
+
+/// A trace that is attached.
+pub(super) struct Live {
+    session: Session,
+    until: Option<Duration>,
+    child: Option<Child>,
+    every: Option<Duration>,
+    records: bool,
+}
+
+/// Attaches everything and says so. Must be called inside the runtime of [`runtime`].
+pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration>) -> Result<Live> {
+    let until = tracing.duration.as_deref().map(duration).transpose()?;
+    progress("twtrace: attaching …");
+    let session = Session::start(options)?;
+    announce(&session);
+    if let Some(path) = &tracing.ready_file {
+        ready(path)?;
+    }
+    let child = tracing.command.as_deref().map(spawn).transpose()?;
+    // The command is on its way with all that it needs; the rest can do with less.
+    privileges::drop_unneeded();
+    Ok(Live {
+        session,
+        until,
+        child,
+        every,
+        records: options.records,
+    })
+}
+
+/// A runtime on the calling thread.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(format!("cannot start the event loop: {error}")))
+}
+
+impl Live {
+    pub(super) fn meta(&self) -> &Meta {
+        self.session.meta()
+    }
+
+    /// Hands over everything until the trace is over, then closes it.
+    pub(super) async fn run(mut self, sink: &mut impl Sink) -> Result<()> {
+        sink.totals(Moment::Start, self.session.snapshot()?)?;
+        let mut signals = Signals::new()?;
+        let deadline = self.until.map(|until| Instant::now() + until);
+        let mut every = self.every.map(ticks);
+        let mut drains = self.records.then(|| ticks(DRAIN));
+        // SAFETY: an owned descriptor, which AsyncFd keeps open as long as it is registered.
+        let ring =
+            unsafe { AsyncFd::register_with_interest(self.session.wake_up()?, Interest::READABLE) }
+                .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))?;
+        while !sink.done() {
+            tokio::select! {
+                () = signals.any() => break,
+                () = at(deadline) => break,
+                status = wait(&mut self.child) => {
+                    report_child(status);
+                    break;
+                }
+                () = tick(&mut every) => {
+                    drain(&mut self.session, sink)?;
+                    sink.totals(Moment::Interval, self.session.snapshot()?)?;
+                }
+                () = tick(&mut drains) => drain(&mut self.session, sink)?,
+                ready = ring.readable() => {
+                    drain(&mut self.session, sink)?;
+                    if let Ok(mut ready) = ready {
+                        ready.clear_ready();
+                    }
+                }
+            }
+        }
+        let totals = self.session.finish()?;
+        drain(&mut self.session, sink)?;
+        sink.totals(Moment::End, totals)?;
+        sink.idle()
+    }
+}
+
+fn drain(session: &mut Session, sink: &mut impl Sink) -> Result<()> {
+    let mut result = Ok(());
+    session.drain(&mut |record| {
+        if result.is_ok() {
+            result = sink.record(record);
+        }
+    });
+    result?;
+    sink.idle()
+}
+
+fn announce(session: &Session) {
+    let meta = session.meta();
+    talk(&format!(
+        "twtrace {} · kernel {} · {} · {} hooks",
+        env!("CARGO_PKG_VERSION"),
+        meta.kernel,
+        meta.attach,
+        meta.hooks
+    ));
+    for lost in session.attached().iter().filter(|one| one.way.is_none()) {
+        talk(&format!(
+            "warning: {} is not seen ({}): {}",
+            lost.point.name,
+            lost.refused.join("; "),
+            lost.point.without.unwrap_or_default()
+        ));
+    }
+}
+
+fn ready(path: &Path) -> Result<()> {
+    File::create(path).map(drop).map_err(|error| {
+        Error::new(format!(
+            "cannot create the ready file {}: {error}",
+            path.display()
+        ))
+    })
+}
+
+fn spawn(command: &str) -> Result<Child> {
+    const SHELL: &str = "/bin/sh";
+    let mut child = if Path::new(SHELL).exists() {
+        let mut child = Command::new(SHELL);
+        child.args(["-c", command]);
+        child
+    } else {
+        let mut words = shlex::split(command)
+            .filter(|words| !words.is_empty())
+            .ok_or_else(|| {
+                Error::new(format!("cannot understand the command: {command}"))
+                    .hint("there is no /bin/sh, so it must be plain words")
+            })?
+            .into_iter();
+        let mut child = Command::new(words.next().unwrap_or_default());
+        child.args(words);
+        child
+    };
+    child
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Error::new(format!("cannot run the command {command}: {error}")))
+}
+
+fn report_child(status: std::io::Result<ExitStatus>) {
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => talk(&format!("warning: the command ended with {status}")),
+        Err(error) => talk(&format!("warning: lost track of the command: {error}")),
+    }
+}
+
+/// `30s`, `5m`, `1h30m`; a plain number is seconds.
+fn duration(text: &str) -> Result<Duration> {
+    let parsed = match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => text
+            .parse::<SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok()),
+    };
+    parsed
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| {
+            Error::new(format!("--duration {text}: it is no length of time"))
+                .hint("e.g. 30s, 5m, 1h30m")
+        })
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::new(format!("cannot listen for signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait(child: &mut Option<Child>) -> std::io::Result<ExitStatus> {
+    match child {
+        Some(child) => child.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("30s").unwrap(), Duration::from_secs(30));
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
+        for wrong in ["", "0", "-3s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

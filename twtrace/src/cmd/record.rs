@@ -1,0 +1,83 @@
+//! `twtrace record`: everything to a file.
+
+use std::time::Duration;
+
+use super::live::{self, Moment, Sink};
+use super::output::talk;
+use crate::cli::RecordArgs;
+use crate::error::{Exit, Result};
+use crate::event::Snapshot;
+use crate::kernel::Options;
+use crate::model::Tally;
+use crate::model::tally::Detail;
+use crate::recording::Writer;
+
+/// How often totals are recorded: what a recording that was cut still has books for.
+const TOTALS: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
+    let options = Options {
+        ring_bytes: args.ring.ring_bytes,
+        ..super::options(&args.tracing, &args.filters)?
+    };
+    let runtime = live::runtime()?;
+    runtime.block_on(async {
+        let live = live::start(&options, &args.tracing, Some(TOTALS))?;
+        let mut sink = Record {
+            tally: Tally::new(live.meta(), Detail::Records),
+            writer: Writer::create(&args.file, live.meta())?,
+            records: 0,
+        };
+        live.run(&mut sink).await?;
+        sink.close(args)
+    })
+}
+
+struct Record {
+    tally: Tally,
+    writer: Writer,
+    records: u64,
+}
+
+impl Record {
+    fn close(self, args: &RecordArgs) -> Result<Exit> {
+        self.writer.finish()?;
+        let summary = self.tally.summary(false);
+        talk(&format!(
+            "{1} records in {0}; read them with: twtrace report {0}",
+            args.file.display(),
+            self.records
+        ));
+        Ok(if summary.complete() {
+            Exit::Done
+        } else {
+            Exit::Incomplete
+        })
+    }
+}
+
+impl Sink for Record {
+    fn record(&mut self, record: &[u8]) -> Result<()> {
+        self.records += 1;
+        if let Ok(event) = crate::decode::decode(record) {
+            self.tally.event(event);
+        } else {
+            self.tally.undecoded();
+        }
+        self.writer.record(record)
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        self.writer.tick()
+    }
+
+    fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
+        self.writer.snapshot(&totals)?;
+        self.tally.snapshot(totals);
+        Ok(())
+    }
+
+    fn done(&self) -> bool {
+        false
+    }
+}

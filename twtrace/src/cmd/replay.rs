@@ -1,0 +1,89 @@
+//! What live traces and recordings share: records to lines, totals to books. They differ only in
+//! where the records come from.
+
+use super::output::{Output, talk};
+use crate::cli::View;
+use crate::decode::decode;
+use crate::error::{Exit, Result};
+use crate::event::{Meta, Snapshot};
+use crate::host::Names;
+use crate::model::tally::Detail;
+use crate::model::{Summary, Tally};
+use crate::view::{Options, Output as Format, Renderer};
+
+/// The options of the views that the command line gives.
+pub(super) fn view_options(view: &View) -> Options {
+    Options {
+        output: view.output.into(),
+        fields: view.fields.clone(),
+        utc: view.utc,
+        wide: view.wide,
+    }
+}
+
+/// Events as lines.
+pub(super) struct Lines {
+    tally: Tally,
+    renderer: Renderer,
+    format: Format,
+}
+
+impl Lines {
+    pub(super) fn new(view: &View, meta: &Meta, names: Names) -> Result<Self> {
+        Ok(Self {
+            tally: Tally::new(meta, Detail::Records),
+            renderer: Renderer::new(&view_options(view), meta, names)?,
+            format: view.output.into(),
+        })
+    }
+
+    pub(super) fn header(&mut self, out: &mut Output) {
+        self.renderer.header(out.buffer());
+    }
+
+    pub(super) fn record(&mut self, record: &[u8], out: &mut Output) {
+        match decode(record) {
+            Ok(event) => {
+                let report = self.tally.event(event);
+                self.renderer.event(&report, out.buffer());
+            }
+            Err(_) => self.tally.undecoded(),
+        }
+    }
+
+    pub(super) fn totals(&mut self, totals: Snapshot) {
+        self.tally.snapshot(totals);
+    }
+
+    /// Prints the summary. `cut`: the source ended before its end.
+    pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
+        summary(
+            &mut self.renderer,
+            self.format,
+            &self.tally.summary(cut),
+            out,
+        )
+    }
+}
+
+/// Prints the summary and says with the exit code whether anything was lost.
+pub(super) fn summary(
+    renderer: &mut Renderer,
+    format: Format,
+    summary: &Summary,
+    out: &mut Output,
+) -> Result<Exit> {
+    if format == Format::Csv {
+        let mut lines = Vec::new();
+        renderer.summary(summary, &mut lines);
+        talk(String::from_utf8_lossy(&lines).trim_end());
+    } else {
+        renderer.summary(summary, out.buffer());
+    }
+    out.flush()?;
+    Ok(if summary.complete() {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    })
+}

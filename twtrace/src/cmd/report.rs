@@ -1,0 +1,59 @@
+//! `twtrace report`: a recording in the same views as live.
+
+use super::hist::Figures;
+use super::output::{Output, talk};
+use super::replay::Lines;
+use crate::cli::ReportArgs;
+use crate::error::{Exit, Result};
+use crate::host::Names;
+use crate::recording::{Item, Reader};
+
+pub(super) fn run(args: &ReportArgs) -> Result<Exit> {
+    let mut reader = Reader::open(&args.file)?;
+    let mut out = Output::stdout();
+    if args.hist || args.hgrm.is_some() {
+        histograms(args, &mut reader, &mut out)
+    } else {
+        lines(args, &mut reader, &mut out)
+    }
+}
+
+/// The names of the host that recorded are not known here.
+fn names() -> Names {
+    Names::none()
+}
+
+fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
+    let mut lines = Lines::new(&args.view, reader.meta(), names())?;
+    lines.header(out);
+    while let Some(item) = reader.next()? {
+        match item {
+            Item::Record(record) => lines.record(record, out),
+            Item::Snapshot(totals) => lines.totals(totals),
+        }
+        out.spill()?;
+        if out.closed() {
+            return Ok(Exit::Done);
+        }
+    }
+    lines.close(out, cut(reader))
+}
+
+fn histograms(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
+    let mut figures = Figures::new(&args.view, reader.meta(), names(), args.hgrm.clone())?;
+    figures.header(out);
+    while let Some(item) = reader.next()? {
+        if let Item::Snapshot(totals) = item {
+            figures.totals(totals);
+        }
+    }
+    figures.close(out, cut(reader))
+}
+
+fn cut(reader: &Reader) -> bool {
+    let cut = reader.truncated();
+    if cut {
+        talk("warning: the recording was cut; everything up to the cut is shown");
+    }
+    cut
+}

@@ -1,0 +1,139 @@
+//! CLOCK_MONOTONIC to the time of day.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+const NS_PER_MS: i128 = 1_000_000;
+const NS_PER_S: i128 = 1_000_000_000;
+
+/// Turns the stamps of one trace into wall-clock time.
+#[derive(Debug)]
+pub struct WallClock {
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC.
+    offset_ns: i64,
+    zone: TimeZone,
+    /// The last second asked for; events come many to the second.
+    second: Option<Second>,
+}
+
+#[derive(Clone, Debug)]
+struct Second {
+    /// Since 1970.
+    number: i128,
+    civil: DateTime,
+    /// "Z" or "+01:00".
+    zone: String,
+}
+
+impl WallClock {
+    /// In UTC, or in the time zone of this host.
+    #[must_use]
+    pub fn new(offset_ns: i64, utc: bool) -> Self {
+        Self {
+            offset_ns,
+            zone: if utc {
+                TimeZone::UTC
+            } else {
+                TimeZone::system()
+            },
+            second: None,
+        }
+    }
+
+    /// `14:02:11.204`, in ASCII.
+    pub fn time(&mut self, monotonic_ns: u64) -> [u8; 12] {
+        let (second, ms) = self.split(monotonic_ns);
+        let [hour, minute, second] = [
+            second.civil.hour(),
+            second.civil.minute(),
+            second.civil.second(),
+        ]
+        .map(|value| [b'0' + value as u8 / 10, b'0' + value as u8 % 10]);
+        let [a, b, c] = [ms / 100, ms / 10 % 10, ms % 10].map(|digit| b'0' + digit as u8);
+        [
+            hour[0], hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', a, b, c,
+        ]
+    }
+
+    /// `2026-02-03T14:02:11.204+01:00`.
+    pub fn timestamp(&mut self, monotonic_ns: u64) -> String {
+        let (Second { civil, zone, .. }, ms) = self.split(monotonic_ns);
+        format!("{civil}.{ms:03}{zone}")
+    }
+
+    /// The second, worked out if it is not the last one, and the ms after it.
+    fn split(&mut self, monotonic_ns: u64) -> (&Second, u16) {
+        let wall = i128::from(monotonic_ns) + i128::from(self.offset_ns);
+        let number = wall.div_euclid(NS_PER_S);
+        let ms = (wall.rem_euclid(NS_PER_S) / NS_PER_MS) as u16;
+        if self
+            .second
+            .as_ref()
+            .is_some_and(|last| last.number != number)
+        {
+            self.second = None;
+        }
+        let second = self
+            .second
+            .get_or_insert_with(|| Second::new(number, &self.zone));
+        (second, ms)
+    }
+}
+
+impl Second {
+    fn new(number: i128, zone: &TimeZone) -> Self {
+        let timestamp = Timestamp::from_nanosecond(number * NS_PER_S).unwrap_or_default();
+        let offset = zone.to_offset(timestamp);
+        let minutes = offset.seconds() / 60;
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let (hours, rest) = (minutes.abs() / 60, minutes.abs() % 60);
+        Self {
+            number,
+            civil: offset.to_datetime(timestamp),
+            zone: match minutes {
+                0 => "Z".to_owned(),
+                _ => format!("{sign}{hours:02}:{rest:02}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-02-03 13:02:11 UTC.
+    const WALL_S: i64 = 1_770_123_731;
+
+    #[test]
+    fn a_monotonic_stamp_becomes_the_time_of_day() {
+        let mut clock = WallClock::new(WALL_S * 1_000_000_000 - 5_000_000_000, true);
+        let at = |ms: u64| 5_000_000_000 + ms * 1_000_000;
+        assert_eq!(&clock.time(at(204)), b"13:02:11.204");
+        assert_eq!(&clock.time(at(1_009)), b"13:02:12.009");
+        assert_eq!(clock.timestamp(at(204)), "2026-02-03T13:02:11.204Z");
+    }
+
+    #[test]
+    fn the_offset_of_the_zone_is_said() {
+        let zone = |seconds| TimeZone::fixed(jiff::tz::Offset::from_seconds(seconds).unwrap());
+        let mut clock = WallClock {
+            offset_ns: WALL_S * 1_000_000_000,
+            zone: zone(5 * 3600 + 1800),
+            second: None,
+        };
+        assert_eq!(clock.timestamp(0), "2026-02-03T18:32:11.000+05:30");
+        clock.zone = zone(-3 * 3600);
+        clock.second = None;
+        assert_eq!(clock.timestamp(0), "2026-02-03T10:02:11.000-03:00");
+    }
+
+    #[test]
+    fn no_stamp_is_too_large() {
+        let mut clock = WallClock::new(i64::MAX, true);
+        assert_eq!(clock.time(u64::MAX)[2], b':');
+        let mut clock = WallClock::new(i64::MIN, true);
+        assert_eq!(clock.time(0)[2], b':');
+    }
+}

@@ -1,0 +1,148 @@
+//! Names of users and network namespaces.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often at most the directory of namespaces is read again for an unknown number.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Names for numbers, as far as this host has them.
+#[derive(Debug)]
+pub struct Names {
+    users: HashMap<u32, String>,
+    netns: HashMap<u32, String>,
+    source: Option<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    directory: PathBuf,
+    read: Instant,
+}
+
+impl Names {
+    /// No names at all: a recording may come from another host.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            users: HashMap::new(),
+            netns: HashMap::new(),
+            source: None,
+        }
+    }
+
+    /// The names of this host: `/etc/passwd`, `/run/netns`, and "host" for pid 1's namespace.
+    #[must_use]
+    pub fn of_this_host() -> Self {
+        let mut names = Self::none();
+        if let Ok(passwd) = fs::read_to_string("/etc/passwd") {
+            names.users = users(&passwd);
+        }
+        let directory = PathBuf::from("/run/netns");
+        names.netns = namespaces(&directory);
+        if let Some(host) = inode(Path::new("/proc/1/ns/net")) {
+            names.netns.insert(host, "host".into());
+        }
+        names.source = Some(Source {
+            directory,
+            read: Instant::now(),
+        });
+        names
+    }
+
+    /// The user's name.
+    #[must_use]
+    pub fn user(&self, uid: u32) -> Option<&str> {
+        self.users.get(&uid).map(String::as_str)
+    }
+
+    /// The namespace's name. One that was made meanwhile is looked up again now and then.
+    pub fn netns(&mut self, inode: u32) -> Option<&str> {
+        if !self.netns.contains_key(&inode) {
+            self.refresh();
+        }
+        self.netns.get(&inode).map(String::as_str)
+    }
+
+    fn refresh(&mut self) {
+        if let Some(source) = &mut self.source
+            && source.read.elapsed() >= REFRESH
+        {
+            source.read = Instant::now();
+            for (inode, name) in namespaces(&source.directory) {
+                self.netns.entry(inode).or_insert(name);
+            }
+        }
+    }
+}
+
+fn users(passwd: &str) -> HashMap<u32, String> {
+    let user = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        Some((uid, name.to_owned()))
+    };
+    // The first entry of a uid counts, as for getpwuid.
+    let mut users = HashMap::new();
+    for (uid, name) in passwd.lines().filter_map(user) {
+        users.entry(uid).or_insert(name);
+    }
+    users
+}
+
+fn namespaces(directory: &Path) -> HashMap<u32, String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return HashMap::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((inode(&entry.path())?, name))
+        })
+        .collect()
+}
+
+fn inode(path: &Path) -> Option<u32> {
+    u32::try_from(fs::metadata(path).ok()?.ino()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_read_from_passwd() {
+        let users = users("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\nbroken\nweb:x:33:33\n");
+        assert_eq!(users[&0], "root");
+        assert_eq!(users[&33], "web");
+        assert_eq!(users.len(), 2);
+    }
+
+    #[test]
+    fn namespaces_are_found_by_inode_number() {
+        let directory = std::env::temp_dir().join(format!("twtrace-names-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("web-7"), "").unwrap();
+        let inode = inode(&directory.join("web-7")).unwrap();
+        let names = namespaces(&directory);
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(names[&inode], "web-7");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_has_no_names() {
+        assert!(namespaces(Path::new("/nonexistent")).is_empty());
+    }
+
+    #[test]
+    fn without_names_every_number_stays_a_number() {
+        let mut names = Names::none();
+        assert_eq!(names.user(0), None);
+        assert_eq!(names.netns(1), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! Raw records on disk, with the totals and the kernel's counters of the same moments.
+//!
+//! A recording holds what the ring held, untouched: all meaning is made when it is read. It is
+//! append-only, and a file cut anywhere reads up to the cut.
+
+mod format;
+mod read;
+mod snapshot;
+mod write;
+
+pub use read::{Item, Reader};
+pub use write::Writer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Writing a recording, block by block. What was written stays readable, whatever comes after.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::format::{BlockHead, END, MAX_BLOCK, META, RECORDS, SNAPSHOT, head};
+use super::snapshot::OnDisk;
+use crate::error::{Error, Result};
+use crate::event::{Meta, Snapshot};
+
+/// A block of records is written when it is this long, or this old.
+const FULL: usize = 64 << 10;
+const OLD: Duration = Duration::from_secs(1);
+
+/// A recording being written.
+pub struct Writer {
+    /// For messages.
+    name: String,
+    file: Box<dyn Write + Send>,
+    /// Records not yet written.
+    block: Vec<u8>,
+    since: Instant,
+    records: u64,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("name", &self.name)
+            .field("records", &self.records)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Makes a new file, or empties an old one.
+    pub fn create(path: &Path, meta: &Meta) -> Result<Self> {
+        let name = path.display().to_string();
+        let file = File::create(path)
+            .map_err(|error| Error::new(format!("cannot create recording {name}: {error}")))?;
+        Self::new(name, Box::new(file), meta)
+    }
+
+    pub(super) fn new(name: String, file: Box<dyn Write + Send>, meta: &Meta) -> Result<Self> {
+        let mut writer = Self {
+            name,
+            file,
+            block: Vec::with_capacity(FULL + 1024),
+            since: Instant::now(),
+            records: 0,
+        };
+        writer.all(&head())?;
+        let meta = writer.json(meta)?;
+        writer.put(META, &meta)?;
+        Ok(writer)
+    }
+
+    /// Adds one record of the ring as it is.
+    pub fn record(&mut self, record: &[u8]) -> Result<()> {
+        let length = u16::try_from(record.len()).map_err(|_| {
+            let length = record.len();
+            Error::new(format!(
+                "cannot record to {}: a record of {length} bytes is too long",
+                self.name
+            ))
+        })?;
+        if self.block.is_empty() {
+            self.since = Instant::now();
+        }
+        self.block.extend(length.to_le_bytes());
+        self.block.extend(record);
+        self.records += 1;
+        if self.block.len() >= FULL {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits if it has waited for a second. To be called now and then.
+    pub fn tick(&mut self) -> Result<()> {
+        if !self.block.is_empty() && self.since.elapsed() >= OLD {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Adds the totals of this moment, after all records before it.
+    pub fn snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.flush()?;
+        let snapshot = self.json(&OnDisk::from(snapshot))?;
+        self.put(SNAPSHOT, &snapshot)
+    }
+
+    /// Writes what waits, and that nothing is missing.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        let records = self.records.to_le_bytes();
+        self.put(END, &records)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.block.is_empty() {
+            let block = std::mem::take(&mut self.block);
+            self.put(RECORDS, &block)?;
+            self.block = block;
+            self.block.clear();
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, kind: u8, payload: &[u8]) -> Result<()> {
+        let unpacked = payload.len();
+        let payload = lz4_flex::block::compress_prepend_size(payload);
+        if unpacked.max(payload.len()) > MAX_BLOCK {
+            let name = &self.name;
+            let message =
+                format!("cannot record to {name}: a block of {unpacked} bytes is too long");
+            return Err(Error::new(message));
+        }
+        let head = BlockHead {
+            length: payload.len() as u32,
+            kind,
+            payload_crc: crc32fast::hash(&payload),
+        };
+        // In one piece: a write that fails leaves at most one block cut.
+        let mut block = head.to_bytes().to_vec();
+        block.extend(payload);
+        self.all(&block)
+    }
+
+    fn all(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| cannot_write(&self.name, &error))
+    }
+
+    fn json(&self, value: &impl Serialize) -> Result<Vec<u8>> {
+        serde_json::to_vec(value)
+            .map_err(|error| Error::new(format!("cannot record to {}: {error}", self.name)))
+    }
+}
+
+fn cannot_write(name: &str, error: &io::Error) -> Error {
+    let message = Error::new(format!("cannot write to recording {name}: {error}"));
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            message.hint("what was written before can be read with twtrace report")
+        }
+        _ => message,
+    }
+}

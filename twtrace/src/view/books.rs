@@ -1,0 +1,116 @@
+//! The closing lines for people: what ended and why, what was lost, what the kernel says.
+
+use super::line::Line;
+use super::text::name_or_number;
+use super::units::{count, thousands};
+use crate::event::Reason;
+use crate::host::Names;
+use crate::model::Summary;
+use crate::model::books::{Books, Class, Comparison, Counter, Row};
+
+pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
+    reasons(summary, out);
+    let Books {
+        ends,
+        overflows,
+        undecoded,
+        kernel,
+    } = &summary.books;
+    write!(out, "{}", count(ends.seen, "end"));
+    if overflows.seen > 0 {
+        write!(out, " · {}", count(overflows.seen, "overflow"));
+    }
+    lost(ends, overflows, out);
+    match kernel {
+        None => writeln!(out, " · kernel counters not compared (a filter was set)"),
+        Some(kernel) => comparison(kernel, summary.books.agrees(), names, out),
+    }
+    if *undecoded > 0 {
+        writeln!(out, "{} could not be decoded", count(*undecoded, "record"));
+    }
+    unbalanced("end", ends, out);
+    unbalanced("overflow", overflows, out);
+    if summary.cut {
+        writeln!(
+            out,
+            "the recording was cut: its last events and totals are missing"
+        );
+    }
+}
+
+/// `18,122 expired · 402 syn-reopened`.
+fn reasons(summary: &Summary, out: &mut Line) {
+    let mut by_count: Vec<_> = Reason::ALL.into_iter().zip(summary.ended).collect();
+    by_count.retain(|&(_, count)| count > 0);
+    by_count.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    for (index, (reason, count)) in by_count.iter().enumerate() {
+        let before = if index > 0 { " · " } else { "" };
+        write!(out, "{before}{} {}", thousands(*count), reason.name());
+    }
+    if !by_count.is_empty() {
+        out.byte(b'\n');
+    }
+}
+
+fn lost(ends: &Class, overflows: &Class, out: &mut Line) {
+    write!(
+        out,
+        " · lost {} (ring {}, map {}, missed {})",
+        thousands(ends.lost.total() + overflows.lost.total()),
+        thousands(ends.lost.ring + overflows.lost.ring),
+        thousands(ends.lost.map),
+        ends.lost.missed.map_or("unknown".to_owned(), thousands),
+    );
+}
+
+fn unbalanced(name: &str, class: &Class, out: &mut Line) {
+    if class.balanced == Some(false) {
+        writeln!(
+            out,
+            "the books do not balance: {} seen, {} reported, {} lost in the ring",
+            count(class.seen, name),
+            thousands(class.reported),
+            thousands(class.lost.ring)
+        );
+    }
+}
+
+fn comparison(kernel: &Comparison, agrees: Option<bool>, names: &mut Names, out: &mut Line) {
+    let verdict = match agrees {
+        None => "kernel counters could not be compared",
+        Some(true) => "kernel counters agree",
+        Some(false) => "kernel counters do not agree",
+    };
+    write!(out, " · {verdict}");
+    if agrees.is_some() {
+        let all = Counter::ALL.map(Counter::name).join(", ");
+        write!(
+            out,
+            " ({all} in {} netns",
+            thousands(kernel.namespaces as u64)
+        );
+        if kernel.unread > 0 {
+            write!(out, ", {} not readable", thousands(kernel.unread as u64));
+        }
+        out.byte(b')');
+    }
+    out.byte(b'\n');
+    for row in kernel.rows.iter().filter(|row| row.agree == Some(false)) {
+        difference(row, names, out);
+    }
+}
+
+/// `  netns web-7: TWRecycled 7, expected 9`.
+fn difference(row: &Row, names: &mut Names, out: &mut Line) {
+    if let Ok(kernel) = row.kernel {
+        out.text("  netns ");
+        name_or_number(names.netns(row.netns), row.netns, out);
+        writeln!(
+            out,
+            ": the kernel counted {} {}, we {}",
+            thousands(kernel),
+            row.counter.name(),
+            thousands(row.expected)
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Events as comma-separated values (RFC 4180 with `\n`), unknown ones empty.
+
+use std::net::IpAddr;
+
+use super::columns::{Column, Value};
+use super::line::Line;
+use super::render::Host;
+use super::text::name_or_number;
+use super::units;
+use crate::model::Report;
+
+/// Columns of CSV.
+#[derive(Debug)]
+pub(super) struct Csv {
+    columns: Vec<&'static Column>,
+    cell: Line,
+}
+
+impl Csv {
+    pub(super) fn new(columns: Vec<&'static Column>) -> Self {
+        Self {
+            columns,
+            cell: Line::new(),
+        }
+    }
+
+    pub(super) fn header(&self, out: &mut Line) {
+        row(self.columns.iter().map(|column| column.key), out);
+    }
+
+    pub(super) fn event(&mut self, report: &Report, host: &mut Host, out: &mut Line) {
+        for (index, column) in self.columns.iter().enumerate() {
+            if index > 0 {
+                out.byte(b',');
+            }
+            cell((column.get)(report), host, &mut self.cell, out);
+        }
+        out.byte(b'\n');
+    }
+}
+
+/// Cells that need no quotes.
+pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>, out: &mut Line) {
+    for (index, cell) in cells.into_iter().enumerate() {
+        if index > 0 {
+            out.byte(b',');
+        }
+        out.text(cell);
+    }
+    out.byte(b'\n');
+}
+
+fn cell(value: Value, host: &mut Host, scratch: &mut Line, out: &mut Line) {
+    match value {
+        Value::Unknown => {}
+        Value::Word(word) => out.text(word),
+        Value::Flag(true) => out.text("true"),
+        Value::Flag(false) => out.text("false"),
+        Value::Number(number) => host.texts.number(number, out),
+        Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
+        Value::Address(address) => host.texts.address(address, out),
+        Value::Endpoint(address, port) => endpoint(address, port, host, out),
+        Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
+        Value::Netns(inode) => {
+            name_or_number(host.names.netns(inode), inode, scratch);
+            quoted(scratch, out);
+        }
+        Value::User(uid) => {
+            name_or_number(host.names.user(uid), uid, scratch);
+            quoted(scratch, out);
+        }
+        Value::Note(note) => {
+            note.put(scratch);
+            quoted(scratch, out);
+        }
+    }
+}
+
+/// Never shortened, unlike in text.
+pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Line) {
+    if address.is_ipv4() {
+        host.texts.address(address, out);
+        out.byte(b':');
+    } else {
+        out.byte(b'[');
+        host.texts.address(address, out);
+        out.text("]:");
+    }
+    out.number(port.into());
+}
+
+/// Moves a cell that may hold anything, in quotes if it must be.
+fn quoted(cell: &mut Line, out: &mut Line) {
+    let bytes = cell.as_bytes();
+    if bytes.iter().any(|byte| b",\"\r\n".contains(byte)) {
+        out.byte(b'"');
+        for &byte in bytes {
+            if byte == b'"' {
+                out.byte(b'"');
+            }
+            out.byte(byte);
+        }
+        out.byte(b'"');
+    } else {
+        out.slice(bytes);
+    }
+    cell.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_as_other_readers_expect_them() {
+        for text in ["plain", "a,b", "say \"hi\"", "two\nlines", "", "\""] {
+            let (mut cell, mut out) = (Line::new(), Line::new());
+            cell.text(text);
+            quoted(&mut cell, &mut out);
+            out.text(",end\n");
+            let mut reader = csv::ReaderBuilder::new()
+                .has_headers(false)
+                .from_reader(out.as_bytes());
+            let record = reader.records().next().unwrap().unwrap();
+            assert_eq!(record.iter().collect::<Vec<_>>(), [text, "end"]);
+            assert_eq!(cell.length(), 0);
+        }
+    }
+}

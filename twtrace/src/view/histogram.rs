@@ -1,0 +1,256 @@
+//! Lifetimes as tables and bars for people, rows and objects for programs.
+
+use serde::Serialize;
+use twtrace_common::histogram::Clock;
+
+use super::csv::row;
+use super::json::{self, ms};
+use super::kept::Texts;
+use super::line::Line;
+use super::units::{self, thousands};
+use crate::host::WallClock;
+use crate::model::Stats;
+use crate::model::stats::{Lifetimes, Percentiles, bars, buckets};
+
+/// Which part of the trace some figures are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Since the last figures.
+    Interval,
+    /// Since the start.
+    Total,
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interval => "interval",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Widest bar, in characters.
+const BAR: usize = 28;
+/// The clocks in the order of interest.
+const CLOCKS: [(Clock, &str, &str); 2] = [
+    (Clock::TimeWait, "TIME_WAIT", "time-wait"),
+    (Clock::FinWait2, "FIN_WAIT2", "fin-wait-2"),
+];
+
+/// A table of percentiles per clock; over the whole trace a chart per reason, too.
+pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut Line) {
+    if scope == Scope::Interval {
+        out.slice(&clock.time(stats.to_ns));
+        out.byte(b'\n');
+    }
+    if stats.lifetimes.is_empty() {
+        write!(out, "no lifetimes ended\n\n");
+        return;
+    }
+    for (clock, name, _) in CLOCKS {
+        let all: Vec<_> = stats.on(clock).collect();
+        table(name, &all, out);
+    }
+    if scope == Scope::Total {
+        for (clock, name, _) in CLOCKS {
+            for one in stats.on(clock) {
+                chart(name, one, out);
+            }
+        }
+    }
+}
+
+fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
+    let Some(most) = all.iter().map(|one| one.percentiles.n).max() else {
+        return;
+    };
+    writeln!(
+        out,
+        "{:<48}{:>10} {:>9} {:>9} {:>9} {:>9}",
+        format!("time in {clock}, by end reason"),
+        "n",
+        "p50",
+        "p90",
+        "p99",
+        "max"
+    );
+    for one in all {
+        let Percentiles {
+            n,
+            p50_ns,
+            p90_ns,
+            p99_ns,
+            max_ns,
+        } = one.percentiles;
+        write!(
+            out,
+            "{:<19}{:<BAR$} {:>10}",
+            one.reason.name(),
+            bar(n, most),
+            thousands(n)
+        );
+        for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
+            write!(out, " {:>9}", duration(ns));
+        }
+        out.byte(b'\n');
+    }
+    out.byte(b'\n');
+}
+
+fn chart(clock: &str, one: &Lifetimes, out: &mut Line) {
+    writeln!(out, "{}, time in {clock}", one.reason.name());
+    let bars = bars(&one.histogram);
+    let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0);
+    for step in &bars {
+        let line = format!(
+            "{:>9} – {:<9}{:>10} {}",
+            edge(step.from_ns),
+            edge(step.to_ns),
+            thousands(step.count),
+            bar(step.count, most)
+        );
+        writeln!(out, "{}", line.trim_end());
+    }
+    out.byte(b'\n');
+}
+
+fn duration(ns: u64) -> String {
+    let mut text = Line::new();
+    units::duration(ns, &mut text);
+    String::from_utf8_lossy(text.as_bytes()).into_owned()
+}
+
+/// Edges of bars are round: `50 s`, not `50.00 s`.
+fn edge(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{} s", thousands(ns / 1_000_000_000)),
+    }
+}
+
+/// A bar to eighths of a character; what is there at all has at least one.
+fn bar(count: u64, most: u64) -> String {
+    const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let full = u128::from(count) * (BAR * 8) as u128;
+    let eighths = (full / u128::from(most.max(1))) as usize;
+    let eighths = if count > 0 { eighths.max(1) } else { 0 };
+    let mut bar = "█".repeat(eighths / 8);
+    if eighths % 8 > 0 {
+        bar.push(PARTS[eighths % 8]);
+    }
+    bar
+}
+
+/// Keys of the CSV rows, which are also fields of the JSON objects.
+const KEYS: [&str; 10] = [
+    "scope", "from_ns", "to_ns", "reason", "clock", "n", "p50_ms", "p90_ms", "p99_ms", "max_ms",
+];
+
+pub(super) fn csv_header(out: &mut Line) {
+    row(KEYS, out);
+}
+
+pub(super) fn csv(stats: &Stats, scope: Scope, out: &mut Line) {
+    let mut texts = Texts::new();
+    each(stats, |clock, one| {
+        write!(
+            out,
+            "{},{},{},{},{clock},{}",
+            scope.name(),
+            stats.from_ns,
+            stats.to_ns,
+            one.reason.name(),
+            one.percentiles.n
+        );
+        let Percentiles {
+            n: _,
+            p50_ns,
+            p90_ns,
+            p99_ns,
+            max_ns,
+        } = one.percentiles;
+        for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
+            out.byte(b',');
+            units::milliseconds(ns, &mut texts, out);
+        }
+        out.byte(b'\n');
+    });
+}
+
+/// One histogram as it is written; docs/output.md describes each field.
+#[derive(Serialize)]
+struct Object {
+    v: u32,
+    event: &'static str,
+    scope: &'static str,
+    from_ns: u64,
+    to_ns: u64,
+    reason: &'static str,
+    clock: &'static str,
+    n: u64,
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+    buckets: Vec<(u64, u64)>,
+}
+
+pub(super) fn json(stats: &Stats, scope: Scope, out: &mut Line) {
+    each(stats, |clock, one| {
+        let percentiles = one.percentiles;
+        let object = Object {
+            v: json::VERSION,
+            event: "histogram",
+            scope: scope.name(),
+            from_ns: stats.from_ns,
+            to_ns: stats.to_ns,
+            reason: one.reason.name(),
+            clock,
+            n: percentiles.n,
+            p50_ms: ms(percentiles.p50_ns),
+            p90_ms: ms(percentiles.p90_ns),
+            p99_ms: ms(percentiles.p99_ns),
+            max_ms: ms(percentiles.max_ns),
+            buckets: buckets(&one.histogram).collect(),
+        };
+        json::put(&object, out);
+        out.byte(b'\n');
+    });
+}
+
+fn each(stats: &Stats, mut show: impl FnMut(&'static str, &Lifetimes)) {
+    for (clock, _, name) in CLOCKS {
+        for one in stats.on(clock) {
+            show(name, one);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_full_for_the_most_and_visible_for_the_least() {
+        assert_eq!(bar(7, 7), "█".repeat(BAR));
+        assert_eq!(bar(1, 1_000_000), "▏");
+        assert_eq!(bar(0, 7), "");
+        assert_eq!(bar(0, 0), "");
+        assert_eq!(bar(u64::MAX, u64::MAX), "█".repeat(BAR));
+    }
+
+    #[test]
+    fn edges_are_round() {
+        let edges = [
+            10_000,
+            500_000,
+            1_000_000,
+            50_000_000_000,
+            5_000_000_000_000,
+        ]
+        .map(edge);
+        assert_eq!(edges, ["10 µs", "500 µs", "1 ms", "50 s", "5,000 s"]);
+    }
+}

@@ -1,0 +1,268 @@
+//! Events and the summary as JSON, one object a line. `v` is the version of the schema.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use twtrace_common::REASONS;
+
+use super::columns::{Column, Show, Value, each_of_schema};
+use super::csv::endpoint;
+use super::line::Line;
+use super::render::Host;
+use super::units;
+use crate::event::Reason;
+use crate::model::books::{Class, Lost, Row, Unread};
+use crate::model::{Report, Summary};
+
+/// Version of the schema of every object.
+pub(super) const VERSION: u32 = 1;
+
+/// What to write for each event.
+#[derive(Debug)]
+pub(super) enum Json {
+    /// What the schema says.
+    Schema,
+    /// What `--fields` says; `v` and `event` are always there.
+    Picked(Vec<&'static Column>),
+}
+
+impl Json {
+    pub(super) fn event(&self, report: &Report, host: &mut Host, out: &mut Line) {
+        write_version(out);
+        match self {
+            Self::Schema => each_of_schema(report, &mut Object { host, out }),
+            Self::Picked(columns) => {
+                out.text(match report {
+                    Report::End(_) => ",\"event\":\"end\"",
+                    Report::Overflow(_) => ",\"event\":\"overflow\"",
+                });
+                for column in columns.iter().filter(|column| column.key != "event") {
+                    write!(out, ",\"{}\":", column.key);
+                    value((column.get)(report), host, out);
+                }
+            }
+        }
+        out.text("}\n");
+    }
+}
+
+fn write_version(out: &mut Line) {
+    out.text("{\"v\":");
+    out.number(VERSION.into());
+}
+
+/// An object being written.
+struct Object<'a> {
+    host: &'a mut Host,
+    out: &'a mut Line,
+}
+
+impl Show for Object<'_> {
+    #[inline(always)]
+    fn show(&mut self, before: &'static str, field: Value) {
+        self.out.text(before);
+        value(field, self.host, self.out);
+    }
+}
+
+#[inline(always)]
+fn value(value: Value, host: &mut Host, out: &mut Line) {
+    match value {
+        Value::Unknown => out.text("null"),
+        Value::Flag(true) => out.text("true"),
+        Value::Flag(false) => out.text("false"),
+        Value::Number(number) => host.texts.number(number, out),
+        Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
+        Value::Word(word) => quoted(out, |out| out.text(word)),
+        Value::Address(address) => quoted(out, |out| host.texts.address(address, out)),
+        Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
+        Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
+        Value::Netns(inode) => name(host.names.netns(inode), inode, out),
+        Value::User(uid) => name(host.names.user(uid), uid, out),
+        Value::Note(note) => quoted(out, |out| note.put(out)),
+    }
+}
+
+#[inline]
+fn quoted(out: &mut Line, write: impl FnOnce(&mut Line)) {
+    out.byte(b'"');
+    write(out);
+    out.byte(b'"');
+}
+
+/// A name may hold anything, so it is escaped.
+fn name(name: Option<&str>, number: u32, out: &mut Line) {
+    match name {
+        Some(name) => put(name, out),
+        None => quoted(out, |out| out.number(number.into())),
+    }
+}
+
+/// Serializes what cannot fail: maps here have string keys, and numbers are finite.
+pub(super) fn put(value: &(impl Serialize + ?Sized), out: &mut Line) {
+    out.text(&serde_json::to_string(value).unwrap_or_default());
+}
+
+/// A ratio of whole µs, so that times look the same in all objects.
+pub(super) fn ms(ns: u64) -> f64 {
+    ((ns + 500) / 1_000) as f64 / 1e3
+}
+
+/// The last line.
+pub(super) fn summary(summary: &Summary, out: &mut Line) {
+    put(&SummaryObject::new(summary), out);
+    out.byte(b'\n');
+}
+
+/// The summary as it is written; docs/output.md describes each field.
+#[derive(Serialize)]
+struct SummaryObject<'a> {
+    v: u32,
+    event: &'static str,
+    kernel: &'a str,
+    duration_ms: f64,
+    seen: u64,
+    reported: u64,
+    lost: LostObject,
+    totals: Totals<'a>,
+    counters: Counters<'a>,
+    agree: Option<bool>,
+    complete: bool,
+    overflows: Overflows,
+    births: Births,
+    promoted: u64,
+    rearmed: Option<u64>,
+    untracked: u64,
+    filtered: u64,
+    undecoded: u64,
+    cut: bool,
+    attach: &'a str,
+}
+
+#[derive(Serialize)]
+struct Births {
+    #[serde(rename = "fin-wait-2")]
+    fin_wait_2: u64,
+    #[serde(rename = "time-wait")]
+    time_wait: u64,
+}
+
+#[derive(Serialize)]
+struct Overflows {
+    seen: u64,
+    reported: u64,
+    lost: RingObject,
+}
+
+/// What overflows can lose; the rest is not theirs alone and stands with the ends.
+#[derive(Serialize)]
+struct RingObject {
+    ring: u64,
+}
+
+#[derive(Serialize)]
+struct LostObject {
+    ring: u64,
+    map: u64,
+    missed: Option<u64>,
+}
+
+impl<'a> SummaryObject<'a> {
+    fn new(summary: &'a Summary) -> Self {
+        let Summary {
+            kernel,
+            attach,
+            duration_ns,
+            born_fin_wait_2,
+            born_time_wait,
+            promoted,
+            rearmed,
+            untracked,
+            filtered,
+            ended,
+            books,
+            cut,
+        } = summary;
+        Self {
+            v: VERSION,
+            event: "summary",
+            kernel,
+            duration_ms: ms(*duration_ns),
+            seen: books.ends.seen,
+            reported: books.ends.reported,
+            lost: books.ends.lost.into(),
+            totals: Totals(ended),
+            counters: Counters(books.kernel.as_ref().map_or(&[], |kernel| &kernel.rows)),
+            agree: books.agrees(),
+            complete: summary.complete(),
+            overflows: books.overflows.into(),
+            births: Births {
+                fin_wait_2: *born_fin_wait_2,
+                time_wait: *born_time_wait,
+            },
+            promoted: *promoted,
+            rearmed: *rearmed,
+            untracked: *untracked,
+            filtered: *filtered,
+            undecoded: books.undecoded,
+            cut: *cut,
+            attach,
+        }
+    }
+}
+
+impl From<Class> for Overflows {
+    fn from(class: Class) -> Self {
+        Self {
+            seen: class.seen,
+            reported: class.reported,
+            lost: RingObject {
+                ring: class.lost.ring,
+            },
+        }
+    }
+}
+
+impl From<Lost> for LostObject {
+    fn from(lost: Lost) -> Self {
+        let Lost { ring, map, missed } = lost;
+        Self { ring, map, missed }
+    }
+}
+
+/// `{"expired": 12, …}` with every reason.
+struct Totals<'a>(&'a [u64; REASONS]);
+
+impl Serialize for Totals<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(REASONS))?;
+        for (reason, count) in Reason::ALL.into_iter().zip(self.0) {
+            map.serialize_entry(reason.name(), count)?;
+        }
+        map.end()
+    }
+}
+
+/// The rows of the comparison.
+struct Counters<'a>(&'a [Row]);
+
+impl Serialize for Counters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Object {
+            netns: u32,
+            name: &'static str,
+            kernel: Option<u64>,
+            expected: u64,
+            agree: Option<bool>,
+            why: Option<&'static str>,
+        }
+        serializer.collect_seq(self.0.iter().map(|row| Object {
+            netns: row.netns,
+            name: row.counter.name(),
+            kernel: row.kernel.ok(),
+            expected: row.expected,
+            agree: row.agree,
+            why: row.kernel.err().map(Unread::name),
+        }))
+    }
+}

@@ -1,0 +1,16 @@
+//! What a person or a program reads. Nothing here computes a number: figures come from `model`.
+
+mod books;
+pub mod columns;
+mod csv;
+pub mod docs;
+mod histogram;
+mod json;
+mod kept;
+mod line;
+mod render;
+mod text;
+mod units;
+
+pub use histogram::Scope;
+pub use render::{Options, Output, Renderer};

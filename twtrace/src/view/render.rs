@@ -1,0 +1,176 @@
+//! One renderer for live traces and replays: events, histograms and summaries in any output.
+
+use std::str::FromStr;
+
+use super::books;
+use super::columns::{self, Note};
+use super::csv::Csv;
+use super::histogram::{self, Scope};
+use super::json::{self, Json};
+use super::kept::Texts;
+use super::line::Line;
+use super::text::Text;
+use crate::error::{Error, Result};
+use crate::event::Meta;
+use crate::host::{Names, WallClock};
+use crate::model::{Report, Stats, Summary};
+
+/// The format of the data on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Text,
+    Csv,
+    Json,
+}
+
+impl FromStr for Output {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "text" => Ok(Self::Text),
+            "csv" => Ok(Self::Csv),
+            "json" => Ok(Self::Json),
+            other => Err(Error::new(format!("there is no output format \"{other}\""))
+                .hint("the formats are text, csv, json")),
+        }
+    }
+}
+
+/// What the command line says about the view.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub output: Output,
+    /// `--fields`: keys of columns, separated by commas.
+    pub fields: Option<String>,
+    pub utc: bool,
+    /// Do not shorten IPv6 addresses in text.
+    pub wide: bool,
+}
+
+/// Writes everything that goes to stdout. Nothing is kept back: what a call appends is complete.
+#[derive(Debug)]
+pub struct Renderer {
+    format: Format,
+    host: Host,
+    line: Line,
+}
+
+#[derive(Debug)]
+enum Format {
+    Text(Text),
+    Csv(Csv),
+    Json(Json),
+}
+
+/// What turns numbers into names and times.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) names: Names,
+    pub(super) clock: WallClock,
+    pub(super) texts: Texts,
+}
+
+impl Renderer {
+    /// Fails if `--fields` names what does not exist.
+    pub fn new(options: &Options, meta: &Meta, names: Names) -> Result<Self> {
+        let picked = options.fields.as_deref().map(columns::pick).transpose()?;
+        let format = match options.output {
+            Output::Text => Format::Text(Text::new(
+                picked.unwrap_or_else(columns::text),
+                options.wide,
+            )),
+            Output::Csv => Format::Csv(Csv::new(picked.unwrap_or_else(columns::data))),
+            Output::Json => Format::Json(picked.map_or(Json::Schema, Json::Picked)),
+        };
+        Ok(Self {
+            format,
+            host: Host {
+                names,
+                clock: WallClock::new(meta.wall_offset_ns, options.utc),
+                texts: Texts::new(),
+            },
+            line: Line::new(),
+        })
+    }
+
+    /// What comes before the first event.
+    pub fn header(&mut self, out: &mut Vec<u8>) {
+        match &self.format {
+            Format::Text(text) => text.header(&mut self.line),
+            Format::Csv(csv) => csv.header(&mut self.line),
+            Format::Json(_) => {}
+        }
+        self.finish(out);
+    }
+
+    /// One line.
+    pub fn event(&mut self, report: &Report, out: &mut Vec<u8>) {
+        let Self { format, host, line } = self;
+        match format {
+            Format::Text(text) => text.event(report, host, line),
+            Format::Csv(csv) => csv.event(report, host, line),
+            Format::Json(json) => json.event(report, host, line),
+        }
+        self.finish(out);
+    }
+
+    /// What comes before the first histogram.
+    pub fn histogram_header(&mut self, out: &mut Vec<u8>) {
+        if matches!(self.format, Format::Csv(_)) {
+            histogram::csv_header(&mut self.line);
+        }
+        self.finish(out);
+    }
+
+    /// The lifetimes of an interval, or of the whole trace.
+    pub fn histogram(&mut self, stats: &Stats, scope: Scope, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Text(_) => {
+                histogram::text(stats, scope, &mut self.host.clock, &mut self.line);
+            }
+            Format::Csv(_) => histogram::csv(stats, scope, &mut self.line),
+            Format::Json(_) => histogram::json(stats, scope, &mut self.line),
+        }
+        self.finish(out);
+    }
+
+    /// The closing lines. For CSV they are for people, and belong on stderr.
+    pub fn summary(&mut self, summary: &Summary, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Text(_) | Format::Csv(_) => {
+                books::text(summary, &mut self.host.names, &mut self.line);
+            }
+            Format::Json(_) => json::summary(summary, &mut self.line),
+        }
+        self.finish(out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.line.as_bytes());
+        self.line.clear();
+    }
+}
+
+impl Note {
+    /// In words; nothing if there is nothing to say.
+    pub(super) fn put(self, out: &mut Line) {
+        let start = out.length();
+        match self.rearms {
+            0 => {}
+            1 => write!(out, "re-armed once, "),
+            n => write!(out, "re-armed {n} times, "),
+        }
+        match self.preexisting {
+            Some(false) => {}
+            Some(true) => write!(out, "older than the trace, "),
+            None => write!(out, "birth not seen, "),
+        }
+        if self.overflow {
+            write!(out, "no TIME_WAIT: tcp_max_tw_buckets or memory, ");
+        }
+        if out.length() > start {
+            out.truncate(out.length() - ", ".len());
+        }
+    }
+}

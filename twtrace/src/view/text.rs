@@ -1,0 +1,135 @@
+//! Events as aligned columns, a line each.
+
+use std::net::IpAddr;
+
+use super::columns::{Align, Column, Value};
+use super::line::Line;
+use super::render::Host;
+use super::units;
+use crate::model::Report;
+
+/// Widest "[address]:port" of IPv6.
+const WIDE: usize = 47;
+
+/// Columns of text.
+#[derive(Debug)]
+pub(super) struct Text {
+    columns: Vec<&'static Column>,
+    wide: bool,
+    cell: Line,
+}
+
+impl Text {
+    pub(super) fn new(columns: Vec<&'static Column>, wide: bool) -> Self {
+        Self {
+            columns,
+            wide,
+            cell: Line::new(),
+        }
+    }
+
+    pub(super) fn header(&self, out: &mut Line) {
+        for (index, column) in self.columns.iter().enumerate() {
+            if index > 0 {
+                out.byte(b' ');
+            }
+            let width = width(column, self.wide);
+            align(column.header.as_bytes(), width, column.align, out);
+        }
+        finish_line(out);
+    }
+
+    pub(super) fn event(&mut self, report: &Report, host: &mut Host, out: &mut Line) {
+        for (index, column) in self.columns.iter().enumerate() {
+            if index > 0 {
+                out.byte(b' ');
+            }
+            let width = width(column, self.wide);
+            cell((column.get)(report), width, host, &mut self.cell);
+            align(self.cell.as_bytes(), width, column.align, out);
+            self.cell.clear();
+        }
+        finish_line(out);
+    }
+}
+
+fn width(column: &Column, wide: bool) -> usize {
+    match column.key {
+        "local" | "remote" | "laddr" | "raddr" if wide => WIDE,
+        _ => column.width,
+    }
+}
+
+/// Longer cells push the rest of their line: better askew than wrong.
+fn align(cell: &[u8], width: usize, align: Align, out: &mut Line) {
+    let padding = width.saturating_sub(units::width(cell));
+    if align == Align::Right {
+        spaces(padding, out);
+    }
+    out.slice(cell);
+    if align == Align::Left {
+        spaces(padding, out);
+    }
+}
+
+fn spaces(count: usize, out: &mut Line) {
+    for _ in 0..count {
+        out.byte(b' ');
+    }
+}
+
+fn finish_line(out: &mut Line) {
+    out.truncate(out.as_bytes().trim_ascii_end().len());
+    out.byte(b'\n');
+}
+
+fn cell(value: Value, width: usize, host: &mut Host, out: &mut Line) {
+    match value {
+        Value::Unknown => out.text("–"),
+        Value::Word(word) => out.text(word),
+        Value::Flag(true) => out.text("yes"),
+        Value::Flag(false) => out.text("no"),
+        Value::Number(number) => host.texts.number(number, out),
+        Value::Duration(ns) => units::duration(ns, out),
+        Value::Address(address) => shortened(address, width, host, out),
+        Value::Endpoint(address, port) => endpoint(address, port, width, host, out),
+        Value::Moment(ns) => out.slice(&host.clock.time(ns)),
+        Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
+        Value::User(uid) => name_or_number(host.names.user(uid), uid, out),
+        Value::Note(note) => note.put(out),
+    }
+}
+
+pub(super) fn name_or_number(name: Option<&str>, number: u32, out: &mut Line) {
+    match name {
+        Some(name) => out.text(name),
+        None => out.number(number.into()),
+    }
+}
+
+fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut Line) {
+    if address.is_ipv4() {
+        host.texts.address(address, out);
+        out.byte(b':');
+    } else {
+        out.byte(b'[');
+        // What is left beside "[]:" and the longest port, so that ports stay in line.
+        shortened(address, width.saturating_sub(8), host, out);
+        out.text("]:");
+    }
+    out.number(port.into());
+}
+
+/// An address with its middle left out if it is too long: its ends tell hosts apart best.
+fn shortened(address: IpAddr, width: usize, host: &mut Host, out: &mut Line) {
+    let start = out.length();
+    host.texts.address(address, out);
+    let length = out.length() - start;
+    if length > width {
+        let head = (width - 1) / 2;
+        let tail = out.as_bytes()[start + length - (width - 1 - head)..].to_vec();
+        out.truncate(start + head);
+        out.text("…");
+        out.slice(&tail);
+    }
+}

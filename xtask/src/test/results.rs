@@ -1,0 +1,106 @@
+//! What ran and how it went: a table, and one line that counts.
+
+use anyhow::Result;
+
+use crate::run::show;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    Fail,
+    Skip,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: String,
+    verdict: Verdict,
+    detail: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    rows: Vec<Row>,
+}
+
+impl Results {
+    /// A result whose success or error says more.
+    pub(super) fn add(&mut self, name: &str, result: Result<String>) {
+        match result {
+            Ok(detail) => self.put(name, Verdict::Pass, &detail),
+            Err(error) => self.put(name, Verdict::Fail, &format!("{error:#}")),
+        }
+    }
+
+    pub(super) fn put(&mut self, name: &str, verdict: Verdict, detail: &str) {
+        self.rows.push(Row {
+            name: name.to_owned(),
+            verdict,
+            detail: detail.lines().next().unwrap_or_default().to_owned(),
+        });
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.rows
+            .iter()
+            .filter(|row| row.verdict == verdict)
+            .count()
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        self.count(Verdict::Fail)
+    }
+
+    fn last_line(&self) -> String {
+        let mut line = format!(
+            "{} passed, {} failed",
+            self.count(Verdict::Pass),
+            self.count(Verdict::Fail)
+        );
+        match self.count(Verdict::Skip) {
+            0 => {}
+            skipped => line += &format!(", {skipped} skipped"),
+        }
+        line
+    }
+
+    pub(super) fn show(&self) {
+        show("");
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.name.len())
+            .max()
+            .unwrap_or(0);
+        for Row {
+            name,
+            verdict,
+            detail,
+        } in &self.rows
+        {
+            let word = match verdict {
+                Verdict::Pass => "pass",
+                Verdict::Fail => "FAIL",
+                Verdict::Skip => "skip",
+            };
+            show(&format!("{word}  {name:width$}  {detail}"));
+        }
+        show("");
+        show(&self.last_line());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_counts() {
+        let mut results = Results::default();
+        results.add("a", Ok(String::new()));
+        results.add("b", Err(anyhow::anyhow!("broken")));
+        assert_eq!(results.last_line(), "1 passed, 1 failed");
+        results.put("c", Verdict::Skip, "not run");
+        assert_eq!(results.last_line(), "1 passed, 1 failed, 1 skipped");
+    }
+}

@@ -1,0 +1,157 @@
+//! The assertions of tests/vm on kernels of the table.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::results::{Results, Verdict};
+use crate::run::{say, show};
+use crate::vm::kernels::KERNELS;
+use crate::vm::package::Kernel;
+use crate::vm::qemu::{Accel, Outcome, Setup};
+use crate::vm::{self, Host};
+
+/// With fewer kernels than this, a run of the whole table proves too little.
+const FEWEST: usize = 4;
+const TIME_LIMIT: Duration = Duration::from_secs(1500);
+
+/// Which kernels to test on.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) all: bool,
+    pub(super) named: Vec<String>,
+}
+
+impl Choice {
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self { all: true, .. } => KERNELS
+                .iter()
+                .map(|series| series.name.to_owned())
+                .collect(),
+            Self { named, .. } if !named.is_empty() => named.clone(),
+            _ => ["oldest", "host", "newest"].map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+pub(super) fn run(choice: &Choice, jobs: usize, results: &mut Results) {
+    let kernels = kernels(choice, results);
+    if kernels.is_empty() {
+        return;
+    }
+    let host = match Host::get() {
+        Ok(host) => host,
+        Err(error) => return results.add("VM", Err(error)),
+    };
+    let setup = Setup {
+        memory_mb: 1536,
+        cpus: 2,
+        accel: Accel::Best,
+        timeout: TIME_LIMIT,
+        command: ["twtrace-vm", "suite"].map(str::to_owned).to_vec(),
+        extra: Vec::new(),
+    };
+    let ends = vm::side_by_side(&kernels, jobs, |kernel| {
+        say(&format!("booting {}", kernel.release));
+        let name = &kernel.name;
+        host.boot(kernel, &setup, &mut |line| {
+            show(&format!("{name:6} {line}"));
+        })
+    });
+    for (kernel, end) in kernels.iter().zip(ends) {
+        let read = end.and_then(|end| read(kernel, &end, results));
+        if let Err(error) = read {
+            say(&format!("{}: {error:#}", kernel.release));
+            results.add(&format!("Linux {}", kernel.name), Err(error));
+        }
+    }
+}
+
+/// Fetches the kernels; what cannot be had is a skip, but not too many of them.
+fn kernels(choice: &Choice, results: &mut Results) -> Vec<Kernel> {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    let mut oldest = false;
+    for name in choice.names() {
+        match vm::kernel(&name) {
+            Ok(kernel) => {
+                oldest |= kernel.name == KERNELS[0].name;
+                if kernels.iter().all(|known| known.release != kernel.release) {
+                    kernels.push(kernel);
+                }
+            }
+            Err(error) => {
+                let detail = format!("not run: {error:#}");
+                say(&format!("Linux {name}: {detail}"));
+                results.put(&format!("Linux {name}"), Verdict::Skip, &detail);
+            }
+        }
+    }
+    results.add("kernels", enough(choice, kernels.len(), oldest));
+    kernels
+}
+
+fn enough(choice: &Choice, found: usize, oldest: bool) -> Result<String> {
+    ensure!(found > 0, "no kernel to test on");
+    if choice.all {
+        ensure!(oldest, "the oldest kernel, {}, is missing", KERNELS[0].name);
+        ensure!(found >= FEWEST, "only {found} kernels, {FEWEST} are needed");
+    }
+    Ok(format!("{found} found"))
+}
+
+/// A row for each assertion that ran in the VM.
+fn read(kernel: &Kernel, end: &Outcome, results: &mut Results) -> Result<()> {
+    let path = end.files()?.join("results");
+    let text = fs::read_to_string(path).context("the VM reported no results")?;
+    let mut failed = 0;
+    for line in text.lines() {
+        let mut columns = line.splitn(3, '\t');
+        let mut column = || columns.next().context("the VM's report is cut");
+        let (verdict, name, detail) = (column()?, column()?, column()?);
+        let verdict = match verdict {
+            "pass" => Verdict::Pass,
+            _ => Verdict::Fail,
+        };
+        failed += usize::from(verdict == Verdict::Fail);
+        results.put(
+            &format!("Linux {}: {name}", kernel.release),
+            verdict,
+            detail,
+        );
+    }
+    let code = end.verdict.code;
+    ensure!(
+        (code == 0) == (failed == 0),
+        "exit code {code} with {failed} failed assertions"
+    );
+    say(&format!(
+        "{}: {:.0} s",
+        kernel.release,
+        end.elapsed.as_secs_f64()
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_kernels_fail() {
+        let all = Choice {
+            all: true,
+            named: Vec::new(),
+        };
+        assert!(enough(&all, 4, true).is_ok());
+        assert!(enough(&all, 3, true).is_err());
+        assert!(enough(&all, 5, false).is_err(), "the oldest is missing");
+        let some = Choice {
+            all: false,
+            named: Vec::new(),
+        };
+        assert!(enough(&some, 1, false).is_ok());
+        assert!(enough(&some, 0, false).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! The initramfs: init, twtrace, the modules, the command and any other files.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use cpio::newc;
+
+use super::modules;
+use super::package::Kernel;
+use crate::paths;
+use crate::run::run;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const DIRECTORY: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
+
+/// Programs for the VM, linked statically.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    twtrace: Vec<u8>,
+    init: Vec<u8>,
+}
+
+impl Programs {
+    /// Builds them with a target folder of their own, so that other builds are not undone.
+    pub(crate) fn build() -> Result<Self> {
+        let target_dir = paths::root().join("target/vm");
+        run(Command::new("cargo")
+            .current_dir(paths::root())
+            .args(["build", "--quiet", "--profile", "vm", "--target", TARGET])
+            .args(["--package", "twtrace", "--package", "twtrace-vm"])
+            .arg("--target-dir")
+            .arg(&target_dir)
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+        let read = |name: &str| {
+            let path = target_dir.join(TARGET).join("vm").join(name);
+            fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        Ok(Self {
+            twtrace: read("twtrace")?,
+            init: read("twtrace-vm")?,
+        })
+    }
+}
+
+/// A file for the image, and where it goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Extra {
+    pub(crate) from: PathBuf,
+    pub(crate) to: String,
+}
+
+/// Writes the initramfs for a kernel and a command; not compressed, as unpacking costs more under
+/// emulation than loading.
+pub(super) fn write(
+    to: &Path,
+    kernel: &Kernel,
+    programs: &Programs,
+    command: &[String],
+    extra: &[Extra],
+) -> Result<()> {
+    let mut image = Image {
+        out: std::io::BufWriter::new(fs::File::create(to)?),
+        inode: 1,
+    };
+    for dir in ["bin", "etc", "etc/twtrace-vm", "modules"] {
+        image.entry(dir, DIRECTORY, &[])?;
+    }
+    image.entry("init", PROGRAM, &programs.init)?;
+    image.entry("bin/twtrace-vm", PROGRAM, &programs.init)?;
+    image.entry("bin/twtrace", PROGRAM, &programs.twtrace)?;
+    let mut order = String::new();
+    if let Some(dir) = &kernel.modules {
+        for module in modules::wanted(dir)? {
+            let path = format!("modules/{}.ko", module.name);
+            image.entry(&path, FILE, &module.bytes)?;
+            order += &format!("/{path}\n");
+        }
+    }
+    image.entry("etc/twtrace-vm/modules", FILE, order.as_bytes())?;
+    let words: String = command.iter().map(|word| format!("{word}\0")).collect();
+    image.entry("etc/twtrace-vm/command", FILE, words.as_bytes())?;
+    for file in extra {
+        let bytes =
+            fs::read(&file.from).with_context(|| format!("cannot read {}", file.from.display()))?;
+        image.entry(file.to.trim_start_matches('/'), PROGRAM, &bytes)?;
+    }
+    newc::trailer(image.out)?.flush()?;
+    Ok(())
+}
+
+struct Image<W: Write> {
+    out: W,
+    inode: u32,
+}
+
+impl<W: Write> Image<W> {
+    fn entry(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+        self.inode += 1;
+        let length = u32::try_from(bytes.len()).context("a file of 4 GiB does not fit cpio")?;
+        let mut writer = newc::Builder::new(path)
+            .ino(self.inode)
+            .nlink(1)
+            .mode(mode)
+            .write(&mut self.out, length);
+        writer.write_all(bytes)?;
+        writer.finish()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! The kernel modules a VM needs, with those they need, in the order to load them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use object::{Object as _, ObjectSection as _};
+
+/// What tests use: the socket tables, network devices, and clients behind a NAT.
+const WANTED: &[&str] = &["inet_diag", "tcp_diag", "veth", "dummy"];
+
+/// A module, decompressed.
+#[derive(Debug)]
+pub(super) struct Module {
+    pub(super) name: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The wanted modules after what they depend on. What is built in, or not there, is left out.
+pub(super) fn wanted(dir: &Path) -> Result<Vec<Module>> {
+    let mut files = BTreeMap::new();
+    index(&dir.join("kernel"), &mut files)?;
+    let mut order = Vec::new();
+    for name in WANTED {
+        add(name, &files, &mut order)?;
+    }
+    Ok(order)
+}
+
+/// Adds a module after its dependencies, which its own `.modinfo` names: packages carry no
+/// modules.dep, that is made at installation.
+fn add(name: &str, files: &BTreeMap<String, PathBuf>, order: &mut Vec<Module>) -> Result<()> {
+    let known = order.iter().any(|module| module.name == name);
+    let Some(path) = files.get(name).filter(|_| !known) else {
+        return Ok(());
+    };
+    let bytes = read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    for dependency in dependencies(&bytes)? {
+        add(&dependency, files, order)?;
+    }
+    order.push(Module {
+        name: name.to_owned(),
+        bytes,
+    });
+    Ok(())
+}
+
+/// Paths of all modules by name.
+fn index(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            index(&path, files)?;
+        } else if let Some(name) = module_name(&path) {
+            files.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+/// `tcp_diag` of `…/tcp_diag.ko.xz`; a dash in a file name is an underscore in the kernel.
+fn module_name(path: &Path) -> Option<String> {
+    let (name, _) = path.file_name()?.to_str()?.split_once(".ko")?;
+    Some(name.replace('-', "_"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let packed = fs::read(path)?;
+    let mut bytes = Vec::new();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => lzma_rust2::XzReader::new(packed.as_slice(), true).read_to_end(&mut bytes)?,
+        Some("zst") => {
+            ruzstd::decoding::StreamingDecoder::new(packed.as_slice())?.read_to_end(&mut bytes)?
+        }
+        _ => return Ok(packed),
+    };
+    Ok(bytes)
+}
+
+/// The names after `depends=` in `.modinfo`.
+fn dependencies(module: &[u8]) -> Result<Vec<String>> {
+    let file = object::File::parse(module).context("the module is no ELF file")?;
+    let section = file
+        .section_by_name(".modinfo")
+        .context("the module has no .modinfo")?;
+    let text = String::from_utf8_lossy(section.data()?).into_owned();
+    let depends = text
+        .split('\0')
+        .find_map(|field| field.strip_prefix("depends="));
+    Ok(depends
+        .unwrap_or_default()
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| name.replace('-', "_"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_dashes_and_endings() {
+        let name = |path: &str| module_name(Path::new(path));
+        assert_eq!(name("net/nf-nat.ko.xz").as_deref(), Some("nf_nat"));
+        assert_eq!(name("net/veth.ko").as_deref(), Some("veth"));
+        assert_eq!(name("net/modules.order"), None);
+    }
+}
