@@ -1,6 +1,5 @@
 //! Runs all cases side by side, a thread and a namespace each, while this thread drains the tracer.
 
-use std::io::{IsTerminal, Write};
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -10,6 +9,7 @@ use super::gate::{Gate, Pass};
 use super::judge::{Evidence, judge};
 use super::lab::{Lab, PATIENCE, Step, Stop};
 use super::life::{Made, now_ns};
+use super::progress::Progress;
 use super::scenarios::Scenario;
 use crate::decode::decode;
 use crate::error::{Error, Result};
@@ -309,44 +309,5 @@ fn flow_and_time(event: &Event) -> (&Flow, u64) {
     match event {
         Event::End(end) => (&end.flow, end.ended_ns),
         Event::Overflow(overflow) => (&overflow.flow, overflow.at_ns),
-    }
-}
-
-/// One line on a terminal, none elsewhere.
-struct Progress {
-    total: usize,
-    start: Instant,
-    shown: u64,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new(total: usize) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Self {
-            total,
-            start: Instant::now(),
-            shown: 0,
-            terminal,
-        }
-    }
-
-    fn show(&mut self, done: usize) {
-        let seconds = self.start.elapsed().as_secs();
-        if self.terminal && seconds > self.shown {
-            self.shown = seconds;
-            let total = self.total;
-            // Nobody is hurt if the terminal is gone.
-            let _ = write!(
-                std::io::stderr(),
-                "\r{done} of {total} done, {seconds} s of about 65 "
-            );
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal && self.shown > 0 {
-            let _ = write!(std::io::stderr(), "\r{:40}\r", "");
-        }
     }
 }
