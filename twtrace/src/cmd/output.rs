@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crate::error::{Error, Result};
+use crate::view::Unknown;
 
 /// Bytes that are collected before a write; less is written when the ring is empty.
 const BATCH: usize = 64 * 1024;
@@ -52,6 +53,12 @@ impl Output {
     /// The reader went away (`twtrace trace | head`): time to stop, successfully.
     pub(super) fn closed(&self) -> bool {
         self.closed
+    }
+}
+
+impl From<Unknown> for Error {
+    fn from(unknown: Unknown) -> Self {
+        Self::new(unknown.to_string()).hint(unknown.hint())
     }
 }
 

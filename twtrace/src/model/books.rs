@@ -92,12 +92,14 @@ pub enum Counter {
 
 impl Class {
     fn new(seen: u64, reported: Option<u64>, lost: Lost, cut: bool) -> Self {
+        // Totals do not pass the ring, whoever else may have lost records there.
+        let ring = reported.map_or(0, |_| lost.ring);
         let reported = reported.unwrap_or(seen);
         Self {
             seen,
             reported,
-            lost,
-            balanced: (!cut).then_some(seen == reported + lost.ring),
+            lost: Lost { ring, ..lost },
+            balanced: (!cut).then_some(seen == reported + ring),
         }
     }
 

@@ -33,7 +33,8 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     if summary.cut {
         writeln!(
             out,
-            "the recording was cut: its last events and totals are missing"
+            "the recording was cut: its last events are missing, and the totals are older than the last of {} shown",
+            count(ends.reported + overflows.reported, "event")
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::error::{Error, Result};
+use super::Unknown;
 use crate::event::{BornAs, Family, Flow};
 use crate::model::{Life, Report};
 
@@ -449,7 +449,7 @@ pub(super) fn data() -> Vec<&'static Column> {
 }
 
 /// The columns that `--fields` names, in its order.
-pub(super) fn pick(fields: &str) -> Result<Vec<&'static Column>> {
+pub(super) fn pick(fields: &str) -> Result<Vec<&'static Column>, Unknown> {
     fields
         .split(',')
         .map(str::trim)
@@ -461,10 +461,12 @@ fn find(key: &str) -> Option<&'static Column> {
     COLUMNS.iter().find(|column| column.key == key)
 }
 
-fn no_such_field(key: &str) -> Error {
-    let keys: Vec<_> = COLUMNS.iter().map(|column| column.key).collect();
-    Error::new(format!("--fields: there is no field \"{key}\""))
-        .hint(format!("the fields are {}", keys.join(", ")))
+fn no_such_field(key: &str) -> Unknown {
+    Unknown {
+        what: "field",
+        name: key.to_owned(),
+        known: COLUMNS.iter().map(|column| column.key).collect(),
+    }
 }
 
 fn flow(report: &Report) -> &Flow {
@@ -542,9 +544,10 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_named_and_the_valid_ones_are_listed() {
-        let error = pick("reason,colour").unwrap_err().to_string();
-        assert!(error.contains("\"colour\""));
-        assert!(COLUMNS.iter().all(|column| error.contains(column.key)));
+        let error = pick("reason,colour").unwrap_err();
+        assert_eq!(error.to_string(), "there is no field \"colour\"");
+        let hint = error.hint();
+        assert!(COLUMNS.iter().all(|column| hint.contains(column.key)));
         assert!(pick("").is_err());
     }
 }

@@ -13,4 +13,4 @@ mod text;
 mod units;
 
 pub use histogram::Scope;
-pub use render::{Options, Output, Renderer};
+pub use render::{Options, Output, Renderer, Unknown};

@@ -1,5 +1,6 @@
 //! One renderer for live traces and replays: events, histograms and summaries in any output.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::books;
@@ -10,7 +11,6 @@ use super::json::{self, Json};
 use super::kept::Texts;
 use super::line::Line;
 use super::text::Text;
-use crate::error::{Error, Result};
 use crate::event::Meta;
 use crate::host::{Names, WallClock};
 use crate::model::{Report, Stats, Summary};
@@ -24,18 +24,45 @@ pub enum Output {
 }
 
 impl FromStr for Output {
-    type Err = Error;
+    type Err = Unknown;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> Result<Self, Unknown> {
         match name {
             "text" => Ok(Self::Text),
             "csv" => Ok(Self::Csv),
             "json" => Ok(Self::Json),
-            other => Err(Error::new(format!("there is no output format \"{other}\""))
-                .hint("the formats are text, csv, json")),
+            other => Err(Unknown {
+                what: "output format",
+                name: other.to_owned(),
+                known: vec!["text", "csv", "json"],
+            }),
         }
     }
 }
+
+/// A name on the command line that the views do not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    pub(super) what: &'static str,
+    pub(super) name: String,
+    pub(super) known: Vec<&'static str>,
+}
+
+impl Unknown {
+    /// What there is instead.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        format!("there are: {}", self.known.join(", "))
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no {} \"{}\"", self.what, self.name)
+    }
+}
+
+impl std::error::Error for Unknown {}
 
 /// What the command line says about the view.
 #[derive(Clone, Debug)]
@@ -73,7 +100,7 @@ pub(super) struct Host {
 
 impl Renderer {
     /// Fails if `--fields` names what does not exist.
-    pub fn new(options: &Options, meta: &Meta, names: Names) -> Result<Self> {
+    pub fn new(options: &Options, meta: &Meta, names: Names) -> Result<Self, Unknown> {
         let picked = options.fields.as_deref().map(columns::pick).transpose()?;
         let format = match options.output {
             Output::Text => Format::Text(Text::new(
@@ -95,13 +122,14 @@ impl Renderer {
     }
 
     /// What comes before the first event.
-    pub fn header(&mut self, out: &mut Vec<u8>) {
+    pub fn header(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new();
         match &self.format {
-            Format::Text(text) => text.header(&mut self.line),
-            Format::Csv(csv) => csv.header(&mut self.line),
+            Format::Text(text) => text.header(&mut line),
+            Format::Csv(csv) => csv.header(&mut line),
             Format::Json(_) => {}
         }
-        self.finish(out);
+        out.extend_from_slice(line.as_bytes());
     }
 
     /// One line.
@@ -116,11 +144,12 @@ impl Renderer {
     }
 
     /// What comes before the first histogram.
-    pub fn histogram_header(&mut self, out: &mut Vec<u8>) {
+    pub fn histogram_header(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new();
         if matches!(self.format, Format::Csv(_)) {
-            histogram::csv_header(&mut self.line);
+            histogram::csv_header(&mut line);
         }
-        self.finish(out);
+        out.extend_from_slice(line.as_bytes());
     }
 
     /// The lifetimes of an interval, or of the whole trace.
