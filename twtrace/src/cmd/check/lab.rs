@@ -30,8 +30,8 @@ pub(super) enum Stop {
     Fail(String),
     /// Tracing never began.
     Cancelled,
-    /// The machine was so busy that TCP retransmitted this many segments by itself.
-    Disturbed(u64),
+    /// TCP did by itself what the scenario did not ask for.
+    Disturbed(String),
 }
 
 /// A step of a scenario.
@@ -205,10 +205,17 @@ impl<'a> Lab<'a> {
 
     /// Stops if TCP did what the scenario did not ask for.
     pub(super) fn check_undisturbed(&self) -> Step<()> {
-        match snmp("RetransSegs")? {
-            0 => Ok(()),
-            _ if self.may_retransmit => Ok(()),
-            segments => Err(Stop::Disturbed(segments)),
+        if self.may_retransmit {
+            return Ok(());
+        }
+        match (snmp("RetransSegs")?, self.table()?.stuck()) {
+            (0, 0) => Ok(()),
+            (0, stuck) => Err(Stop::Disturbed(format!(
+                "{stuck} sockets were acknowledged during close(), so they stay full sockets"
+            ))),
+            (segments, _) => Err(Stop::Disturbed(format!(
+                "the machine is so busy that TCP retransmitted {segments} segments"
+            ))),
         }
     }
 

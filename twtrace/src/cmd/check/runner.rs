@@ -245,10 +245,10 @@ impl Trace {
             Err(Stop::Skip(reason)) => Verdict::Skip(reason.clone()),
             Err(Stop::Fail(reason)) => Verdict::Fail(vec![reason.clone()]),
             Err(Stop::Cancelled) => Verdict::Fail(vec!["tracing never began".into()]),
-            Err(Stop::Disturbed(segments)) => Verdict::Fail(vec![format!(
-                "the machine is too busy: TCP retransmitted {segments} segments, {} times in a row",
-                one.abandoned.len() + 1
-            )]),
+            Err(Stop::Disturbed(reason)) => {
+                let times = one.abandoned.len() + 1;
+                Verdict::Fail(vec![format!("disturbed {times} times in a row: {reason}")])
+            }
             Ok(ran) => {
                 sockets = expected(ran) + ran.made.overflows.len();
                 self.judge(case, one, ran, snapshot)
