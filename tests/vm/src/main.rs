@@ -1,10 +1,14 @@
 //! Runs inside twtrace's test VMs only: as PID 1 it brings the VM up and runs one command; with
 //! arguments it is a workload or an assertion.
 
+mod bench;
 mod checks;
+mod demo;
 mod init;
 mod load;
 mod loopback;
+mod mix;
+mod rst;
 mod suite;
 mod test;
 mod tracer;
@@ -20,6 +24,14 @@ enum Task {
     Load(load::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
+    /// Make connections that end in every way a minute allows.
+    Mix,
+    /// Trace `mix` live, and show its histogram and books.
+    Demo,
+    /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
+    BenchCost,
+    /// Measure the time from exec to attached.
+    BenchAttach,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -30,6 +42,10 @@ fn main() -> anyhow::Result<()> {
         Task::True => Ok(()),
         Task::Load(args) => load::serve(&args),
         Task::Suite(args) => suite::run(&args),
+        Task::Mix => mix::run(),
+        Task::Demo => demo::run(),
+        Task::BenchCost => bench::cost(),
+        Task::BenchAttach => bench::attach(),
     }
 }
 
