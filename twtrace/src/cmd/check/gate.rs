@@ -5,6 +5,7 @@
 //! suffer most, where packets wait for ksoftirqd as soon as it runs.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ struct State {
     /// Scenarios waiting for a turn that take the longest.
     urgent: usize,
     tracing: Tracing,
+    /// Inode numbers of the namespaces used so far.
+    claimed: HashSet<u32>,
 }
 
 /// Scenarios arrive one by one; the runner opens it once for all.
@@ -117,6 +120,12 @@ impl Pass<'_> {
         if self.working.replace(false) {
             self.gate.change(|state| state.working -= 1);
         }
+    }
+
+    /// Takes a namespace for this scenario; `false` if another had one of this inode number, which
+    /// the kernel gives away again as soon as a namespace is gone.
+    pub(super) fn claim(&self, netns: u32) -> bool {
+        self.gate.lock().claimed.insert(netns)
     }
 
     /// Whether tracing has begun in the end.

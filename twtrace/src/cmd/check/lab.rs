@@ -17,7 +17,8 @@ use super::socket_table::SocketTable;
 use super::sockets::{Pair, bound, loopback};
 use crate::error::Error;
 use crate::event::Family;
-use crate::kernel::{counters, netns};
+use crate::kernel::counters;
+use crate::kernel::netns::{self, Netns};
 
 /// How long anything may take, but for a timer that is not due yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,7 +79,7 @@ impl<'a> Lab<'a> {
         pass: &'a Pass<'a>,
     ) -> Step<Self> {
         pass.take_turn();
-        let netns = netns::enter_new()?;
+        let netns = enter_unclaimed(pass)?;
         netns::bring_up_loopback()?;
         let address = loopback(family);
         let listener = match TcpListener::bind((address, 0)) {
@@ -274,6 +275,19 @@ impl<'a> Lab<'a> {
     /// Waits until no full socket is left but the listener.
     pub(super) fn settle(&self) -> Step<()> {
         self.await_table("all full sockets to close", SocketTable::is_settled)
+    }
+}
+
+/// Enters new namespaces until one has an inode number that none had before.
+fn enter_unclaimed(pass: &Pass<'_>) -> Step<u32> {
+    let mut claimed = Vec::new();
+    loop {
+        let netns = netns::enter_new()?;
+        if pass.claim(netns) {
+            return Ok(netns);
+        }
+        // As long as this one is open, the next gets another number.
+        claimed.push(Netns::current()?);
     }
 }
 

@@ -264,6 +264,7 @@ impl Trace {
 
     fn judge(&self, case: Case, one: &Done, ran: &Ran, snapshot: &Snapshot) -> Verdict {
         let events: Vec<Event> = self.of(one, ran).copied().collect();
+        let totals = |netns| snapshot.counters.iter().find(|one| one.netns == netns);
         let mut failures = judge(&Evidence {
             family: case.family,
             uid: case.uid,
@@ -272,7 +273,8 @@ impl Trace {
             kernel: &ran.kernel,
             left: ran.left,
             events: &events,
-            counters: snapshot.counters.iter().find(|one| one.netns == ran.netns),
+            counters: totals(ran.netns),
+            shared: totals(0),
             counted_at: self.session.meta().tw_counted_at,
             has_stamp: ran.has_stamp,
         });

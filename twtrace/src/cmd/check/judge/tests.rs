@@ -21,6 +21,7 @@ struct Case {
     left: usize,
     events: Vec<Event>,
     counters: Counters,
+    shared: Option<Counters>,
     counted_at: TwCountedAt,
     has_stamp: bool,
 }
@@ -60,6 +61,7 @@ impl Case {
                 }),
             ],
             counters,
+            shared: None,
             counted_at: TwCountedAt::Birth,
             has_stamp: true,
         }
@@ -75,6 +77,7 @@ impl Case {
             left: self.left,
             events: &self.events,
             counters: Some(&self.counters),
+            shared: self.shared.as_ref(),
             counted_at: self.counted_at,
             has_stamp: self.has_stamp,
         })
@@ -291,6 +294,7 @@ fn churn() -> Case {
     let mut counters = Counters {
         netns: NETNS,
         born_fin_wait_2: 3,
+        promoted: 3,
         ..Counters::ZERO
     };
     counters.ended[Reason::Reset as usize] = 2;
@@ -326,14 +330,18 @@ fn churn() -> Case {
 fn sums_of_churn_must_fit() {
     assert_eq!(churn().judge(), Vec::<String>::new());
     let lies: &[Lie<Case>] = &[
-        ("births and ends", |case| case.counters.born_fin_wait_2 = 4),
-        ("births of 3 connections", |case| {
-            case.counters.born_fin_wait_2 = 2;
+        ("total born in FIN_WAIT2", |case| {
+            case.counters.born_fin_wait_2 = 4;
         }),
-        ("reason other", |case| case.counters.ended[0] = 1),
+        ("total reset", |case| {
+            case.counters.ended = ended(Reason::NetnsExit);
+        }),
+        ("ends of 4 connections", |case| case.made.churned = 4),
         ("left in the table", |case| case.left = 0),
         ("the kernel's TW", |case| case.kernel.tcp_ext.clear()),
         ("reported twice", |case| case.events[1] = case.events[0]),
+        ("no reason", |case| case.end().reason = Reason::Other),
+        ("untracked", |case| case.end().untracked = true),
     ];
     for (what, lie) in lies {
         let mut case = churn();
@@ -344,4 +352,21 @@ fn sums_of_churn_must_fit() {
             "{what}: {failures:?}"
         );
     }
+}
+
+#[test]
+fn totals_may_be_shared_but_not_missing() {
+    let mut case = Case::honest();
+    let shared = Counters {
+        promoted: 5,
+        ..Counters::ZERO
+    };
+    case.counters.promoted = 0;
+    case.shared = Some(shared);
+    assert_eq!(case.judge(), Vec::<String>::new());
+    case.counters.promoted = 2;
+    assert!(case.judge()[0].contains("total promoted"));
+    case.counters.promoted = 0;
+    case.shared = None;
+    assert!(case.judge()[0].contains("total promoted"));
 }
