@@ -28,8 +28,6 @@ enum Task {
     Demo(demo::Args),
     /// Measure what twtrace costs, beside other tools.
     Bench(bench::Args),
-    /// Boot a stock kernel in QEMU, trace real connections in it, and show the result.
-    Demo(demo::Args),
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
     /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.

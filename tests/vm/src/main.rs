@@ -7,8 +7,6 @@ mod demo;
 mod init;
 mod load;
 mod loopback;
-mod mix;
-mod rst;
 mod suite;
 mod test;
 mod tracer;
@@ -28,10 +26,6 @@ enum Task {
     Load(load::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
-    /// Make connections that end in every way a minute allows.
-    Mix,
-    /// Trace `mix` live, and show its histogram and books.
-    Demo,
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
     BenchCost,
     /// Measure the time from exec to attached.
@@ -48,8 +42,6 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Suite(args) => suite::run(&args),
-        Task::Mix => mix::run(),
-        Task::Demo => demo::run(),
         Task::BenchCost => bench::cost(),
         Task::BenchAttach => bench::attach(),
     }
