@@ -25,13 +25,17 @@ use crate::{
 
 #[fentry]
 fn kill(ctx: FEntryContext) -> i32 {
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(&ctx, "end of {:x}", ctx.arg::<u64>(0));
     ended::<Direct>(ctx.arg(0));
     0
 }
 
 #[kprobe]
 fn kill_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(tw) = ctx.arg(0) {
+    if let Some(tw) = ctx.arg::<u64>(0) {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!(&ctx, "end of {:x}", tw);
         ended::<Probed>(tw);
     }
     0
