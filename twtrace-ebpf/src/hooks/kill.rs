@@ -26,16 +26,16 @@ use crate::{
 #[fentry]
 fn kill(ctx: FEntryContext) -> i32 {
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(&ctx, "end of {:x}", ctx.arg::<u64>(0));
+    aya_log_ebpf::debug!(&ctx, "inet_twsk_kill");
     ended::<Direct>(ctx.arg(0));
     0
 }
 
 #[kprobe]
 fn kill_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(tw) = ctx.arg::<u64>(0) {
+    if let Some(tw) = ctx.arg(0) {
         #[cfg(feature = "log")]
-        aya_log_ebpf::debug!(&ctx, "end of {:x}", tw);
+        aya_log_ebpf::debug!(&ctx, "inet_twsk_kill");
         ended::<Probed>(tw);
     }
     0
