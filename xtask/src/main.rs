@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything around twtrace that is not twtrace. One file or folder per command.
 
 mod apt;
+mod bench;
 mod demo;
 mod ebpf;
 mod paths;
@@ -23,8 +24,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Boot a stock kernel in QEMU, trace real connections in it, and show the result.
+    /// Show twtrace at work: a stock kernel in a VM, real connections, live lines, the books.
     Demo(demo::Args),
+    /// Measure what twtrace costs, beside other tools.
+    Bench(bench::Args),
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
     /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
 fn work(cli: &Cli) -> anyhow::Result<()> {
     match &cli.task {
         Task::Demo(args) => demo::run(args),
+        Task::Bench(args) => bench::run(args),
         Task::Ebpf(args) => ebpf::run(args),
         Task::Test(args) => test::run(args),
         Task::Tidy(args) => tidy::run(args),

@@ -1,6 +1,7 @@
 //! Runs inside twtrace's test VMs only: as PID 1 it brings the VM up and runs one command; with
 //! arguments it is a workload or an assertion.
 
+mod bench;
 mod checks;
 mod demo;
 mod init;
@@ -25,6 +26,10 @@ enum Task {
     Load(load::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
+    /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
+    BenchCost,
+    /// Measure the time from exec to attached.
+    BenchAttach,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,6 +42,8 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Suite(args) => suite::run(&args),
+        Task::BenchCost => bench::cost(),
+        Task::BenchAttach => bench::attach(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A running `twtrace`, and what it said in the end.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,13 +21,17 @@ pub(crate) struct Tracer {
     child: Child,
     /// From exec to attached.
     pub(crate) attached_in: Duration,
-    stdout: PathBuf,
 }
 
 impl Tracer {
-    /// Starts `twtrace` with these arguments and returns once it is attached. Its stdout goes to
-    /// `stdout`.
+    /// Starts `twtrace` with these arguments and returns once it is attached. Its stdout goes to a
+    /// new file.
     pub(crate) fn start(args: &[&str], stdout: &Path) -> Result<Self> {
+        Self::with_stdout(args, File::create(stdout)?.into())
+    }
+
+    /// The same with stdout of any kind.
+    pub(crate) fn with_stdout(args: &[&str], stdout: Stdio) -> Result<Self> {
         let ready = Path::new("/tmp/ready");
         if ready.exists() {
             fs::remove_file(ready)?;
@@ -38,7 +42,7 @@ impl Tracer {
             .arg("--ready-file")
             .arg(ready)
             .stdin(Stdio::null())
-            .stdout(File::create(stdout)?)
+            .stdout(stdout)
             .spawn()
             .with_context(|| format!("cannot start {TWTRACE}"))?;
         while !ready.exists() {
@@ -57,7 +61,6 @@ impl Tracer {
         Ok(Self {
             child,
             attached_in: started.elapsed(),
-            stdout: stdout.to_owned(),
         })
     }
 
@@ -109,10 +112,6 @@ impl Tracer {
             ns += running;
         }
         Ok(Duration::from_nanos(ns))
-    }
-
-    pub(crate) fn stdout(&self) -> PathBuf {
-        self.stdout.clone()
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     maps::SCRATCH,
     read::{Access, Direct, Probed, opaque},
     settings::{enabled, offset},
-    state, tally,
+    state,
+    tally::{self, bump, bump_if},
 };
 
 #[fentry]
@@ -87,10 +88,13 @@ fn ended<A: Access>(tw: u64) {
     tally::count(netns, |counters| {
         if (reason as usize) < counters.ended.len() {
             // SAFETY: the index was just checked.
-            unsafe { *counters.ended.as_mut_ptr().add(reason as usize) += 1 };
+            bump(unsafe { &mut *counters.ended.as_mut_ptr().add(reason as usize) });
         }
-        counters.end_untracked += over(u64::from(FLAG_UNTRACKED) - 1, untracked);
-        counters.end_ring_full += u64::from(!fits);
+        bump_if(
+            &mut counters.end_untracked,
+            over(u64::from(FLAG_UNTRACKED) - 1, untracked),
+        );
+        bump_if(&mut counters.end_ring_full, u64::from(!fits));
     });
 }
 
@@ -144,7 +148,7 @@ fn ours<A: Access>(tw: u64, netns: u32) -> bool {
         let flow = unsafe { flow.assume_init_mut() };
         emit::flow::<A>(flow, tw, netns);
         if !filter::passes(flow, false) {
-            tally::count(netns, |counters| counters.filtered += 1);
+            tally::count(netns, |counters| bump(&mut counters.filtered));
             return false;
         }
     }

@@ -49,11 +49,14 @@ pub(super) struct Live {
     child: Option<Child>,
     every: Option<Duration>,
     records: bool,
+    signals: Signals,
 }
 
 /// Attaches everything and says so. Must be called inside the runtime of [`runtime`].
 pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration>) -> Result<Live> {
     let until = tracing.duration.as_deref().map(duration).transpose()?;
+    // Before anybody is told that tracing has begun, or an early signal would end it unheard.
+    let signals = Signals::new()?;
     progress("twtrace: attaching …");
     let session = Session::start(options)?;
     announce(&session);
@@ -69,6 +72,7 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
         child,
         every,
         records: options.records,
+        signals,
     })
 }
 
@@ -88,7 +92,6 @@ impl Live {
     /// Hands over everything until the trace is over, then closes it.
     pub(super) async fn run(mut self, sink: &mut impl Sink) -> Result<()> {
         sink.totals(Moment::Start, self.session.snapshot()?)?;
-        let mut signals = Signals::new()?;
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.records.then(|| ticks(DRAIN));
@@ -98,7 +101,7 @@ impl Live {
                 .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))?;
         while !sink.done() {
             tokio::select! {
-                () = signals.any() => break,
+                () = self.signals.any() => break,
                 () = at(deadline) => break,
                 status = wait(&mut self.child) => {
                     report_child(status);

@@ -5,6 +5,8 @@ use std::io;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::chroot;
 use twtrace_common::settings::{
     FEATURE_OWNERS, FEATURE_REARMS, FEATURE_RECORDS, Offsets, Settings,
 };
@@ -26,7 +28,8 @@ unsafe impl Pod for Plain {}
 /// Creates the maps and prepares the programs; none is loaded yet.
 pub(super) fn load(options: &Options, offsets: Offsets, sizes: Sizes) -> Result<Ebpf> {
     let settings = Plain(settings(options, offsets, sizes));
-    EbpfLoader::new()
+    let mut loader = loader()?;
+    loader
         .override_global(names::SETTINGS, &settings, true)
         .override_global(names::ABI_GLOBAL, &ABI, true)
         .map_max_entries(names::RING, ring_bytes(options))
@@ -35,6 +38,24 @@ pub(super) fn load(options: &Options, offsets: Offsets, sizes: Sizes) -> Result<
         .map_max_entries(names::COUNTERS, sizes.namespaces + 1)
         .load(OBJECT)
         .map_err(explain)
+}
+
+/// A loader without the kernel's BTF. aya parses all of it when a loader is made (20 ms, 12 MB),
+/// wanted or not, and goes on where there is none; so this one is made by a thread that sees no
+/// /sys. Where it may not hide it, all works the same, only later.
+fn loader() -> Result<EbpfLoader<'static>> {
+    let make = || {
+        if unshare(CloneFlags::CLONE_FS).is_ok() {
+            let _ = chroot("/proc/self/fd");
+        }
+        EbpfLoader::new()
+    };
+    std::thread::Builder::new()
+        .name("loader".into())
+        .spawn(make)
+        .ok()
+        .and_then(|thread| thread.join().ok())
+        .ok_or_else(|| Error::new("cannot start a thread"))
 }
 
 fn settings(options: &Options, offsets: Offsets, sizes: Sizes) -> Settings {

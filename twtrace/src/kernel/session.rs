@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use aya::{Btf as AyaBtf, Ebpf, Endianness, Pod};
+use aya::{Ebpf, Pod};
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
@@ -68,8 +68,7 @@ impl Session {
         let slots = matches!(syscall::has_compare_exchange(), Answer::Yes);
         let sizes = sizes(options.max_sockets, slots, namespaces());
         let mut ebpf = load(options, offsets, sizes)?;
-        let stand_in = AyaBtf::parse(&stand_in(&btf), Endianness::default())
-            .map_err(|error| Error::new(format!("cannot rebuild BTF: {}", chain(&error))))?;
+        let stand_in = stand_in(&btf);
         let attached = attach_all(&mut ebpf, &btf, &stand_in, options.attach, slots)?;
 
         let filter = options.filter;

@@ -24,7 +24,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.check { check() } else { build() }
+    if args.check {
+        say(&check()?);
+        return Ok(());
+    }
+    build()
 }
 
 /// What is committed under twtrace/bpf/.
@@ -57,8 +61,8 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// Rebuilds the object elsewhere and compares.
-pub(crate) fn check() -> Result<()> {
+/// Rebuilds the object elsewhere and compares; says what it found.
+pub(crate) fn check() -> Result<String> {
     let committed = Committed::new();
     let object = fs::read(&committed.object)
         .with_context(|| format!("no {}: run `cargo xtask ebpf`", committed.object.display()))?;
@@ -74,17 +78,13 @@ pub(crate) fn check() -> Result<()> {
     );
     match Toolchain::get() {
         Ok(toolchain) => compare(&toolchain, &object),
-        Err(reason) => {
-            say(&format!(
-                "not rebuilt, the eBPF toolchain cannot be had: {reason:#}"
-            ));
-            say("the committed object belongs to these sources by the hash of its inputs");
-            Ok(())
-        }
+        Err(reason) => Ok(format!(
+            "not rebuilt, the eBPF toolchain cannot be had ({reason:#}); by the hash of its inputs the object belongs to these sources"
+        )),
     }
 }
 
-fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<()> {
+fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<String> {
     let elsewhere = tempfile::Builder::new().prefix("twtrace-ebpf-").tempdir()?;
     let rebuilt = build::object(toolchain, elsewhere.path())?;
     if rebuilt != committed {
@@ -94,8 +94,7 @@ fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<()> {
             hex(committed)
         );
     }
-    say(&format!("rebuilt: identical, sha256 {}", hex(committed)));
-    Ok(())
+    Ok(format!("rebuilt: identical, sha256 {}", hex(committed)))
 }
 
 fn read_hash(path: &PathBuf) -> Result<String> {

@@ -2,4 +2,5 @@
 
 pub(crate) mod books;
 pub(crate) mod footprint;
+pub(crate) mod interrupt;
 pub(crate) mod kill9;

@@ -1,0 +1,104 @@
+//! What a connection costs with and without twtrace, where the clock counts instructions; and how
+//! long attaching takes, where it does not.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use crate::load::{Args, Load};
+use crate::say;
+use crate::tracer::Tracer;
+
+/// Each client port comes back 400 connections later.
+const LOAD: Args = Args {
+    ports: 400,
+    hosts: 1,
+};
+const WARM_UP: u32 = 500;
+const RUNS: usize = 4;
+const CONNECTIONS: u32 = 2_000;
+const STARTS: usize = 5;
+
+/// Name, arguments and where stdout goes.
+const TRACERS: &[(&str, &[&str], &str)] = &[
+    ("hist", &["hist"], "/dev/null"),
+    ("trace, /dev/null", &["trace", "-o", "json"], "/dev/null"),
+    ("trace, file", &["trace", "-o", "json"], "/tmp/bench.json"),
+    ("trace text, /dev/null", &["trace"], "/dev/null"),
+    ("record", &["record", "/tmp/bench.twtrace"], "/dev/null"),
+    ("hist, kprobe", &["hist", "--attach", "kprobe"], "/dev/null"),
+];
+
+/// Instructions per connection, for the host: /out/cost.json.
+pub(crate) fn cost() -> Result<()> {
+    let mut results = Map::new();
+    // What the kernel does after booting is not the load's work; waiting takes no time here.
+    thread::sleep(Duration::from_secs(30));
+    results.insert("without".to_owned(), without()?);
+    for (name, args, stdout) in TRACERS {
+        let mut load = Load::start(&LOAD)?;
+        let tracer = Tracer::start(args, Path::new(stdout))?;
+        let before = tracer.cpu()?;
+        let ns = median_ns(&mut load)?;
+        let cpu = tracer.cpu()?.saturating_sub(before);
+        let rss = tracer.rss_kib()?;
+        let code = tracer.stop()?;
+        say(&format!("{name}: {ns} (exit code {code}, RSS {rss} KiB)"));
+        results.insert(
+            (*name).to_owned(),
+            json!({ "ns": ns, "cpu_ns": per_event(cpu), "rss_kib": rss, "code": code }),
+        );
+    }
+    results.insert("without, again".to_owned(), without()?);
+    write("/out/cost.json", results)
+}
+
+fn without() -> Result<Value> {
+    let ns = median_ns(&mut Load::start(&LOAD)?)?;
+    say(&format!("without: {ns}"));
+    Ok(json!({ "ns": ns }))
+}
+
+/// The median of the runs, in ns per connection.
+fn median_ns(load: &mut Load) -> Result<u64> {
+    load.run(WARM_UP)?;
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        let took = load.run(CONNECTIONS)?;
+        runs.push(u64::try_from(took.as_nanos())? / u64::from(CONNECTIONS));
+    }
+    runs.sort_unstable();
+    Ok(u64::midpoint(runs[RUNS / 2 - 1], runs[RUNS / 2]))
+}
+
+fn per_event(cpu: Duration) -> f64 {
+    let runs = u32::try_from(RUNS).unwrap_or(u32::MAX);
+    cpu.as_secs_f64() * 1e9 / f64::from(WARM_UP + CONNECTIONS * runs)
+}
+
+/// Times from exec to attached, for the host: /out/attach.json.
+pub(crate) fn attach() -> Result<()> {
+    let mut results = Map::new();
+    for args in [&["hist"][..], &["trace"], &["hist", "--attach", "kprobe"]] {
+        let mut times = Vec::new();
+        for _ in 0..STARTS {
+            let tracer = Tracer::start(args, Path::new("/dev/null"))?;
+            times.push(tracer.attached_in);
+            tracer.kill9()?;
+        }
+        times.sort_unstable();
+        let median = times[STARTS / 2].as_secs_f64();
+        say(&format!("{}: {median:.3} s", args.join(" ")));
+        results.insert(args.join(" "), json!(median));
+    }
+    write("/out/attach.json", results)
+}
+
+fn write(path: &str, results: Map<String, Value>) -> Result<()> {
+    fs::write(path, Value::Object(results).to_string())
+        .with_context(|| format!("cannot write {path}"))
+}

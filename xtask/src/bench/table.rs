@@ -1,0 +1,166 @@
+//! The bench's result as text.
+
+use super::others::{Kind, STARTS, TOOLS, WITHOUT};
+use super::{Cost, Measured};
+use crate::run::show;
+
+/// Ours by name in the VM's report, with what the ratios of the others refer to.
+const OURS: &[(&str, &str, Kind)] = &[
+    ("hist", "twtrace hist", Kind::Counts),
+    (
+        "trace, /dev/null",
+        "twtrace trace -o json >/dev/null",
+        Kind::Events,
+    ),
+    ("trace, file", "twtrace trace -o json >FILE", Kind::Events),
+    (
+        "trace text, /dev/null",
+        "twtrace trace >/dev/null",
+        Kind::Events,
+    ),
+    ("record", "twtrace record FILE", Kind::Events),
+    ("hist, kprobe", "twtrace hist --attach kprobe", Kind::Counts),
+];
+
+/// Whose cost the others are compared with.
+const REFERENCES: [(Kind, &str); 2] = [(Kind::Counts, "hist"), (Kind::Events, "trace, /dev/null")];
+
+pub(super) fn show_all(measured: &[Measured]) {
+    instructions(measured);
+    user_space(measured);
+    attaching(measured);
+}
+
+fn instructions(measured: &[Measured]) {
+    show("guest instructions per loopback connection (one CPU, the consumer's work counts too)");
+    let releases: Vec<String> = measured
+        .iter()
+        .map(|on| on.kernel.release.clone())
+        .collect();
+    row("", &releases, "");
+    let without = measured.iter().map(|on| match on.costs.get("without") {
+        Some(cost) => thousands(cost.ns),
+        None => "?".to_owned(),
+    });
+    row("without twtrace", &without.collect::<Vec<_>>(), "");
+    let again: Vec<String> = measured
+        .iter()
+        .map(|on| percent(more(on, "without, again")))
+        .collect();
+    row("the same at the end (noise)", &again, "");
+    for (key, name, _) in OURS {
+        let cells: Vec<String> = measured.iter().map(|on| percent(more(on, key))).collect();
+        row(name, &cells, "");
+    }
+    show("");
+    show("other tools, measured with the same method on 6.1.176 and 6.18.15 (not again here)");
+    let without = WITHOUT.map(thousands);
+    row("without any tool", &without, "cost to ours");
+    for tool in TOOLS {
+        let cells = tool.percent.map(|value| percent(Some(value)));
+        row(
+            tool.name,
+            &cells,
+            &ratio(measured, tool.kind, &tool.percent),
+        );
+    }
+    show("");
+}
+
+/// How much more than ours of the same kind a tool costs, from the first to the last kernel.
+fn ratio(measured: &[Measured], kind: Kind, theirs: &[f64]) -> String {
+    let reference = REFERENCES.iter().find(|(of, _)| *of == kind);
+    let Some((_, key)) = reference else {
+        return String::new();
+    };
+    let ratios: Vec<String> = measured
+        .iter()
+        .zip(theirs)
+        .filter_map(|(on, theirs)| Some(format!("{:.1} x", theirs / more(on, key)?)))
+        .collect();
+    ratios.join(", ")
+}
+
+fn user_space(measured: &[Measured]) {
+    show("twtrace's own process, per event of the same load");
+    for (key, name, _) in OURS {
+        let cells: Vec<String> = measured
+            .iter()
+            .map(|on| on.costs.get(*key).map_or_else(String::new, own))
+            .collect();
+        row(name, &cells, "");
+    }
+    show("");
+}
+
+/// CPU seconds for a million events are ns per event divided by a thousand.
+fn own(cost: &Cost) -> String {
+    let cpu = cost.cpu_ns.unwrap_or_default() / 1e3;
+    let rss = cost.rss_kib.unwrap_or_default();
+    format!("{cpu:.2} s/M, {rss} KiB")
+}
+
+fn attaching(measured: &[Measured]) {
+    show("from exec to attached (wall time under TCG, 2 CPUs, median of 5)");
+    let Some(first) = measured.first() else {
+        return;
+    };
+    for name in first.attach.keys() {
+        let cells: Vec<String> = measured
+            .iter()
+            .map(|on| {
+                on.attach
+                    .get(name)
+                    .map_or_else(String::new, |s| format!("{s:.2} s"))
+            })
+            .collect();
+        row(&format!("twtrace {name}"), &cells, "");
+    }
+    for (tool, seconds, kib) in STARTS {
+        let cells = [format!("{seconds} s"), format!("RSS {kib} KiB")];
+        row(tool, &cells, "");
+    }
+}
+
+/// Per cent more instructions than without twtrace.
+fn more(on: &Measured, key: &str) -> Option<f64> {
+    let without = on.costs.get("without")?.ns as f64;
+    let with = on.costs.get(key)?.ns as f64;
+    Some((with / without - 1.0) * 100.0)
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "?".to_owned(), |value| format!("{value:+.2} %"))
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn row(name: &str, cells: &[String], note: &str) {
+    let mut line = format!("  {name:36}");
+    for cell in cells {
+        line += &format!("{cell:>26}");
+    }
+    show(format!("{line}  {note}").trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(89_628), "89,628");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+}
