@@ -29,11 +29,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ] {
         say(line);
     }
-    let host = Host::get()?;
     let kernel = match &args.kernel {
         Some(name) => vm::kernel(name)?,
         None => usual_or_other()?,
     };
+    let host = Host::get()?;
     say(&format!(
         "booting Linux {}; all in all it takes a minute and a half, as natural expiry takes 60 s",
         kernel.release
