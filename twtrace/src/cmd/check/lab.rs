@@ -134,20 +134,14 @@ impl<'a> Lab<'a> {
 
     /// Connects once.
     pub(super) fn connect(&self) -> Step<Pair> {
-        let listening = self
-            .listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(&self.listener)?;
         let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
         self.accept(&self.listener, client)
     }
 
     /// Connects a bound socket to the lab's listener.
     pub(super) fn connect_bound(&self, socket: Socket) -> Step<Pair> {
-        let listening = self
-            .listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(&self.listener)?;
         socket
             .connect(&listening.into())
             .attempt(&format!("connect to {listening}"))?;
@@ -157,10 +151,7 @@ impl<'a> Lab<'a> {
     /// Connects from `port`, as soon as what is left of an earlier connection allows it.
     pub(super) fn connect_from(&self, port: u16) -> Step<Pair> {
         let local = self.address(port);
-        let listening = self
-            .listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(&self.listener)?;
         let client = retry(|| {
             let socket = bound(local)?;
             socket.connect(&listening.into())?;
@@ -172,9 +163,7 @@ impl<'a> Lab<'a> {
 
     /// Connects to a listener of its own, as soon as a local port is free.
     pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
-        let listening = listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(listener)?;
         let client = retry(|| TcpStream::connect(listening));
         self.accept(
             listener,
@@ -186,6 +175,8 @@ impl<'a> Lab<'a> {
         let (server, _) = listener.accept().attempt("accept a connection")?;
         for end in [&client, &server] {
             fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
+            end.set_read_timeout(Some(PATIENCE))
+                .attempt("limit the time of a read")?;
         }
         Ok(Pair {
             active: client,
@@ -276,6 +267,12 @@ impl<'a> Lab<'a> {
     pub(super) fn settle(&self) -> Step<()> {
         self.await_table("all full sockets to close", SocketTable::is_settled)
     }
+}
+
+fn address_of(listener: &TcpListener) -> Step<SocketAddr> {
+    listener
+        .local_addr()
+        .attempt("ask for a listener's address")
 }
 
 /// Enters new namespaces until one has an inode number that none had before.
