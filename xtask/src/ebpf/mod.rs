@@ -21,10 +21,29 @@ pub(crate) struct Args {
     /// had, compare the hash of the inputs only, and say so.
     #[arg(long)]
     check: bool,
+    /// Build the object that logs, for development: used by `cargo build --features log`.
+    #[arg(long, conflicts_with = "check")]
+    log: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.check { check() } else { build() }
+    if args.check {
+        say(&check()?);
+        return Ok(());
+    }
+    if args.log {
+        return build_logging();
+    }
+    build()
+}
+
+fn build_logging() -> Result<()> {
+    let target = paths::root().join("target");
+    let object = build::object(&Toolchain::get()?, &target.join("ebpf-log"), &["log"])?;
+    let path = target.join("twtrace-log.bpf.o");
+    fs::write(&path, object)?;
+    say(&format!("wrote {}", path.display()));
+    Ok(())
 }
 
 /// What is committed under twtrace/bpf/.
@@ -47,7 +66,7 @@ impl Committed {
 
 fn build() -> Result<()> {
     let toolchain = Toolchain::get()?;
-    let object = build::object(&toolchain, &paths::root().join("target/ebpf"))?;
+    let object = build::object(&toolchain, &paths::root().join("target/ebpf"), &[])?;
     let committed = Committed::new();
     fs::create_dir_all(paths::root().join("twtrace/bpf"))?;
     fs::write(&committed.object, &object)?;
@@ -57,8 +76,8 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// Rebuilds the object elsewhere and compares.
-pub(crate) fn check() -> Result<()> {
+/// Rebuilds the object elsewhere and compares; says what it found.
+pub(crate) fn check() -> Result<String> {
     let committed = Committed::new();
     let object = fs::read(&committed.object)
         .with_context(|| format!("no {}: run `cargo xtask ebpf`", committed.object.display()))?;
@@ -74,19 +93,15 @@ pub(crate) fn check() -> Result<()> {
     );
     match Toolchain::get() {
         Ok(toolchain) => compare(&toolchain, &object),
-        Err(reason) => {
-            say(&format!(
-                "not rebuilt, the eBPF toolchain cannot be had: {reason:#}"
-            ));
-            say("the committed object belongs to these sources by the hash of its inputs");
-            Ok(())
-        }
+        Err(reason) => Ok(format!(
+            "not rebuilt, the eBPF toolchain cannot be had ({reason:#}); by the hash of its inputs the object belongs to these sources"
+        )),
     }
 }
 
-fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<()> {
+fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<String> {
     let elsewhere = tempfile::Builder::new().prefix("twtrace-ebpf-").tempdir()?;
-    let rebuilt = build::object(toolchain, elsewhere.path())?;
+    let rebuilt = build::object(toolchain, elsewhere.path(), &[])?;
     if rebuilt != committed {
         bail!(
             "the rebuilt object (sha256 {}) differs from the committed one (sha256 {})",
@@ -94,8 +109,7 @@ fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<()> {
             hex(committed)
         );
     }
-    say(&format!("rebuilt: identical, sha256 {}", hex(committed)));
-    Ok(())
+    Ok(format!("rebuilt: identical, sha256 {}", hex(committed)))
 }
 
 fn read_hash(path: &PathBuf) -> Result<String> {

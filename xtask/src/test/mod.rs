@@ -35,13 +35,14 @@ pub(crate) struct Args {
     jobs: usize,
 }
 
-type Step = fn() -> Result<()>;
+/// Does its part and says more about it than that it passed.
+type Step = fn() -> Result<String>;
 
 const STEPS: &[(&str, Step)] = &[
     ("formatting", formatting),
     ("clippy", clippy),
     ("unit and golden tests", unit),
-    ("tidy", || tidy::run(&tidy::Args {})),
+    ("tidy", || tidy::run(&tidy::Args {}).map(|()| String::new())),
     ("eBPF object", ebpf::check),
 ];
 
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             say(&format!("{name}: {reason:#}"));
         }
         let seconds = started.elapsed().as_secs_f64();
-        results.add(name, done.map(|()| format!("{seconds:.0} s")));
+        results.add(name, done.map(|detail| format!("{seconds:.0} s {detail}")));
     }
     if !args.no_vm {
         let choice = suite::Choice {
@@ -71,11 +72,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn cargo(args: &[&str]) -> Result<()> {
-    run_command(Command::new("cargo").current_dir(paths::root()).args(args))
+fn cargo(args: &[&str]) -> Result<String> {
+    run_command(Command::new("cargo").current_dir(paths::root()).args(args))?;
+    Ok(String::new())
 }
 
-fn formatting() -> Result<()> {
+fn formatting() -> Result<String> {
     cargo(&["fmt", "--all", "--check"])?;
     let ebpf = [
         "fmt",
@@ -86,7 +88,7 @@ fn formatting() -> Result<()> {
     cargo(&ebpf)
 }
 
-fn clippy() -> Result<()> {
+fn clippy() -> Result<String> {
     let args = [
         "clippy",
         "--quiet",
@@ -97,6 +99,6 @@ fn clippy() -> Result<()> {
     cargo(&[&args[..], &["--", "-Dwarnings"]].concat())
 }
 
-fn unit() -> Result<()> {
+fn unit() -> Result<String> {
     cargo(&["test", "--quiet", "--workspace", "--locked"])
 }
