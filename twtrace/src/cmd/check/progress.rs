@@ -3,7 +3,9 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Instant;
 
-/// One line that is written over each second; elsewhere nothing.
+use crate::cmd::output::talk;
+
+/// One line that is written over each second; elsewhere one line at the start.
 pub(super) struct Progress {
     total: usize,
     start: Instant,
@@ -13,7 +15,12 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(total: usize) -> Self {
-        let terminal = stderr().is_terminal();
+        let terminal = stderr().is_terminal() && can_overwrite();
+        if !terminal {
+            talk(&format!(
+                "{total} cases side by side; TIME_WAIT takes 60 s to run out"
+            ));
+        }
         Self {
             total,
             start: Instant::now(),
@@ -45,4 +52,9 @@ impl Progress {
             let _ = stderr().write_all(text.as_bytes());
         }
     }
+}
+
+/// A console without TERM may show a carriage return as anything.
+fn can_overwrite() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
