@@ -31,9 +31,10 @@ pub const TCP_TW_SYN: u8 = 3;
 
 /// The reason of an end, from its marks alone.
 ///
-/// A reuse, abort or RST kills at once, so its mark wins over a timer that fired meanwhile. An
-/// accepted SYN does not always kill (there may be no listener), so its mark yields to the timer
-/// and to the purge of a dead namespace.
+/// A reuse or abort kills at once, so its mark wins over a timer that fired meanwhile. A RST that
+/// is still being processed when the timer fires loses: the timer's kill came first. An accepted
+/// SYN does not always kill (there may be no listener), so its mark yields to the timer and to
+/// the purge of a dead namespace.
 const fn reason(
     cancel: u8,
     timer: bool,

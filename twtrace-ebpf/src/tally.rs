@@ -11,12 +11,9 @@ use crate::{
 };
 
 /// How many entries are tried for a namespace before entry 0 takes its counts.
-const PROBES: u32 = 2;
+const PROBES: u32 = 4;
 
-/// Counts in the entry of a namespace on this CPU.
-///
-/// Plain additions: every hook runs with bottom halves disabled, so nothing else of ours can run
-/// on this CPU in between.
+/// Counts in the entry of a namespace on this CPU, by [`bump`].
 #[inline(always)]
 pub fn count(netns: u32, update: impl FnOnce(&mut Counters)) {
     if let Some(entry) = entry(netns) {
@@ -63,6 +60,20 @@ pub fn record(reason: u8, clock: Clock, ns: u64, known: u64) {
         // SAFETY: a map value, and the index was just checked against its length.
         unsafe { add(histograms.cast::<u64>().add(index as usize), 1) };
     }
+}
+
+/// Counts one. Atomic, because a softirq on this CPU may count in between.
+#[inline(always)]
+pub fn bump(counter: &mut u64) {
+    // SAFETY: a valid counter.
+    unsafe { add(counter, 1) };
+}
+
+/// Counts one if `yes` is 1, not if it is 0.
+#[inline(always)]
+pub fn bump_if(counter: &mut u64, yes: u64) {
+    // SAFETY: a valid counter.
+    unsafe { add(counter, yes) };
 }
 
 /// `lock add`: the target has no atomic operations of its own in Rust.

@@ -7,8 +7,6 @@ mod demo;
 mod init;
 mod load;
 mod loopback;
-mod mix;
-mod rst;
 mod suite;
 mod test;
 mod tracer;
@@ -20,14 +18,14 @@ use clap::Parser;
 enum Task {
     /// Do nothing, successfully.
     True,
+    /// Trace a mixed workload and show it.
+    Demo,
+    /// The demo's workload.
+    DemoLoad,
     /// Make loopback connections in a network namespace of its own, as told on stdin.
     Load(load::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
-    /// Make connections that end in every way a minute allows.
-    Mix,
-    /// Trace `mix` live, and show its histogram and books.
-    Demo,
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
     BenchCost,
     /// Measure the time from exec to attached.
@@ -40,10 +38,10 @@ fn main() -> anyhow::Result<()> {
     }
     match Task::parse() {
         Task::True => Ok(()),
+        Task::Demo => demo::run(),
+        Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Suite(args) => suite::run(&args),
-        Task::Mix => mix::run(),
-        Task::Demo => demo::run(),
         Task::BenchCost => bench::cost(),
         Task::BenchAttach => bench::attach(),
     }

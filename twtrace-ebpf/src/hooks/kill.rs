@@ -19,11 +19,14 @@ use crate::{
     maps::SCRATCH,
     read::{Access, Direct, Probed, opaque},
     settings::{enabled, offset},
-    state, tally,
+    state,
+    tally::{self, bump, bump_if},
 };
 
 #[fentry]
 fn kill(ctx: FEntryContext) -> i32 {
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(&ctx, "inet_twsk_kill");
     ended::<Direct>(ctx.arg(0));
     0
 }
@@ -31,6 +34,8 @@ fn kill(ctx: FEntryContext) -> i32 {
 #[kprobe]
 fn kill_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(tw) = ctx.arg(0) {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!(&ctx, "inet_twsk_kill");
         ended::<Probed>(tw);
     }
     0
@@ -87,10 +92,13 @@ fn ended<A: Access>(tw: u64) {
     tally::count(netns, |counters| {
         if (reason as usize) < counters.ended.len() {
             // SAFETY: the index was just checked.
-            unsafe { *counters.ended.as_mut_ptr().add(reason as usize) += 1 };
+            bump(unsafe { &mut *counters.ended.as_mut_ptr().add(reason as usize) });
         }
-        counters.end_untracked += over(u64::from(FLAG_UNTRACKED) - 1, untracked);
-        counters.end_ring_full += u64::from(!fits);
+        bump_if(
+            &mut counters.end_untracked,
+            over(u64::from(FLAG_UNTRACKED) - 1, untracked),
+        );
+        bump_if(&mut counters.end_ring_full, u64::from(!fits));
     });
 }
 
@@ -144,7 +152,7 @@ fn ours<A: Access>(tw: u64, netns: u32) -> bool {
         let flow = unsafe { flow.assume_init_mut() };
         emit::flow::<A>(flow, tw, netns);
         if !filter::passes(flow, false) {
-            tally::count(netns, |counters| counters.filtered += 1);
+            tally::count(netns, |counters| bump(&mut counters.filtered));
             return false;
         }
     }

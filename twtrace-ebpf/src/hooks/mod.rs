@@ -4,6 +4,8 @@
 mod abort;
 mod birth;
 mod kill;
+mod overflow;
+mod owner;
 mod pair;
 mod purge;
 mod reuse;

@@ -18,7 +18,8 @@ use crate::{
     emit,
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
-    state, tally,
+    state,
+    tally::{self, bump},
 };
 
 /// Byte 13 of the TCP header.
@@ -122,12 +123,14 @@ fn stays<A: Access>(tw: u64, hash: u32, verdict: u32) {
         if verdict == u32::from(TCP_TW_ACK) {
             slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
             slot.time_wait_ns = now();
-            tally::count(emit::netns::<A>(tw), |counters| counters.promoted += 1);
+            tally::count(emit::netns::<A>(tw), |counters| {
+                bump(&mut counters.promoted)
+            });
         }
     } else if enabled(FEATURE_REARMS)
         && A::get::<u32>(tw, offset!(tw_timer_expires)) != slot.expires
     {
         slot.rearms += 1;
-        tally::count(emit::netns::<A>(tw), |counters| counters.rearmed += 1);
+        tally::count(emit::netns::<A>(tw), |counters| bump(&mut counters.rearmed));
     }
 }

@@ -50,6 +50,7 @@ pub(super) struct Live {
     every: Option<Duration>,
     records: bool,
     signals: Signals,
+    opening: Snapshot,
 }
 
 /// Attaches everything and says so. Must be called inside the runtime of [`runtime`].
@@ -58,7 +59,9 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
     // Before anybody is told that tracing has begun, or an early signal would end it unheard.
     let signals = Signals::new()?;
     progress("twtrace: attaching …");
-    let session = Session::start(options)?;
+    let mut session = Session::start(options)?;
+    // What happens once anybody is told is then on top of these.
+    let opening = session.snapshot()?;
     announce(&session);
     if let Some(path) = &tracing.ready_file {
         ready(path)?;
@@ -73,6 +76,7 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
         every,
         records: options.records,
         signals,
+        opening,
     })
 }
 
@@ -91,7 +95,7 @@ impl Live {
 
     /// Hands over everything until the trace is over, then closes it.
     pub(super) async fn run(mut self, sink: &mut impl Sink) -> Result<()> {
-        sink.totals(Moment::Start, self.session.snapshot()?)?;
+        sink.totals(Moment::Start, self.opening)?;
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.records.then(|| ticks(DRAIN));

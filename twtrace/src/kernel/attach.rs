@@ -40,7 +40,7 @@ pub(super) fn attach_all(
         if outcome.way.is_none() && point.without.is_none() {
             return Err(Error::new(format!(
                 "cannot trace {}: {}",
-                point.function,
+                point.function(btf),
                 outcome.refused.join("; ")
             ))
             .hint(match wish {
@@ -82,7 +82,7 @@ fn attach_point(
                     continue;
                 }
             },
-            Mode::Kprobe => point.kprobe.to_vec(),
+            Mode::Kprobe => point.kprobe_hooks(btf),
         };
         let hooks: Vec<Hook> = hooks.iter().map(|hook| adapt(*hook, slots)).collect();
         match attach_hooks(ebpf, stand_in, &hooks) {

@@ -1,6 +1,6 @@
 //! The lifecycle points and the programs for each: rows in the order of attaching.
 //!
-//! Marks come before the end, the end before the birth. So a mini-socket whose birth is seen has
+//! Marks come before the end, the end before overflow and birth. So a mini-socket whose birth is seen has
 //! its marks and its end seen too, and everything older is recognised as older.
 
 use super::btf::{Btf, Kind};
@@ -28,20 +28,16 @@ pub struct Point {
     pub name: &'static str,
     /// What is lost without it; `None` if nothing works without it.
     pub without: Option<&'static str>,
-    pub function: &'static str,
+    /// The function's names, newest first; the first that the kernel has is taken.
+    pub functions: &'static [&'static str],
     /// The parameter lists for which the fentry/fexit programs were written, by names.
     pub parameters: &'static [&'static [&'static str]],
-    pub fentry: &'static [Hook],
-    pub kprobe: &'static [Hook],
+    fentry: &'static [Program],
+    kprobe: &'static [Program],
 }
 
-const fn hook(program: &'static str, kind: HookKind, function: &'static str) -> Hook {
-    Hook {
-        program,
-        kind,
-        function,
-    }
-}
+/// A program of the object and how it is attached.
+type Program = (&'static str, HookKind);
 
 use HookKind::{Fentry, Fexit, Kprobe, Kretprobe};
 
@@ -53,92 +49,82 @@ pub const POINTS: &[Point] = &[
     Point {
         name: "namespace exit",
         without: Some("ends by namespace exit show as `other`"),
-        function: "inet_twsk_purge",
+        functions: &["inet_twsk_purge"],
         parameters: &[&["hashinfo", "family"], &["hashinfo"]],
-        fentry: &[
-            hook("purge_enter", Fentry, "inet_twsk_purge"),
-            hook("purge_exit", Fexit, "inet_twsk_purge"),
-        ],
-        kprobe: &[
-            hook("purge_kprobe", Kprobe, "inet_twsk_purge"),
-            hook("purge_kretprobe", Kretprobe, "inet_twsk_purge"),
-        ],
+        fentry: &[("purge_enter", Fentry), ("purge_exit", Fexit)],
+        kprobe: &[("purge_kprobe", Kprobe), ("purge_kretprobe", Kretprobe)],
     },
     Point {
         name: "SOCK_DESTROY",
         without: Some("ends by ss -K show as `other`"),
-        function: "tcp_abort",
+        functions: &["tcp_abort"],
         parameters: &[&["sk", "err"]],
-        fentry: &[
-            hook("abort_enter", Fentry, "tcp_abort"),
-            hook("abort_exit", Fexit, "tcp_abort"),
-        ],
-        kprobe: &[
-            hook("abort_kprobe", Kprobe, "tcp_abort"),
-            hook("abort_kretprobe", Kretprobe, "tcp_abort"),
-        ],
+        fentry: &[("abort_enter", Fentry), ("abort_exit", Fexit)],
+        kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
     },
     Point {
         name: "reuse by connect()",
         without: Some("ends by connect() show as `other`"),
-        function: "tcp_twsk_unique",
+        functions: &["tcp_twsk_unique"],
         parameters: &[&["sk", "sktw", "twp"]],
-        fentry: &[hook("unique", Fexit, "tcp_twsk_unique")],
-        kprobe: &[
-            hook("unique_enter", Kprobe, "tcp_twsk_unique"),
-            hook("unique_return", Kretprobe, "tcp_twsk_unique"),
-        ],
+        fentry: &[("unique", Fexit)],
+        kprobe: &[("unique_enter", Kprobe), ("unique_return", Kretprobe)],
     },
     Point {
         name: "timer",
         without: None,
-        function: "tw_timer_handler",
+        functions: &["tw_timer_handler"],
         parameters: &[&["t"]],
-        fentry: &[hook("timer", Fentry, "tw_timer_handler")],
-        kprobe: &[hook("timer_kprobe", Kprobe, "tw_timer_handler")],
+        fentry: &[("timer", Fentry)],
+        kprobe: &[("timer_kprobe", Kprobe)],
     },
     Point {
         name: "segment",
         without: None,
-        function: "tcp_timewait_state_process",
+        functions: &["tcp_timewait_state_process"],
         parameters: &[
             &["tw", "skb", "th"],
             &["tw", "skb", "th", "tw_isn"],
             &["tw", "skb", "th", "tw_isn", "drop_reason"],
         ],
-        fentry: &[
-            hook("segment_enter", Fentry, "tcp_timewait_state_process"),
-            hook(SEGMENT_EXIT, Fexit, "tcp_timewait_state_process"),
-        ],
-        kprobe: &[
-            hook("segment_kprobe", Kprobe, "tcp_timewait_state_process"),
-            hook("segment_kretprobe", Kretprobe, "tcp_timewait_state_process"),
-        ],
+        fentry: &[("segment_enter", Fentry), (SEGMENT_EXIT, Fexit)],
+        kprobe: &[("segment_kprobe", Kprobe), ("segment_kretprobe", Kretprobe)],
     },
     Point {
         name: "end",
         without: None,
-        function: "inet_twsk_kill",
+        functions: &["inet_twsk_kill"],
         parameters: &[&["tw"]],
-        fentry: &[hook("kill", Fentry, "inet_twsk_kill")],
-        kprobe: &[hook("kill_kprobe", Kprobe, "inet_twsk_kill")],
+        fentry: &[("kill", Fentry)],
+        kprobe: &[("kill_kprobe", Kprobe)],
+    },
+    Point {
+        name: "overflow",
+        without: Some("overflows are not seen"),
+        functions: &["inet_twsk_alloc"],
+        parameters: &[&["sk", "dr", "state"]],
+        fentry: &[("overflow", Fexit)],
+        kprobe: &[("overflow_enter", Kprobe), ("overflow_return", Kretprobe)],
     },
     Point {
         name: "birth",
         without: None,
-        function: "inet_twsk_alloc",
-        parameters: &[&["sk", "dr", "state"]],
-        fentry: &[hook("birth_slots", Fexit, "inet_twsk_alloc")],
-        kprobe: &[
-            hook("birth_enter", Kprobe, "inet_twsk_alloc"),
-            hook("birth_return_slots", Kretprobe, "inet_twsk_alloc"),
+        functions: &["inet_twsk_hashdance_schedule", "inet_twsk_hashdance"],
+        parameters: &[
+            &["tw", "sk", "hashinfo", "timeo"],
+            &["tw", "sk", "hashinfo"],
         ],
+        fentry: &[("birth_slots", Fentry)],
+        kprobe: &[("birth_kprobe_slots", Kprobe)],
     },
 ];
 
 /// The functions to look up in BTF.
 pub fn functions() -> impl Iterator<Item = (&'static str, Kind)> {
-    POINTS.iter().map(|point| (point.function, Kind::Function))
+    POINTS
+        .iter()
+        .flat_map(|point| point.functions)
+        .map(|&function| (function, Kind::Function))
 }
 
 /// The twin of a birth program that does without compare-and-exchange (kernels before 5.12).
@@ -146,34 +132,107 @@ pub fn functions() -> impl Iterator<Item = (&'static str, Kind)> {
 pub fn without_slots(program: &str) -> Option<&'static str> {
     match program {
         "birth_slots" => Some("birth_spill"),
-        "birth_return_slots" => Some("birth_return_spill"),
+        "birth_kprobe_slots" => Some("birth_kprobe_spill"),
         _ => None,
     }
 }
 
 impl Point {
+    /// The function as this kernel calls it; the oldest name if BTF has none of them.
+    #[must_use]
+    pub fn function(&self, btf: &Btf) -> &'static str {
+        let known = |function: &&&'static str| btf.number(function, Kind::Function).is_some();
+        let oldest = self.functions.last();
+        self.functions
+            .iter()
+            .find(known)
+            .or(oldest)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The kprobe/kretprobe programs. They take their arguments by position alone.
+    #[must_use]
+    pub fn kprobe_hooks(&self, btf: &Btf) -> Vec<Hook> {
+        self.hooks(self.kprobe, btf, 0)
+    }
+
     /// The fentry/fexit programs if the function is what they were written for, else why not. A
     /// program for another parameter list would load and read garbage.
     pub fn fentry_hooks(&self, btf: &Btf) -> Result<Vec<Hook>, String> {
-        let Some(parameters) = btf.parameters(self.function) else {
-            return Err(format!("{} is not in BTF", self.function));
+        let function = self.function(btf);
+        let Some(parameters) = btf.parameters(function) else {
+            return Err(format!("{function} is not in BTF"));
         };
         if !self.parameters.iter().any(|known| **known == *parameters) {
             return Err(format!(
-                "{}({}) is not what this twtrace was written for",
-                self.function,
+                "{function}({}) is not what this twtrace was written for",
                 parameters.join(", ")
             ));
         }
-        let resolve = |hook: &Hook| Hook {
-            program: match (hook.program, parameters.len()) {
+        Ok(self.hooks(self.fentry, btf, parameters.len()))
+    }
+
+    fn hooks(&self, programs: &[Program], btf: &Btf, parameters: usize) -> Vec<Hook> {
+        let function = self.function(btf);
+        let resolve = |&(program, kind): &Program| Hook {
+            program: match (program, parameters) {
                 (SEGMENT_EXIT, 3) => "segment_exit_3",
                 (SEGMENT_EXIT, 4) => "segment_exit_4",
                 (SEGMENT_EXIT, _) => "segment_exit_5",
                 (program, _) => program,
             },
-            ..*hook
+            kind,
+            function,
         };
-        Ok(self.fentry.iter().map(resolve).collect())
+        programs.iter().map(resolve).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::Object;
+
+    use super::*;
+
+    #[test]
+    fn every_program_is_in_the_object() {
+        let object = Object::parse(crate::kernel::OBJECT).unwrap();
+        let programs = POINTS
+            .iter()
+            .flat_map(|point| point.fentry.iter().chain(point.kprobe))
+            .map(|program| program.0)
+            .filter(|&program| program != SEGMENT_EXIT)
+            .chain(["segment_exit_3", "segment_exit_4", "segment_exit_5"]);
+        for program in programs {
+            assert!(object.programs.contains_key(program), "{program}");
+            if let Some(twin) = without_slots(program) {
+                assert!(object.programs.contains_key(twin), "{twin}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_map_and_global_is_in_the_object() {
+        use twtrace_common::names;
+        let mut object = Object::parse(crate::kernel::OBJECT).unwrap();
+        for map in [
+            names::RING,
+            names::SLOTS,
+            names::SPILL,
+            names::COUNTERS,
+            names::HISTOGRAMS,
+            names::TASKS,
+            names::ARGUMENTS,
+            names::SCRATCH,
+        ] {
+            assert!(object.maps.contains_key(map), "{map}");
+        }
+        let settings = [0; size_of::<twtrace_common::settings::Settings>()];
+        let globals = [
+            (names::SETTINGS, (&settings[..], true)),
+            (names::ABI_GLOBAL, (&[0; 4][..], true)),
+        ];
+        object.patch_map_data(globals.into()).unwrap();
     }
 }

@@ -17,7 +17,11 @@ use super::size::Sizes;
 use crate::error::{Error, Result};
 
 /// The eBPF object, built by `cargo xtask ebpf`.
+#[cfg(not(feature = "log"))]
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/twtrace.bpf.o");
+/// The one that logs, built by `cargo xtask ebpf --log`.
+#[cfg(feature = "log")]
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../target/twtrace-log.bpf.o");
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]

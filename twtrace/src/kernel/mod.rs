@@ -5,6 +5,8 @@ pub mod btf;
 pub mod counters;
 pub mod hooks;
 mod load;
+#[cfg(feature = "log")]
+mod log;
 pub mod netns;
 pub mod offsets;
 pub mod privileges;

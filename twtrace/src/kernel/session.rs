@@ -41,6 +41,8 @@ pub struct Session {
     namespaces: Namespaces,
     meta: Meta,
     attached: Vec<Attached>,
+    #[cfg(feature = "log")]
+    log: super::log::Log,
     ebpf: Ebpf,
 }
 
@@ -69,6 +71,8 @@ impl Session {
         let sizes = sizes(options.max_sockets, slots, namespaces());
         let mut ebpf = load(options, offsets, sizes)?;
         let stand_in = stand_in(&btf);
+        #[cfg(feature = "log")]
+        let log = super::log::Log::start(&mut ebpf)?;
         let attached = attach_all(&mut ebpf, &btf, &stand_in, options.attach, slots)?;
 
         let filter = options.filter;
@@ -95,6 +99,8 @@ impl Session {
                 rearms: options.rearms,
             },
             attached,
+            #[cfg(feature = "log")]
+            log,
             ebpf,
         };
         drop((btf, stand_in));
@@ -116,6 +122,8 @@ impl Session {
 
     /// Hands every record in the ring to `sink`, untouched.
     pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        #[cfg(feature = "log")]
+        self.log.flush();
         while let Some(record) = self.ring.next() {
             sink(&record);
         }

@@ -16,7 +16,7 @@ pub(super) struct Sizes {
 }
 
 const FEWEST_SOCKETS: u32 = 16 * 1024;
-/// 64 MiB of slots; more only if asked for.
+/// 128 MiB of slots; more only if asked for.
 const MOST_SOCKETS: u32 = 1 << 20;
 
 /// Sizes for a number of live mini-sockets.
@@ -25,9 +25,11 @@ const MOST_SOCKETS: u32 = 1 << 20;
 /// few find their neighbourhood full, and SPILL takes those.
 pub(super) fn sizes(max_sockets: Option<u32>, slots: bool, namespaces: u32) -> Sizes {
     let sockets = max_sockets.unwrap_or_else(expected_sockets).max(1);
+    // Inode numbers come in leaps, so entries are hit at random; and those of namespaces that
+    // went away stay taken. A sixteenth full, one in 65,536 namespaces finds its four taken.
     let namespaces = namespaces
-        .saturating_mul(4)
-        .clamp(64, 4096)
+        .saturating_mul(16)
+        .clamp(1024, 16 * 1024)
         .next_power_of_two();
     if slots {
         Sizes {
@@ -69,7 +71,7 @@ mod tests {
         let sizes = sizes(Some(65_536), true, 3);
         assert_eq!(sizes.slots, 131_072);
         assert_eq!(sizes.spill, 16_384);
-        assert_eq!(sizes.namespaces, 64);
+        assert_eq!(sizes.namespaces, 1024);
     }
 
     #[test]

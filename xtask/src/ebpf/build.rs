@@ -23,13 +23,18 @@ pub(super) const FLAGS: &[&str] = &[
 ];
 
 /// Builds the object and returns its bytes, stripped of debug sections but not of BTF.
-pub(super) fn object(toolchain: &Toolchain, target_dir: &Path) -> Result<Vec<u8>> {
+pub(super) fn object(
+    toolchain: &Toolchain,
+    target_dir: &Path,
+    features: &[&str],
+) -> Result<Vec<u8>> {
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(paths::root().join("twtrace-ebpf"))
         .args(["build", "--quiet", "--release", "--locked"])
         .args(["--target", TARGET, "-Zbuild-std=core", "--target-dir"])
         .arg(target_dir)
+        .args(features.iter().flat_map(|feature| ["--features", feature]))
         .env("RUSTUP_TOOLCHAIN", toolchain::RUSTC)
         // -Zbuild-std on the pinned stable compiler.
         .env("RUSTC_BOOTSTRAP", "1")

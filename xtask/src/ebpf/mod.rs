@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// had, compare the hash of the inputs only, and say so.
     #[arg(long)]
     check: bool,
+    /// Build the object that logs, for development: used by `cargo build --features log`.
+    #[arg(long, conflicts_with = "check")]
+    log: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -28,7 +31,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         say(&check()?);
         return Ok(());
     }
+    if args.log {
+        return build_logging();
+    }
     build()
+}
+
+fn build_logging() -> Result<()> {
+    let target = paths::root().join("target");
+    let object = build::object(&Toolchain::get()?, &target.join("ebpf-log"), &["log"])?;
+    let path = target.join("twtrace-log.bpf.o");
+    fs::write(&path, object)?;
+    say(&format!("wrote {}", path.display()));
+    Ok(())
 }
 
 /// What is committed under twtrace/bpf/.
@@ -51,7 +66,7 @@ impl Committed {
 
 fn build() -> Result<()> {
     let toolchain = Toolchain::get()?;
-    let object = build::object(&toolchain, &paths::root().join("target/ebpf"))?;
+    let object = build::object(&toolchain, &paths::root().join("target/ebpf"), &[])?;
     let committed = Committed::new();
     fs::create_dir_all(paths::root().join("twtrace/bpf"))?;
     fs::write(&committed.object, &object)?;
@@ -86,7 +101,7 @@ pub(crate) fn check() -> Result<String> {
 
 fn compare(toolchain: &Toolchain, committed: &[u8]) -> Result<String> {
     let elsewhere = tempfile::Builder::new().prefix("twtrace-ebpf-").tempdir()?;
-    let rebuilt = build::object(toolchain, elsewhere.path())?;
+    let rebuilt = build::object(toolchain, elsewhere.path(), &[])?;
     if rebuilt != committed {
         bail!(
             "the rebuilt object (sha256 {}) differs from the committed one (sha256 {})",

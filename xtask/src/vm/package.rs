@@ -45,7 +45,7 @@ pub(super) fn fetch(apt: &Private, name: &str, build: &Candidate) -> Result<Kern
 }
 
 /// The build of this series that was fetched last.
-pub(super) fn cached(name: &str) -> Option<Kernel> {
+pub(crate) fn cached(name: &str) -> Option<Kernel> {
     let dir = fs::read_to_string(memory(name)).ok()?;
     in_tree(name, Path::new(dir.trim())).ok()
 }

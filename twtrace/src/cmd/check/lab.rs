@@ -10,13 +10,15 @@ use std::{fs, thread};
 
 use socket2::Socket;
 
-use super::gate::Arrival;
-use super::life::sum;
+use super::gate::Pass;
+use super::life::{now_ns, sum};
+use super::scenarios::Scenario;
 use super::socket_table::SocketTable;
 use super::sockets::{Pair, bound, loopback};
 use crate::error::Error;
 use crate::event::Family;
-use crate::kernel::{counters, netns};
+use crate::kernel::counters;
+use crate::kernel::netns::{self, Netns};
 
 /// How long anything may take, but for a timer that is not due yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +31,8 @@ pub(super) enum Stop {
     Fail(String),
     /// Tracing never began.
     Cancelled,
+    /// TCP did by itself what the scenario did not ask for.
+    Disturbed(String),
 }
 
 /// A step of a scenario.
@@ -61,19 +65,21 @@ pub(super) struct Lab<'a> {
     pub(super) uid: u32,
     /// How many connections to make.
     pub(super) count: usize,
+    may_retransmit: bool,
     listener: TcpListener,
-    arrival: Arrival<'a>,
+    pass: &'a Pass<'a>,
 }
 
 impl<'a> Lab<'a> {
     /// Moves the calling thread into a namespace of its own.
     pub(super) fn enter(
+        scenario: &Scenario,
         family: Family,
         uid: u32,
-        count: usize,
-        arrival: Arrival<'a>,
+        pass: &'a Pass<'a>,
     ) -> Step<Self> {
-        let netns = netns::enter_new()?;
+        pass.take_turn();
+        let netns = enter_unclaimed(pass)?;
         netns::bring_up_loopback()?;
         let address = loopback(family);
         let listener = match TcpListener::bind((address, 0)) {
@@ -86,15 +92,16 @@ impl<'a> Lab<'a> {
             family,
             netns,
             uid,
-            count,
+            count: scenario.count,
+            may_retransmit: scenario.may_retransmit,
             listener,
-            arrival,
+            pass,
         })
     }
 
     /// Reports that everything that must be older than the tracer is there, and waits for it.
     pub(super) fn await_tracing(&self) -> Step<()> {
-        if self.arrival.wait() {
+        if self.pass.await_tracing() {
             Ok(())
         } else {
             Err(Stop::Cancelled)
@@ -127,20 +134,14 @@ impl<'a> Lab<'a> {
 
     /// Connects once.
     pub(super) fn connect(&self) -> Step<Pair> {
-        let listening = self
-            .listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(&self.listener)?;
         let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
         self.accept(&self.listener, client)
     }
 
     /// Connects a bound socket to the lab's listener.
     pub(super) fn connect_bound(&self, socket: Socket) -> Step<Pair> {
-        let listening = self
-            .listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(&self.listener)?;
         socket
             .connect(&listening.into())
             .attempt(&format!("connect to {listening}"))?;
@@ -150,10 +151,7 @@ impl<'a> Lab<'a> {
     /// Connects from `port`, as soon as what is left of an earlier connection allows it.
     pub(super) fn connect_from(&self, port: u16) -> Step<Pair> {
         let local = self.address(port);
-        let listening = self
-            .listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(&self.listener)?;
         let client = retry(|| {
             let socket = bound(local)?;
             socket.connect(&listening.into())?;
@@ -165,9 +163,7 @@ impl<'a> Lab<'a> {
 
     /// Connects to a listener of its own, as soon as a local port is free.
     pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
-        let listening = listener
-            .local_addr()
-            .attempt("ask for the listener's address")?;
+        let listening = address_of(listener)?;
         let client = retry(|| TcpStream::connect(listening));
         self.accept(
             listener,
@@ -179,6 +175,8 @@ impl<'a> Lab<'a> {
         let (server, _) = listener.accept().attempt("accept a connection")?;
         for end in [&client, &server] {
             fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
+            end.set_read_timeout(Some(PATIENCE))
+                .attempt("limit the time of a read")?;
         }
         Ok(Pair {
             active: client,
@@ -191,10 +189,33 @@ impl<'a> Lab<'a> {
         SocketTable::read().attempt("read the socket tables")
     }
 
+    /// Lets other scenarios work until `due` (CLOCK_MONOTONIC ns), and while this one waits on.
+    pub(super) fn sleep_until(&self, due: u64) {
+        self.pass.end_turn();
+        thread::sleep(Duration::from_nanos(due.saturating_sub(now_ns())));
+    }
+
+    /// Stops if TCP did what the scenario did not ask for.
+    pub(super) fn check_undisturbed(&self) -> Step<()> {
+        if self.may_retransmit {
+            return Ok(());
+        }
+        match (snmp("RetransSegs")?, self.table()?.stuck()) {
+            (0, 0) => Ok(()),
+            (0, stuck) => Err(Stop::Disturbed(format!(
+                "{stuck} sockets were acknowledged during close(), so they stay full sockets"
+            ))),
+            (segments, _) => Err(Stop::Disturbed(format!(
+                "the machine is so busy that TCP retransmitted {segments} segments"
+            ))),
+        }
+    }
+
     /// Looks again and again until it is as wanted.
     pub(super) fn poll(&self, wanted: &str, mut done: impl FnMut() -> Step<bool>) -> Step<()> {
         let poll = Poll::start();
         while !done()? {
+            self.check_undisturbed()?;
             if !poll.again() {
                 let seconds = PATIENCE.as_secs();
                 return Err(Stop::Fail(format!(
@@ -231,8 +252,7 @@ impl<'a> Lab<'a> {
 
     /// Segments that TCP has received in this namespace.
     pub(super) fn received(&self) -> Step<u64> {
-        in_segs(&fs::read_to_string("/proc/thread-self/net/snmp").attempt("read /proc/net/snmp")?)
-            .ok_or_else(|| Stop::Fail("/proc/net/snmp has no Tcp InSegs".into()))
+        snmp("InSegs")
     }
 
     /// Waits until TCP has received `count` segments more than `before`.
@@ -246,6 +266,25 @@ impl<'a> Lab<'a> {
     /// Waits until no full socket is left but the listener.
     pub(super) fn settle(&self) -> Step<()> {
         self.await_table("all full sockets to close", SocketTable::is_settled)
+    }
+}
+
+fn address_of(listener: &TcpListener) -> Step<SocketAddr> {
+    listener
+        .local_addr()
+        .attempt("ask for a listener's address")
+}
+
+/// Enters new namespaces until one has an inode number that none had before.
+fn enter_unclaimed(pass: &Pass<'_>) -> Step<u32> {
+    let mut claimed = Vec::new();
+    loop {
+        let netns = netns::enter_new()?;
+        if pass.claim(netns) {
+            return Ok(netns);
+        }
+        // As long as this one is open, the next gets another number.
+        claimed.push(Netns::current()?);
     }
 }
 
@@ -302,10 +341,16 @@ fn sysctl_path(name: &str) -> PathBuf {
     Path::new("/proc/sys/net/ipv4").join(name)
 }
 
+/// A TCP counter of the calling thread's namespace.
+fn snmp(name: &str) -> Step<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp").attempt("read /proc/net/snmp")?;
+    find_tcp(&text, name).ok_or_else(|| Stop::Fail(format!("/proc/net/snmp has no Tcp {name}")))
+}
+
 /// `/proc/net/snmp` is pairs of lines: `Tcp: name name …`, `Tcp: value value …`.
-fn in_segs(text: &str) -> Option<u64> {
+fn find_tcp(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let index = lines.next()?.split(' ').position(|name| name == "InSegs")?;
+    let index = lines.next()?.split(' ').position(|found| found == name)?;
     lines.next()?.split(' ').nth(index)?.parse().ok()
 }
 
@@ -314,11 +359,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_segs_is_found_by_name() {
-        assert_eq!(
-            in_segs("Ip: A\nIp: 1\nTcp: RtoMin InSegs\nTcp: 200 17\n"),
-            Some(17)
-        );
-        assert_eq!(in_segs("Tcp: RtoMin\nTcp: 200\n"), None);
+    fn counters_of_snmp_are_found_by_name() {
+        let text = "Ip: A\nIp: 1\nTcp: RtoMin InSegs\nTcp: 200 17\n";
+        assert_eq!(find_tcp(text, "InSegs"), Some(17));
+        assert_eq!(find_tcp(text, "RetransSegs"), None);
     }
 }

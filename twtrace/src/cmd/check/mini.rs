@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
-use std::thread;
 use std::time::Duration;
 
 use super::lab::{Attempt, Lab, Step, Stop};
@@ -98,6 +97,7 @@ impl Group {
         group.await_substate(lab, Substate::TimeWait)?;
         group.born = Window::since(start);
         group.time_wait = Some(group.born);
+        lab.settle()?;
         Ok(group)
     }
 
@@ -122,7 +122,8 @@ impl Group {
         self.await_substate(lab, Substate::TimeWait)?;
         self.time_wait = Some(Window::since(start));
         self.promoted = true;
-        Ok(())
+        // Nobody is left who could retransmit.
+        lab.settle()
     }
 
     /// Closes the passive ends.
@@ -258,9 +259,7 @@ impl Group {
         let start = now_ns();
         // None can end before, and looking costs the kernel a walk through all its sockets.
         let due = self.timers(lab)?.iter().map(|timer| timer.from).min();
-        thread::sleep(Duration::from_nanos(
-            due.unwrap_or(start).saturating_sub(now_ns()),
-        ));
+        lab.sleep_until(due.unwrap_or(start));
         self.await_gone(lab)?;
         Ok(self.ended(Reason::Expired, Window::since(start)))
     }

@@ -10,6 +10,7 @@ mod judge;
 mod lab;
 mod life;
 mod mini;
+mod progress;
 mod report;
 mod runner;
 mod scenarios;
@@ -45,7 +46,7 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
     let scenarios = select(&args.scenarios)?;
     if args.list {
-        report::list(&scenarios, args.format, out).map_err(|error| unwritten(&error))?;
+        written(report::list(&scenarios, args.format, out))?;
         return Ok(Exit::Done);
     }
     let cases = runner::cases(&scenarios);
@@ -55,8 +56,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
         ..Options::default()
     };
     let (session, outcomes) = runner::run(&cases, || Session::start(&options))?;
-    report::report(&outcomes, session.meta(), args.format, out)
-        .map_err(|error| unwritten(&error))?;
+    written(report::report(&outcomes, session.meta(), args.format, out))?;
     Ok(exit(Tally::of(&outcomes)))
 }
 
@@ -88,8 +88,14 @@ fn exit(tally: Tally) -> Exit {
     }
 }
 
-fn unwritten(error: &io::Error) -> Error {
-    Error::new(format!("cannot write the verdicts: {error}"))
+/// A reader that went away has read enough.
+fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(format!("cannot write the verdicts: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

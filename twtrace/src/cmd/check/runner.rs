@@ -1,24 +1,28 @@
 //! Runs all cases side by side, a thread and a namespace each, while this thread drains the tracer.
 
-use std::io::{IsTerminal, Write};
+use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::gate::Gate;
+use super::gate::{Gate, Pass};
 use super::judge::{Evidence, judge};
 use super::lab::{Lab, PATIENCE, Step, Stop};
 use super::life::{Made, now_ns};
+use super::progress::Progress;
 use super::scenarios::Scenario;
 use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::event::{Event, Family, Flow, KernelCounters, Snapshot};
+use crate::kernel::netns::Netns;
 use crate::kernel::{Session, counters};
 
 /// How often the ring is emptied.
 const DRAIN: Duration = Duration::from_millis(20);
 /// After the last expected end, time for one too many.
 const AFTERWARDS: Duration = Duration::from_millis(500);
+/// How often a disturbed scenario is begun again.
+const REPEATS: usize = 5;
 /// Owners of the scenarios' sockets, one each.
 const FIRST_UID: u32 = 10_007;
 
@@ -55,6 +59,8 @@ struct Done {
     began_ns: u64,
     took: Duration,
     result: Step<Ran>,
+    /// Namespaces of earlier tries, kept so that nobody else gets their inode numbers.
+    abandoned: Vec<Netns>,
 }
 
 struct Ran {
@@ -87,7 +93,7 @@ pub(super) fn run(
     cases: &[Case],
     start: impl FnOnce() -> Result<Session>,
 ) -> Result<(Session, Vec<Outcome>)> {
-    let gate = Gate::default();
+    let gate = Gate::new(turns());
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for (index, case) in cases.iter().enumerate() {
@@ -116,24 +122,39 @@ pub(super) fn run(
 /// Runs in a thread of its own, which alone is in the namespace and takes it away when it ends.
 fn run_case(index: usize, case: &Case, gate: &Gate, sender: &Sender<Done>) {
     let start = Instant::now();
-    let began_ns = now_ns();
-    let result = in_lab(case, gate);
+    let pass = gate.pass(case.scenario.slow);
+    let mut abandoned = Vec::new();
+    let (began_ns, result) = loop {
+        let began_ns = now_ns();
+        match in_lab(case, &pass) {
+            Err(Stop::Disturbed(_)) if may_repeat(case, &pass) && abandoned.len() < REPEATS => {
+                abandoned.extend(Netns::current().ok());
+            }
+            result => break (began_ns, result),
+        }
+    };
     // The runner stops listening only when something went wrong for all.
     let _ = sender.send(Done {
         index,
         began_ns,
         took: start.elapsed(),
         result,
+        abandoned,
     });
 }
 
-fn in_lab(case: &Case, gate: &Gate) -> Step<Ran> {
-    let arrival = gate.arrival();
-    let lab = Lab::enter(case.family, case.uid, case.scenario.count, arrival)?;
+/// What must be older than tracing cannot be made again.
+fn may_repeat(case: &Case, pass: &Pass<'_>) -> bool {
+    !(case.scenario.early && pass.has_arrived())
+}
+
+fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
+    let lab = Lab::enter(case.scenario, case.family, case.uid, pass)?;
     if !case.scenario.early {
         lab.await_tracing()?;
     }
     let made = (case.scenario.run)(&lab)?;
+    lab.check_undisturbed()?;
     Ok(Ran {
         netns: lab.netns,
         kernel: counters::read_current()?,
@@ -224,6 +245,10 @@ impl Trace {
             Err(Stop::Skip(reason)) => Verdict::Skip(reason.clone()),
             Err(Stop::Fail(reason)) => Verdict::Fail(vec![reason.clone()]),
             Err(Stop::Cancelled) => Verdict::Fail(vec!["tracing never began".into()]),
+            Err(Stop::Disturbed(reason)) => {
+                let times = one.abandoned.len() + 1;
+                Verdict::Fail(vec![format!("disturbed {times} times in a row: {reason}")])
+            }
             Ok(ran) => {
                 sockets = expected(ran) + ran.made.overflows.len();
                 self.judge(case, one, ran, snapshot)
@@ -239,6 +264,7 @@ impl Trace {
 
     fn judge(&self, case: Case, one: &Done, ran: &Ran, snapshot: &Snapshot) -> Verdict {
         let events: Vec<Event> = self.of(one, ran).copied().collect();
+        let totals = |netns| snapshot.counters.iter().find(|one| one.netns == netns);
         let mut failures = judge(&Evidence {
             family: case.family,
             uid: case.uid,
@@ -247,7 +273,8 @@ impl Trace {
             kernel: &ran.kernel,
             left: ran.left,
             events: &events,
-            counters: snapshot.counters.iter().find(|one| one.netns == ran.netns),
+            counters: totals(ran.netns),
+            shared: totals(0),
             counted_at: self.session.meta().tw_counted_at,
             has_stamp: ran.has_stamp,
         });
@@ -268,6 +295,13 @@ impl Trace {
     }
 }
 
+/// How many scenarios work at a time.
+fn turns() -> usize {
+    thread::available_parallelism()
+        .map_or(2, NonZero::get)
+        .max(2)
+}
+
 /// Ends that must come.
 fn expected(ran: &Ran) -> usize {
     ran.made.lives.len().max(ran.made.churned)
@@ -277,102 +311,5 @@ fn flow_and_time(event: &Event) -> (&Flow, u64) {
     match event {
         Event::End(end) => (&end.flow, end.ended_ns),
         Event::Overflow(overflow) => (&overflow.flow, overflow.at_ns),
-    }
-}
-
-/// One line on a terminal, none elsewhere.
-struct Progress {
-    total: usize,
-    start: Instant,
-    shown: u64,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new(total: usize) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Self {
-            total,
-            start: Instant::now(),
-            shown: 0,
-            terminal,
-        }
-    }
-
-    fn show(&mut self, done: usize) {
-        let seconds = self.start.elapsed().as_secs();
-        if self.terminal && seconds > self.shown {
-            self.shown = seconds;
-            let total = self.total;
-            // Nobody is hurt if the terminal is gone.
-            let _ = write!(
-                std::io::stderr(),
-                "\r{done} of {total} done, {seconds} s of about 65 "
-            );
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal && self.shown > 0 {
-            let _ = write!(std::io::stderr(), "\r{:40}\r", "");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cmd::check::scenarios::SCENARIOS;
-    use crate::event::TwCountedAt;
-
-    fn lab_works(case: &Case) -> Option<String> {
-        let gate = Gate::default();
-        gate.open(true);
-        let start = Instant::now();
-        let ran = thread::scope(|scope| scope.spawn(|| in_lab(case, &gate)).join().unwrap());
-        let name = format!(
-            "{} {:?} {:?}",
-            case.scenario.name,
-            case.family,
-            start.elapsed()
-        );
-        match ran {
-            Ok(ran) => {
-                eprintln!("{name}: {:?}", ran.kernel.tcp_ext);
-                let failures = judge_alone(&ran);
-                (!failures.is_empty()).then(|| format!("{name}: {failures:?}"))
-            }
-            Err(Stop::Skip(reason)) => {
-                eprintln!("{name}: skipped: {reason}");
-                None
-            }
-            Err(stop) => Some(format!("{name}: {stop:?}")),
-        }
-    }
-
-    fn judge_alone(ran: &Ran) -> Vec<String> {
-        if ran.made.churned > 0 {
-            return Vec::new();
-        }
-        crate::cmd::check::judge::witnesses(&ran.made, &ran.kernel, ran.left, TwCountedAt::Birth)
-    }
-
-    #[test]
-    fn workloads_do_what_they_say() {
-        let scenarios: Vec<_> = SCENARIOS.iter().collect();
-        let cases = cases(&scenarios);
-        let wanted = std::env::var("SCENARIO").unwrap_or_default();
-        let failures: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = cases
-                .iter()
-                .filter(|case| case.scenario.name.contains(&wanted))
-                .map(|case| scope.spawn(|| lab_works(case)))
-                .collect();
-            threads
-                .into_iter()
-                .filter_map(|thread| thread.join().unwrap())
-                .collect()
-        });
-        assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 }

@@ -16,6 +16,10 @@ pub(super) struct Scenario {
     pub(super) families: &'static [Family],
     /// Connections; a prime, so that no count is right by chance.
     pub(super) count: usize,
+    /// Waits for TIME_WAIT to run out, so it begins first.
+    pub(super) slow: bool,
+    /// Nobody minds what TCP does by itself on a busy machine.
+    pub(super) may_retransmit: bool,
     /// Begins before tracing does.
     pub(super) early: bool,
     pub(super) run: fn(&Lab<'_>) -> Step<Made>,
@@ -29,6 +33,8 @@ const ROW: Scenario = Scenario {
     rule: "",
     families: ALL,
     count: 7,
+    slow: false,
+    may_retransmit: false,
     early: false,
     run: |_| {
         Ok(Made {
@@ -45,6 +51,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "TIME_WAIT that began as FIN_WAIT2 lasts 60 s and runs out once",
         rule: "tw_timer_handler; the timer wheel fires up to an eighth late",
         count: 11,
+        slow: true,
         run: timers::expired,
         ..ROW
     },
@@ -52,6 +59,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "expired-direct",
         proves: "a mini-socket that is born in TIME_WAIT has no FIN_WAIT2 time",
         rule: "tcp_fin on a full socket in FIN_WAIT2 calls tcp_time_wait(TCP_TIME_WAIT)",
+        slow: true,
         run: timers::expired_direct,
         ..ROW
     },
@@ -81,6 +89,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "re-arm",
         proves: "a duplicate FIN, old data and a bare ACK restart the 60 s, and are counted",
         rule: "inet_twsk_reschedule in tcp_timewait_state_process",
+        slow: true,
         run: timers::rearm,
         ..ROW
     },
@@ -185,6 +194,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "TIME_WAIT from before tracing is reported with its true age or none",
         rule: "tw_entry_stamp where the kernel keeps it",
         early: true,
+        slow: true,
         run: preexisting::expired,
         ..ROW
     },
@@ -211,6 +221,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "births are ends plus live ones, whatever happens to thousands of connections",
         rule: "every end passes inet_twsk_kill once",
         count: 2003,
+        may_retransmit: true,
         run: churn::churn,
         ..ROW
     },

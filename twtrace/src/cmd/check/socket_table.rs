@@ -29,6 +29,8 @@ struct Row {
     state: u8,
     timer: u8,
     remaining: Duration,
+    /// Closed by its process.
+    orphan: bool,
 }
 
 /// A mini-socket.
@@ -63,6 +65,15 @@ impl SocketTable {
     /// No full socket is there but listeners.
     pub(super) fn is_settled(&self) -> bool {
         self.full.iter().all(|row| row.state == LISTEN)
+    }
+
+    /// Sockets that were closed, are in FIN_WAIT2, and yet are no mini-sockets.
+    ///
+    /// The ACK of a FIN that arrives while close() still owns the socket leaves it as it is, with
+    /// a keepalive timer (`tcp_rcv_state_process`, TCP_FIN_WAIT1, sock_owned_by_user).
+    pub(super) fn stuck(&self) -> usize {
+        let stuck = |row: &&Row| row.orphan && row.state == FIN_WAIT2;
+        self.full.iter().filter(stuck).count()
     }
 
     fn add(&mut self, text: &str) {
@@ -110,7 +121,8 @@ impl fmt::Display for SocketTable {
     }
 }
 
-/// `   2: 0100007F:EC1C 0100007F:8789 06 00000000:00000000 03:0000108F …`
+/// `2: 0100007F:EC1C 0100007F:8789 06 00000000:00000000 03:0000108F 00000000 0 0 18011 …`; the
+/// last is the inode number.
 fn parse(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = address(fields.next()?)?;
@@ -119,12 +131,14 @@ fn parse(line: &str) -> Option<Row> {
     let (timer, when) = fields.nth(1)?.split_once(':')?;
     let timer = u8::from_str_radix(timer, 16).ok()?;
     let remaining = Duration::from_millis(u64::from_str_radix(when, 16).ok()? * MS_PER_TICK);
+    let orphan = fields.nth(3)? == "0";
     Some(Row {
         local,
         remote,
         state,
         timer,
         remaining,
+        orphan,
     })
 }
 
@@ -152,11 +166,12 @@ mod tests {
     use super::*;
 
     const TCP: &str = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
-   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0
-   2: 0100007F:EC1C 0200007F:8789 06 00000000:00000000 03:0000108F 00000000     0
-   4: 0100007F:DA74 0100007F:AE4F 05 00000000:00000000 03:0000176E 00000000     0
-   5: 0100007F:AE4F 0100007F:DA74 05 00000000:00000001 00:00000000 00000000     0
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 19 1
+   2: 0100007F:EC1C 0200007F:8789 06 00000000:00000000 03:0000108F 00000000     0        0 0 3
+   4: 0100007F:DA74 0100007F:AE4F 05 00000000:00000000 03:0000176E 00000000     0        0 0 3
+   5: 0100007F:AE4F 0100007F:DA74 05 00000000:00000001 00:00000000 00000000     0        0 18013 1
+   6: 0100007F:AE4F 0100007F:DA75 05 00000000:00000001 02:00000000 00000000     0        0 0 1
 ";
 
     #[test]
@@ -164,7 +179,7 @@ mod tests {
     fn mini_sockets_are_told_from_full_ones() {
         let mut table = SocketTable::default();
         table.add(TCP);
-        assert_eq!((table.mini_sockets.len(), table.full.len()), (2, 2));
+        assert_eq!((table.mini_sockets.len(), table.full.len()), (2, 3));
         let key = (
             "127.0.0.1:60444".parse().unwrap(),
             "127.0.0.2:34697".parse().unwrap(),
@@ -175,6 +190,7 @@ mod tests {
         };
         assert_eq!(table.mini_sockets[&key], expected);
         assert!(!table.is_settled());
+        assert_eq!(table.stuck(), 1);
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! Network namespaces with a name, as `ip netns add` makes them.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::loopback;
+
+const FOLDER: &str = "/run/netns";
+const CURRENT: &str = "/proc/thread-self/ns/net";
+
+/// One that is mounted at its name, which keeps it alive.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    path: PathBuf,
+}
+
+impl Namespace {
+    /// Makes it with `lo` up.
+    pub(super) fn make(name: &str) -> Result<Self> {
+        let path = PathBuf::from(FOLDER).join(name);
+        fs::create_dir_all(FOLDER)?;
+        File::create(&path)?;
+        let before = File::open(CURRENT)?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        loopback::up()?;
+        let bind = MsFlags::MS_BIND;
+        mount(Some(CURRENT), &path, None::<&str>, bind, None::<&str>)
+            .with_context(|| format!("cannot mount {}", path.display()))?;
+        setns(before, CloneFlags::CLONE_NEWNET)?;
+        Ok(Self { path })
+    }
+
+    /// One that was made before.
+    pub(super) fn of_name(name: &str) -> Self {
+        Self {
+            path: PathBuf::from(FOLDER).join(name),
+        }
+    }
+
+    /// Does the work inside.
+    pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = File::open(CURRENT)?;
+        let inside = File::open(&self.path)
+            .with_context(|| format!("cannot open {}", self.path.display()))?;
+        setns(inside, CloneFlags::CLONE_NEWNET)?;
+        let done = work();
+        setns(before, CloneFlags::CLONE_NEWNET)?;
+        done
+    }
+
+    /// Takes the name away, and with it all that kept the namespace alive.
+    pub(super) fn end(self) -> Result<()> {
+        umount2(&self.path, MntFlags::MNT_DETACH)
+            .with_context(|| format!("cannot unmount {}", self.path.display()))
+    }
+}
+
+/// Mini-sockets alive in the current namespace, in either substate.
+pub(super) fn mini_sockets() -> Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/sockstat")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP: "));
+    let mut words = line.unwrap_or_default().split(' ');
+    let number = words.find(|word| *word == "tw").and_then(|_| words.next());
+    number
+        .context("sockstat has no number of mini-sockets")?
+        .parse()
+        .context("sockstat's number of mini-sockets is none")
+}
+
+/// Sets a sysctl of the current namespace.
+pub(super) fn sysctl(name: &str, value: &str) -> Result<()> {
+    fs::write(format!("/proc/sys/net/ipv4/{name}"), value)
+        .with_context(|| format!("cannot set {name} to {value}"))
+}

@@ -1,0 +1,84 @@
+//! Overflow: `inet_twsk_alloc(sk, dr, state)` returns NULL, because `tcp_max_tw_buckets` is reached
+//! or there is no memory. The connection then has no TIME_WAIT at all.
+//!
+//! Unlike all others, this function may run with bottom halves enabled (a socket's backlog).
+
+use aya_ebpf::{
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
+};
+use twtrace_common::{
+    record::{KIND_OVERFLOW, Overflow},
+    settings::FEATURE_RECORDS,
+};
+
+use super::{now, owner, pair};
+use crate::{
+    emit, filter,
+    read::{Access, Direct, Probed},
+    settings::enabled,
+    tally::{self, bump},
+};
+
+#[fexit]
+fn overflow(ctx: FExitContext) -> i32 {
+    if ctx.arg::<u64>(3) == 0 {
+        overflowed::<Direct>(ctx.arg(0));
+    }
+    0
+}
+
+#[kprobe]
+fn overflow_enter(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = ctx.arg::<u64>(0) {
+        pair::keep(pair::ALLOC, [sk, 0, 0]);
+    }
+    0
+}
+
+#[kretprobe]
+fn overflow_return(ctx: RetProbeContext) -> u32 {
+    if let Some([sk, _, _]) = pair::take(pair::ALLOC)
+        && ctx.ret::<u64>() == 0
+    {
+        overflowed::<Probed>(sk);
+    }
+    0
+}
+
+#[inline(always)]
+fn overflowed<A: Access>(sk: u64) {
+    if !owner::is_tcp::<A>(sk) {
+        return;
+    }
+    let netns = emit::netns::<A>(sk);
+    let (uid, cgroup) = owner::of::<A>(sk);
+    if filter::active() && !owner::passes::<A>(sk, netns, uid, cgroup) {
+        tally::count(netns, |counters| bump(&mut counters.filtered));
+        return;
+    }
+    let mut fits = true;
+    if enabled(FEATURE_RECORDS) {
+        match emit::reserve::<Overflow>() {
+            Some(mut entry) => {
+                // SAFETY: integers only, and every field is written.
+                let record = unsafe { &mut *entry.as_mut_ptr() };
+                emit::flow::<A>(&mut record.flow, sk, netns);
+                record.flow.kind = KIND_OVERFLOW;
+                record.flow.reason = 0;
+                record.flow.flags = owner::flag();
+                record.flow.uid = uid;
+                record.flow.cgroup = cgroup;
+                record.at_ns = now();
+                emit::submit(entry);
+            }
+            None => fits = false,
+        }
+    }
+    tally::count(netns, |counters| {
+        bump(&mut counters.overflowed);
+        if !fits {
+            bump(&mut counters.overflow_ring_full);
+        }
+    });
+}
