@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, io};
+use std::{fs, io, thread};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
@@ -17,6 +17,7 @@ use crate::loopback;
 
 const SERVER_PORT: u16 = 7;
 const FIRST_CLIENT_PORT: u16 = 20_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
@@ -79,22 +80,34 @@ impl Churn {
     }
 
     fn one(&self, client: SocketAddr, server: SocketAddr) -> io::Result<()> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&client.into())?;
-        socket.connect(&server.into())?;
+        let socket = connect(client, server)?;
         let (accepted, _) = self.listener.accept()?;
         drop(accepted);
-        (&socket)
-            .read_exact(&mut [0])
-            .map_or_else(end_of_file, |()| Err(io::ErrorKind::InvalidData.into()))
+        match (&socket).read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 }
 
-fn end_of_file(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Ok(()),
-        _ => Err(error),
+/// Connects from a port of choice. Its last owner may still wait for the ACK of its FIN: after
+/// a hiccup of the VM that takes a retransmission.
+fn connect(client: SocketAddr, server: SocketAddr) -> io::Result<Socket> {
+    let started = Instant::now();
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&client.into())?;
+        match socket.connect(&server.into()) {
+            Ok(()) => return Ok(socket),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrNotAvailable
+                    && started.elapsed() < PATIENCE =>
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -154,7 +167,8 @@ impl Load {
 
     /// Waits for the connections that were ordered, and says how long they took.
     pub(crate) fn wait(&mut self) -> Result<Duration> {
-        let ns = self.answer()?.parse().context("the workload failed")?;
+        let answer = self.answer()?;
+        let ns = answer.parse().context("the workload failed, see above")?;
         Ok(Duration::from_nanos(ns))
     }
 
