@@ -9,7 +9,7 @@ use crate::event::{Meta, Snapshot};
 use crate::host::Names;
 use crate::model::tally::Detail;
 use crate::model::{Summary, Tally};
-use crate::view::{Options, Output as Format, Renderer};
+use crate::view::{Options, Output as Format, Renderer, columns};
 
 /// The options of the views that the command line gives.
 pub(super) fn view_options(view: &View) -> Options {
@@ -19,6 +19,14 @@ pub(super) fn view_options(view: &View) -> Options {
         utc: view.utc,
         wide: view.wide,
     }
+}
+
+/// Says at once what is wrong with the view, before anything is attached for it.
+pub(super) fn check_view(view: &View) -> Result<()> {
+    if let Some(fields) = &view.fields {
+        columns::pick(fields)?;
+    }
+    Ok(())
 }
 
 /// Events as lines.

@@ -2,7 +2,7 @@
 
 use super::live::{self, Moment, Sink};
 use super::output::Output;
-use super::replay::Lines;
+use super::replay::{Lines, check_view};
 use crate::cli::TraceArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
@@ -14,6 +14,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
         ring_bytes: args.ring.ring_bytes,
         ..super::options(&args.tracing, &args.filters)?
     };
+    check_view(&args.view)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, None)?;

@@ -65,8 +65,10 @@ impl Reader {
     /// Opens a recording and reads its head.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let file = File::open(path)
-            .map_err(|error| Error::new(format!("cannot open recording {name}: {error}")))?;
+        let file = File::open(path).map_err(|error| {
+            Error::new(format!("cannot open recording {name}: {error}"))
+                .hint("recordings are made with twtrace record FILE")
+        })?;
         Self::new(name, Box::new(BufReader::new(file)))
     }
 

@@ -449,7 +449,7 @@ pub(super) fn data() -> Vec<&'static Column> {
 }
 
 /// The columns that `--fields` names, in its order.
-pub(super) fn pick(fields: &str) -> Result<Vec<&'static Column>, Unknown> {
+pub fn pick(fields: &str) -> Result<Vec<&'static Column>, Unknown> {
     fields
         .split(',')
         .map(str::trim)
