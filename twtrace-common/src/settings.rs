@@ -26,7 +26,7 @@ pub const FILTER_PORTS: usize = 8;
 /// Byte offsets of kernel fields. 0 in an optional one means that this kernel has no such field
 /// (no optional field can be at offset 0).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offsets {
     pub skc_daddr: u32,
     pub skc_rcv_saddr: u32,
@@ -64,7 +64,7 @@ pub struct Offsets {
 
 /// Filters. Addresses are compared as 16 bytes, IPv4 as `::ffff:a.b.c.d`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// `FILTER_` bits.
     pub flags: u32,
@@ -82,7 +82,7 @@ pub struct Filter {
 
 /// The whole of the read-only global `SETTINGS`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub offsets: Offsets,
     pub filter: Filter,

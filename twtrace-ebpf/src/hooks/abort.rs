@@ -44,7 +44,7 @@ fn abort_kretprobe(_ctx: RetProbeContext) -> u32 {
 fn enter(sk: u64) {
     // Mini-sockets are in state TIME_WAIT whatever their substate.
     if Probed::get::<u8>(sk, offset!(skc_state)) == TIME_WAIT
-        && let Some(slot) = find_or_adopt(sk, sk, hash::<Probed>(sk), substate::<Probed>(sk))
+        && let Some(slot) = find_or_adopt(sk, hash::<Probed>(sk), substate::<Probed>(sk))
     {
         slot.marks.cancel = CANCEL_ABORT;
         task::enter(sk);

@@ -113,7 +113,7 @@ fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
     // Through memory, although the values are at hand: to the verifier they are then as unknown
     // as those of a slot, and it walks the rest once instead of five times.
     let slot = SCRATCH.get_ptr_mut(0)?;
-    state::fill(slot, &adopted(tw, tw, substate, now));
+    state::fill(slot, &adopted(tw, substate, now));
     // SAFETY: a map value of this CPU.
     Some(copy(unsafe { &*slot }))
 }

@@ -45,10 +45,10 @@ fn now() -> u64 {
 /// promotion if the FIN had a timestamp; so with timestamps it dates the TIME_WAIT, without them
 /// the birth. It is not touched by re-arms. Times are 0 where the kernel does not have it.
 #[inline(always)]
-fn adopted(tw: u64, key: u64, substate: u8, now: u64) -> Birth {
+fn adopted(tw: u64, substate: u8, now: u64) -> Birth {
     let in_time_wait = substate == TIME_WAIT;
     let mut known = Birth {
-        key,
+        key: tw,
         born_ns: 0,
         time_wait_ns: 0,
         cgroup: 0,
@@ -76,12 +76,12 @@ fn adopted(tw: u64, key: u64, substate: u8, now: u64) -> Birth {
 
 /// The slot of a mini-socket that is being marked; makes one if its birth was not seen.
 #[inline(always)]
-fn find_or_adopt(tw: u64, key: u64, hash: u32, substate: u8) -> Option<&'static mut Slot> {
-    if let Some((slot, _)) = state::find(hash, key) {
+fn find_or_adopt(tw: u64, hash: u32, substate: u8) -> Option<&'static mut Slot> {
+    if let Some((slot, _)) = state::find(hash, tw) {
         return Some(slot);
     }
-    state::spill(&adopted(tw, key, substate, now()));
-    SPILL.get_ptr_mut(key).map(|slot| {
+    state::spill(&adopted(tw, substate, now()));
+    SPILL.get_ptr_mut(tw).map(|slot| {
         // SAFETY: a map value; see `state::find`.
         unsafe { &mut *slot }
     })

@@ -40,7 +40,7 @@ fn unique_return(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn reused(tw: u64, by_connect: bool) {
-    if let Some(slot) = find_or_adopt(tw, tw, hash::<Probed>(tw), substate::<Probed>(tw)) {
+    if let Some(slot) = find_or_adopt(tw, hash::<Probed>(tw), substate::<Probed>(tw)) {
         slot.marks.cancel = if by_connect {
             CANCEL_CONNECT
         } else {

@@ -72,16 +72,16 @@ fn enter<A: Access>(tw: u64, th: u64) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
     if flags & RST != 0 {
-        if let Some(slot) = find_or_adopt(tw, tw, hash::<A>(tw), substate) {
+        if let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate) {
             slot.marks.rst = 1;
         }
     } else if substate == FIN_WAIT2 {
         // So that a promotion is told from a re-arm even if the birth was not seen.
         if flags & FIN != 0 {
-            find_or_adopt(tw, tw, hash::<A>(tw), substate);
+            find_or_adopt(tw, hash::<A>(tw), substate);
         }
     } else if enabled(FEATURE_REARMS)
-        && let Some(slot) = find_or_adopt(tw, tw, hash::<A>(tw), substate)
+        && let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate)
     {
         slot.expires = A::get(tw, offset!(tw_timer_expires));
     }
@@ -100,7 +100,7 @@ fn exit<A: Access>(tw: u64, th: u64, verdict: u32) -> i32 {
         return 0;
     }
     if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
-        if let Some(slot) = find_or_adopt(tw, tw, hash, substate::<A>(tw)) {
+        if let Some(slot) = find_or_adopt(tw, hash, substate::<A>(tw)) {
             slot.marks.verdict = verdict as u8;
         }
         return 0;
