@@ -1,7 +1,7 @@
 //! `twtrace hist`: lifetimes by end reason, counted in the kernel.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
                 &args.view,
                 live.meta(),
                 Names::of_this_host(),
-                args.hgrm.clone(),
+                args.hgrm.as_deref(),
             )?,
             out: Output::stdout(),
             left: args.count,
@@ -84,22 +84,17 @@ pub(super) struct Figures {
     tally: Tally,
     renderer: Renderer,
     format: Format,
-    hgrm: Option<PathBuf>,
+    hgrm: Option<Percentiles>,
 }
 
 impl Figures {
-    pub(super) fn new(
-        view: &View,
-        meta: &Meta,
-        names: Names,
-        hgrm: Option<PathBuf>,
-    ) -> Result<Self> {
+    pub(super) fn new(view: &View, meta: &Meta, names: Names, hgrm: Option<&Path>) -> Result<Self> {
         Ok(Self {
             meta: meta.clone(),
             tally: Tally::new(meta, Detail::Totals),
             renderer: Renderer::new(&view_options(view), meta, names)?,
             format: view.output.into(),
-            hgrm,
+            hgrm: hgrm.map(Percentiles::create).transpose()?,
         })
     }
 
@@ -125,8 +120,8 @@ impl Figures {
         if let Some(last) = self.tally.last() {
             let stats = Stats::total(self.meta.started_ns, last);
             self.renderer.histogram(&stats, Scope::Total, out.buffer());
-            if let Some(path) = &self.hgrm {
-                write_hgrm(path, &stats)?;
+            if let Some(hgrm) = self.hgrm.take() {
+                hgrm.write(&stats)?;
             }
         }
         summary(
@@ -138,17 +133,36 @@ impl Figures {
     }
 }
 
-/// All reasons together: the file format holds one histogram.
-fn write_hgrm(path: &Path, stats: &Stats) -> Result<()> {
-    let write = || {
-        let mut file = BufWriter::new(File::create(path)?);
-        stats::write_hgrm(&stats.merged(Clock::TimeWait), &mut file)?;
-        file.flush()
-    };
-    write().map_err(|error| {
-        Error::new(format!(
-            "cannot write the percentiles to {}: {error}",
-            path.display()
-        ))
-    })
+/// The file of `--hgrm`, made when tracing begins: a wrong name is told then, not at the end.
+struct Percentiles {
+    path: PathBuf,
+    file: File,
+}
+
+impl Percentiles {
+    fn create(path: &Path) -> Result<Self> {
+        match File::create(path) {
+            Ok(file) => Ok(Self {
+                path: path.to_owned(),
+                file,
+            }),
+            Err(error) => Err(unwritten(path, &error)),
+        }
+    }
+
+    /// All reasons together: the format holds one histogram.
+    fn write(self, stats: &Stats) -> Result<()> {
+        let mut file = BufWriter::new(self.file);
+        stats::write_hgrm(&stats.merged(Clock::TimeWait), &mut file)
+            .and_then(|()| file.flush())
+            .map_err(|error| unwritten(&self.path, &error))
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Error {
+    Error::new(format!(
+        "cannot write the percentiles to {}: {error}",
+        path.display()
+    ))
+    .hint("--hgrm names a file that is made or replaced")
 }

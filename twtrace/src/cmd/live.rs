@@ -67,8 +67,6 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
         ready(path)?;
     }
     let child = tracing.command.as_deref().map(spawn).transpose()?;
-    // The command is on its way with all that it needs; the rest can do with less.
-    privileges::drop_unneeded();
     Ok(Live {
         session,
         until,
@@ -93,8 +91,10 @@ impl Live {
         self.session.meta()
     }
 
-    /// Hands over everything until the trace is over, then closes it.
+    /// Hands over everything until the trace is over, then closes it. The files that the sink
+    /// writes must be open by now: what it takes to make them is given up here.
     pub(super) async fn run(mut self, sink: &mut impl Sink) -> Result<()> {
+        privileges::drop_unneeded();
         sink.totals(Moment::Start, self.opening)?;
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);

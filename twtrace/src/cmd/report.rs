@@ -40,7 +40,7 @@ fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
 }
 
 fn histograms(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
-    let mut figures = Figures::new(&args.view, reader.meta(), names(), args.hgrm.clone())?;
+    let mut figures = Figures::new(&args.view, reader.meta(), names(), args.hgrm.as_deref())?;
     figures.header(out);
     while let Some(item) = reader.next()? {
         if let Item::Snapshot(totals) = item {
