@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::say;
-use crate::test::{books, footprint, interrupt, kill9};
+use crate::test::{books, filters, footprint, interrupt, kill9};
 use crate::tracer::TWTRACE;
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("100,003 connections, kprobe", books::churn, "kprobe"),
     ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),
     ("recording", books::recording, "fentry"),
+    ("filters, fentry", filters::run, "fentry"),
+    ("filters, kprobe", filters::run, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),

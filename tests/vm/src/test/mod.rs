@@ -1,6 +1,7 @@
 //! The assertions, one file each. Each returns a line of detail for the report.
 
 pub(crate) mod books;
+pub(crate) mod filters;
 pub(crate) mod footprint;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;
