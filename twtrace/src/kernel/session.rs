@@ -31,6 +31,13 @@ struct PlainCounters(Counters);
 // SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
 unsafe impl Pod for PlainCounters {}
 
+/// Our counters before and after a look at the kernel's.
+struct Around {
+    before: Vec<Counters>,
+    kernel: Vec<KernelCounters>,
+    after: Vec<Counters>,
+}
+
 /// A running trace. Dropping it, or the end of the process by any signal, detaches everything:
 /// nothing is pinned.
 pub struct Session {
@@ -139,16 +146,16 @@ impl Session {
 
     /// Reads all totals, ours and the kernel's.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
-        let (before, kernel) = self.kernel_counters()?;
-        self.totals(&before, kernel)
+        let read = self.kernel_counters()?;
+        self.totals(&read.before, read.after, read.kernel)
     }
 
     /// Detaches everything and reads all totals. What is in the ring then is all there is.
     pub fn finish(&mut self) -> Result<Snapshot> {
-        let (before, kernel) = self.kernel_counters()?;
+        let read = self.kernel_counters()?;
         let missed = self.missed();
         self.detach();
-        let totals = self.totals(&before, kernel)?;
+        let totals = self.totals(&read.before, self.counters()?, read.kernel)?;
         Ok(Snapshot { missed, ..totals })
     }
 
@@ -164,8 +171,8 @@ impl Session {
         }
     }
 
-    /// The kernel's counters, and ours just before. Tried again while things happen in between.
-    fn kernel_counters(&mut self) -> Result<(Vec<Counters>, Vec<KernelCounters>)> {
+    /// The kernel's counters, and ours around them. Tried again while things happen in between.
+    fn kernel_counters(&mut self) -> Result<Around> {
         self.namespaces.refresh();
         let mut before = self.counters()?;
         let mut tried = 0;
@@ -174,14 +181,22 @@ impl Session {
             let after = self.counters()?;
             tried += 1;
             if activity(&after) == activity(&before) || tried == TRIES {
-                return Ok((before, kernel));
+                return Ok(Around {
+                    before,
+                    kernel,
+                    after,
+                });
             }
             before = after;
         }
     }
 
-    fn totals(&self, before: &[Counters], kernel: Vec<KernelCounters>) -> Result<Snapshot> {
-        let counters = self.counters()?;
+    fn totals(
+        &self,
+        before: &[Counters],
+        counters: Vec<Counters>,
+        kernel: Vec<KernelCounters>,
+    ) -> Result<Snapshot> {
         Ok(Snapshot {
             at_ns: syscall::monotonic_ns(),
             slack: activity(&counters) - activity(before),

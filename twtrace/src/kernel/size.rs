@@ -29,7 +29,7 @@ pub(super) fn sizes(max_sockets: Option<u32>, slots: bool, namespaces: u32) -> S
     // went away stay taken. A sixteenth full, one in 65,536 namespaces finds its four taken.
     let namespaces = namespaces
         .saturating_mul(16)
-        .clamp(1024, 16 * 1024)
+        .clamp(512, 16 * 1024)
         .next_power_of_two();
     if slots {
         Sizes {
@@ -71,7 +71,7 @@ mod tests {
         let sizes = sizes(Some(65_536), true, 3);
         assert_eq!(sizes.slots, 131_072);
         assert_eq!(sizes.spill, 16_384);
-        assert_eq!(sizes.namespaces, 1024);
+        assert_eq!(sizes.namespaces, 512);
     }
 
     #[test]
