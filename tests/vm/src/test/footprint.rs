@@ -38,8 +38,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
 
     let mut checks = Checks::default();
     checks.equal("exit code", code, 0);
-    // The first expire after 60 s, and a VM that shares its CPUs may take longer to make them all.
-    checks.that(alive >= u64::from(SOCKETS) * 3 / 4, || {
+    checks.that(alive >= u64::from(SOCKETS) * 9 / 10, || {
         format!("only {alive} mini-sockets were alive: the VM is too slow")
     });
     checks.that(rss < MOST_RSS_KIB, || format!("RSS {rss} KiB is too much"));
