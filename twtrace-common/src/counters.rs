@@ -1,6 +1,9 @@
 //! Exact totals, kept in the kernel per CPU and per network namespace.
 
-use crate::{REASONS, assert_layout};
+use crate::{
+    REASONS, assert_layout,
+    refusal::{CLASSES, SKIPS},
+};
 
 /// One namespace's totals on one CPU; user space adds the CPUs up.
 ///
@@ -8,9 +11,11 @@ use crate::{REASONS, assert_layout};
 /// its own when there are more namespaces than entries.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counters {
     /// Inode number of the namespace, 0 while the entry is free (and in entry 0).
     pub netns: u32,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub reserved: u32,
     /// Mini-sockets created in substate FIN_WAIT2.
     pub born_fin_wait_2: u64,
@@ -32,7 +37,22 @@ pub struct Counters {
     pub end_untracked: u64,
     /// Ends by [`crate::Reason`].
     pub ended: [u64; REASONS],
-    /// Births and ends in this namespace left out by the filters; they are in no other field.
+    /// Ends whose record was not asked for (`conflicts`); they are in `ended` too.
+    pub end_quiet: u64,
+    /// Segments refused, by [`crate::refusal::Class`].
+    pub refused: [u64; CLASSES],
+    /// SYNs among them that a mini-socket refused.
+    pub refused_syns: u64,
+    /// Answers that the kernel suppressed, by [`crate::refusal::Skipped`].
+    pub skipped: [u64; SKIPS],
+    /// Refusals that did not fit their share of the ring.
+    pub refusal_ring_full: u64,
+    /// Refusals beyond the rate at which they are reported.
+    pub refusal_limited: u64,
+    /// Refusals for which the kernel's drop reason and the test repeated differ.
+    pub verdict_differs: u64,
+    /// Births, ends and refusals in this namespace left out by the filters; they are in no other
+    /// field.
     pub filtered: u64,
     /// A return probe that never came (kprobe mode): an event of this CPU is missing.
     pub missed: u64,
@@ -52,9 +72,72 @@ impl Counters {
         end_ring_full: 0,
         end_untracked: 0,
         ended: [0; REASONS],
+        end_quiet: 0,
+        refused: [0; CLASSES],
+        refused_syns: 0,
+        skipped: [0; SKIPS],
+        refusal_ring_full: 0,
+        refusal_limited: 0,
+        verdict_differs: 0,
         filtered: 0,
         missed: 0,
     };
 }
 
-assert_layout!(Counters, size 8 + 9 * 8 + REASONS * 8 + 2 * 8, align 8);
+impl Counters {
+    /// Adds the counts of another CPU, or of another namespace; `netns` stays.
+    ///
+    /// Destructured, so that a new counter cannot be forgotten.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            netns: _,
+            reserved: _,
+            born_fin_wait_2,
+            born_time_wait,
+            map_full,
+            promoted,
+            rearmed,
+            overflowed,
+            overflow_ring_full,
+            end_ring_full,
+            end_untracked,
+            ended,
+            end_quiet,
+            refused,
+            refused_syns,
+            skipped,
+            refusal_ring_full,
+            refusal_limited,
+            verdict_differs,
+            filtered,
+            missed,
+        } = other;
+        self.born_fin_wait_2 += born_fin_wait_2;
+        self.born_time_wait += born_time_wait;
+        self.map_full += map_full;
+        self.promoted += promoted;
+        self.rearmed += rearmed;
+        self.overflowed += overflowed;
+        self.overflow_ring_full += overflow_ring_full;
+        self.end_ring_full += end_ring_full;
+        self.end_untracked += end_untracked;
+        add_each(&mut self.ended, ended);
+        self.end_quiet += end_quiet;
+        add_each(&mut self.refused, refused);
+        self.refused_syns += refused_syns;
+        add_each(&mut self.skipped, skipped);
+        self.refusal_ring_full += refusal_ring_full;
+        self.refusal_limited += refusal_limited;
+        self.verdict_differs += verdict_differs;
+        self.filtered += filtered;
+        self.missed += missed;
+    }
+}
+
+fn add_each(sums: &mut [u64], others: &[u64]) {
+    for (sum, other) in sums.iter_mut().zip(others) {
+        *sum += other;
+    }
+}
+
+assert_layout!(Counters, size 8 + (9 + REASONS + CLASSES + SKIPS + 7) * 8, align 8);

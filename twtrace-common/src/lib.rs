@@ -14,11 +14,12 @@ pub mod counters;
 pub mod histogram;
 pub mod names;
 pub mod record;
+pub mod refusal;
 pub mod settings;
 pub mod slot;
 
 /// Version of everything in this crate. Raise it together with [`names::ABI_GLOBAL`].
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Why a mini-socket ended. The discriminants index counters and histograms.
 #[repr(u8)]

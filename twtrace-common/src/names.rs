@@ -1,7 +1,7 @@
 //! Names of the globals, maps and programs of the object. A test opens the object and finds each.
 
 /// Present in every object of this ABI; its name carries [`crate::ABI`].
-pub const ABI_GLOBAL: &str = "TWTRACE_ABI_1";
+pub const ABI_GLOBAL: &str = "TWTRACE_ABI_2";
 /// [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 
@@ -21,3 +21,8 @@ pub const TASKS: &str = "TASKS";
 pub const ARGUMENTS: &str = "ARGUMENTS";
 /// Per-CPU, one [`crate::slot::Slot`]: for the end of a mini-socket that has none.
 pub const SCRATCH: &str = "SCRATCH";
+/// Per-CPU, what a mini-socket and the segment for it said at the entry of
+/// `tcp_timewait_state_process`.
+pub const SAMPLE: &str = "SAMPLE";
+/// Per-CPU, how many refusals were reported lately.
+pub const BUDGET: &str = "BUDGET";

@@ -10,6 +10,9 @@ pub const KIND_END: u8 = 1;
 /// [`Overflow`].
 pub const KIND_OVERFLOW: u8 = 2;
 
+/// [`Refusal`].
+pub const KIND_REFUSAL: u8 = 3;
+
 /// AF_INET, as in `skc_family`.
 pub const AF_INET: u8 = 2;
 /// AF_INET6. A socket with IPv4-mapped addresses is AF_INET6 with `::ffff:0:0/96` addresses.
@@ -24,6 +27,16 @@ pub const FLAG_UNTRACKED: u8 = 1 << 1;
 pub const FLAG_IN_TIME_WAIT: u8 = 1 << 2;
 /// `uid` and `cgroup` are known.
 pub const FLAG_OWNER: u8 = 1 << 3;
+/// The segment had a timestamp: `tsval` is known.
+pub const FLAG_TSVAL: u8 = 1 << 4;
+/// The connection had timestamps: `ts_recent` is known.
+pub const FLAG_TS_RECENT: u8 = 1 << 5;
+/// Of a [`Refusal`]: the segment restarted the timer of the mini-socket.
+pub const FLAG_REARMED: u8 = 1 << 6;
+/// Of an [`End`] by [`crate::Reason::SynReopened`]: the numbers of the SYN are there.
+pub const FLAG_NUMBERS: u8 = 1 << 6;
+/// Of a [`Refusal`]: the rule is the kernel's own drop reason, not its test repeated.
+pub const FLAG_DROP_REASON: u8 = 1 << 7;
 
 /// What all records begin with: which connection, in which namespace, whose.
 #[repr(C)]
@@ -31,7 +44,7 @@ pub const FLAG_OWNER: u8 = 1 << 3;
 pub struct Flow {
     /// One of the `KIND_` constants.
     pub kind: u8,
-    /// [`crate::Reason`] for [`End`], 0 otherwise.
+    /// [`crate::Reason`] for [`End`], [`crate::refusal::Stage`] for [`Refusal`], 0 otherwise.
     pub reason: u8,
     /// [`AF_INET`] or [`AF_INET6`].
     pub family: u8,
@@ -64,7 +77,16 @@ pub struct End {
     pub ended_ns: u64,
     /// How often its timer was restarted while in TIME_WAIT.
     pub rearms: u32,
-    pub reserved: u32,
+    /// How many SYNs it refused.
+    pub refused: u32,
+    /// When it refused the first, 0 if none.
+    pub first_refused_ns: u64,
+    /// Of the SYN that was accepted, and of the mini-socket before it; valid with
+    /// [`FLAG_NUMBERS`] and [`crate::Reason::SynReopened`].
+    pub tsval: u32,
+    pub ts_recent: u32,
+    pub seq: u32,
+    pub rcv_nxt: u32,
 }
 
 /// No mini-socket could be made (`inet_twsk_alloc` returned NULL): `tcp_max_tw_buckets` reached
@@ -76,6 +98,42 @@ pub struct Overflow {
     pub at_ns: u64,
 }
 
+/// A segment that was not accepted. `flow.reason` is the [`crate::refusal::Stage`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    pub flow: Flow,
+    pub at_ns: u64,
+    /// When the mini-socket entered TIME_WAIT; 0 = unknown, or no mini-socket.
+    pub time_wait_ns: u64,
+    /// Of the segment; valid with [`FLAG_TSVAL`].
+    pub tsval: u32,
+    /// Last timestamp of the connection; valid with [`FLAG_TS_RECENT`].
+    pub ts_recent: u32,
+    /// Age of `ts_recent` in whole seconds, as the kernel keeps it; valid with
+    /// [`FLAG_TS_RECENT`] in TIME_WAIT, FIN_WAIT2 and established.
+    pub ts_recent_age_s: u32,
+    /// Sequence number of the segment, and the one that was expected.
+    pub seq: u32,
+    pub rcv_nxt: u32,
+    /// SYNs that this mini-socket has refused, this one included.
+    pub refused: u32,
+    /// As in the header: of a SYN it is not scaled.
+    pub window: u16,
+    /// [`crate::refusal::Rule`].
+    pub rule: u8,
+    /// [`crate::refusal::Reply`] or [`crate::refusal::REPLY_UNKNOWN`].
+    pub reply: u8,
+    /// Byte 13 of the TCP header.
+    pub tcp_flags: u8,
+    /// TTL or hop limit; 0 = unknown.
+    pub ttl: u8,
+    /// The same of the FIN that moved the mini-socket to TIME_WAIT; 0 = unknown.
+    pub owner_ttl: u8,
+    pub reserved: u8,
+}
+
 assert_layout!(Flow, size 56, align 8);
-assert_layout!(End, size 88, align 8);
+assert_layout!(End, size 112, align 8);
 assert_layout!(Overflow, size 64, align 8);
+assert_layout!(Refusal, size 104, align 8);

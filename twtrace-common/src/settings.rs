@@ -9,6 +9,12 @@ pub const FEATURE_RECORDS: u32 = 1 << 0;
 pub const FEATURE_OWNERS: u32 = 1 << 1;
 /// Count timer restarts in TIME_WAIT.
 pub const FEATURE_REARMS: u32 = 1 << 2;
+/// Count and report segments that are refused.
+pub const FEATURE_REFUSALS: u32 = 1 << 3;
+/// Take the numbers of SYNs that are accepted over a TIME_WAIT.
+pub const FEATURE_REOPENS: u32 = 1 << 4;
+/// Report only ends of mini-sockets that refused a SYN, or over which one was accepted.
+pub const FEATURE_QUIET_ENDS: u32 = 1 << 5;
 
 /// Which `Filter` fields apply.
 pub const FILTER_IPV4: u32 = 1 << 0;
@@ -59,8 +65,49 @@ pub struct Offsets {
     /// Optional: tells TCP's mini-sockets from DCCP's.
     pub skc_tw_dr: u32,
     pub net_tcp_death_row: u32,
+    /// `skc_tw_rcv_nxt`.
+    pub tw_rcv_nxt: u32,
+    /// Where the [`TAIL`] bytes begin that hold the three fields after it.
+    pub tw_tail: u32,
+    pub tw_rcv_wnd: u32,
+    pub tw_ts_recent: u32,
+    pub tw_last_oow_ack_time: u32,
+    pub skb_end_seq: u32,
+    pub skb_head: u32,
+    pub skb_network_header: u32,
+    pub skb_transport_header: u32,
+    pub tp_rcv_nxt: u32,
+    pub tp_ts_recent: u32,
+    pub tp_ts_recent_stamp: u32,
+    pub tp_last_oow_ack_time: u32,
+    pub req_ts_recent: u32,
+    pub req_rcv_isn: u32,
+    pub req_rcv_nxt: u32,
+    pub req_last_oow_ack_time: u32,
+}
+
+/// Bytes of a `tcp_timewait_sock` that are read at once.
+pub const TAIL: usize = 32;
+
+/// Values of kernel enums; [`NO_VALUE`] where this kernel has no such name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// `LINUX_MIB_TCPACKSKIPPED…`, the third argument of `tcp_oow_rate_limited`.
+    pub mib_skipped_syn_recv: u32,
+    pub mib_skipped_paws: u32,
+    /// `SKB_DROP_REASON_TCP_…`.
+    pub reason_tw_paws: u32,
+    pub reason_paws: u32,
+    pub reason_paws_ack: u32,
+    pub reason_invalid_syn: u32,
+    /// Seconds after which `tcp_paws_check` takes a timestamp for wrapped, and accepts it.
+    pub paws_wrap_s: u32,
     pub reserved: u32,
 }
+
+/// A name that this kernel does not have; no enum value that is looked up is that large.
+pub const NO_VALUE: u32 = u32::MAX;
 
 /// Filters. Addresses are compared as 16 bytes, IPv4 as `::ffff:a.b.c.d`.
 #[repr(C)]
@@ -85,6 +132,7 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub offsets: Offsets,
+    pub values: Values,
     pub filter: Filter,
     /// `FEATURE_` bits.
     pub features: u32,
@@ -95,7 +143,15 @@ pub struct Settings {
     pub counters_mask: u32,
     /// Wake the consumer when this many bytes wait in the ring.
     pub wake_bytes: u32,
+    /// Refusals are reported only while fewer bytes than this wait in the ring: the rest is for
+    /// ends.
+    pub refusal_bytes: u32,
+    /// How many refusals each CPU reports in [`REFUSAL_WINDOW_NS`].
+    pub refusal_budget: u32,
 }
+
+/// Length of the window of the refusals' rate limit.
+pub const REFUSAL_WINDOW_NS: u64 = 100_000_000;
 
 impl Offsets {
     pub const ZERO: Self = Self {
@@ -124,6 +180,35 @@ impl Offsets {
         net_refs: 0,
         skc_tw_dr: 0,
         net_tcp_death_row: 0,
+        tw_rcv_nxt: 0,
+        tw_tail: 0,
+        tw_rcv_wnd: 0,
+        tw_ts_recent: 0,
+        tw_last_oow_ack_time: 0,
+        skb_end_seq: 0,
+        skb_head: 0,
+        skb_network_header: 0,
+        skb_transport_header: 0,
+        tp_rcv_nxt: 0,
+        tp_ts_recent: 0,
+        tp_ts_recent_stamp: 0,
+        tp_last_oow_ack_time: 0,
+        req_ts_recent: 0,
+        req_rcv_isn: 0,
+        req_rcv_nxt: 0,
+        req_last_oow_ack_time: 0,
+    };
+}
+
+impl Values {
+    pub const NONE: Self = Self {
+        mib_skipped_syn_recv: NO_VALUE,
+        mib_skipped_paws: NO_VALUE,
+        reason_tw_paws: NO_VALUE,
+        reason_paws: NO_VALUE,
+        reason_paws_ack: NO_VALUE,
+        reason_invalid_syn: NO_VALUE,
+        paws_wrap_s: NO_VALUE,
         reserved: 0,
     };
 }
@@ -142,6 +227,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 26 * 4, align 4);
+assert_layout!(Offsets, size 42 * 4, align 4);
+assert_layout!(Values, size 8 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 104 + 88 + 16, align 8);
+assert_layout!(Settings, size 168 + 32 + 88 + 24, align 8);

@@ -28,6 +28,8 @@ pub const CANCEL_ABORT: u8 = 3;
 pub const TCP_TW_RST: u8 = 1;
 pub const TCP_TW_ACK: u8 = 2;
 pub const TCP_TW_SYN: u8 = 3;
+/// From 6.16 on: as TCP_TW_ACK, for a segment out of the window.
+pub const TCP_TW_ACK_OOW: u8 = 4;
 
 /// The reason of an end, from its marks alone.
 ///
@@ -122,10 +124,17 @@ pub struct Slot {
     /// Low half of `tw_timer.expires` when the segment being processed came in.
     pub expires: u32,
     pub marks: Marks,
-    /// `FLAG_` bits of [`crate::record`].
+    /// `FLAG_` bits of [`crate::record`]; from [`TTL_SHIFT`] on, the TTL of the FIN that moved it
+    /// to TIME_WAIT.
     pub flags: u32,
-    pub reserved: [u32; 3],
+    /// SYNs refused.
+    pub refused: u32,
+    /// When the first was refused, CLOCK_MONOTONIC ns.
+    pub first_refused_ns: u64,
 }
+
+/// Where the TTL begins in [`Slot::flags`].
+pub const TTL_SHIFT: u32 = 24;
 
 assert_layout!(Marks, size 4, align 1);
 assert_layout!(Slot, size 64, align 8);

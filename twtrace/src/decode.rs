@@ -9,11 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twtrace_common::Reason;
 use twtrace_common::record::{
-    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_OWNER, FLAG_UNTRACKED,
-    KIND_END, KIND_OVERFLOW,
+    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_DROP_REASON, FLAG_IN_TIME_WAIT,
+    FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED, KIND_END,
+    KIND_OVERFLOW, KIND_REFUSAL,
 };
+use twtrace_common::refusal::REPLY_UNKNOWN;
 
-use crate::event::{BornAs, End, Event, Family, Flow, Overflow};
+use crate::event::{
+    BornAs, End, Event, Family, Flow, Numbers, Overflow, Refusal, Reply, Rule, Stage,
+};
 
 /// Why some bytes are not a record of this ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +34,8 @@ pub enum DecodeError {
     },
     /// No end reason that we know.
     Reason(u8),
+    /// No stage, rule or reply of a refusal that we know.
+    Refusal { stage: u8, rule: u8, reply: u8 },
     /// Neither AF_INET nor AF_INET6.
     Family(u8),
 }
@@ -48,6 +54,10 @@ impl fmt::Display for DecodeError {
                 "a record of kind {kind} with {got} bytes instead of {expected}"
             ),
             Self::Reason(reason) => write!(f, "an end with unknown reason {reason}"),
+            Self::Refusal { stage, rule, reply } => write!(
+                f,
+                "a refusal with unknown stage {stage}, rule {rule} or reply {reply}"
+            ),
             Self::Family(family) => write!(f, "a record with unknown address family {family}"),
         }
     }
@@ -61,12 +71,14 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         None => Err(DecodeError::Empty),
         Some(&kind @ KIND_END) => end(sized(kind, bytes)?).map(Event::End),
         Some(&kind @ KIND_OVERFLOW) => overflow(sized(kind, bytes)?).map(Event::Overflow),
+        Some(&kind @ KIND_REFUSAL) => refusal(sized(kind, bytes)?).map(Event::Refusal),
         Some(&kind) => Err(DecodeError::Kind(kind)),
     }
 }
 
 const END: usize = size_of::<record::End>();
 const OVERFLOW: usize = size_of::<record::Overflow>();
+const REFUSAL: usize = size_of::<record::Refusal>();
 
 fn sized<const N: usize>(kind: u8, bytes: &[u8]) -> Result<&[u8; N], DecodeError> {
     bytes.try_into().map_err(|_| DecodeError::Length {
@@ -89,8 +101,18 @@ macro_rules! field {
 fn end(bytes: &[u8; END]) -> Result<End, DecodeError> {
     let flags = bytes[offset_of!(record::Flow, flags)];
     let reason = bytes[offset_of!(record::Flow, reason)];
+    let reason = Reason::from_u8(reason).ok_or(DecodeError::Reason(reason))?;
+    let numbers = numbers(
+        flags,
+        [
+            field!(bytes, offset_of!(record::End, tsval), u32),
+            field!(bytes, offset_of!(record::End, ts_recent), u32),
+            field!(bytes, offset_of!(record::End, seq), u32),
+            field!(bytes, offset_of!(record::End, rcv_nxt), u32),
+        ],
+    );
     Ok(End {
-        reason: Reason::from_u8(reason).ok_or(DecodeError::Reason(reason))?,
+        reason,
         flow: flow(bytes)?,
         born_as: born_as(flags),
         born_ns: known(field!(bytes, offset_of!(record::End, born_ns), u64)),
@@ -99,6 +121,13 @@ fn end(bytes: &[u8; END]) -> Result<End, DecodeError> {
         in_time_wait: flags & FLAG_IN_TIME_WAIT != 0,
         rearms: field!(bytes, offset_of!(record::End, rearms), u32),
         untracked: flags & FLAG_UNTRACKED != 0,
+        refused: field!(bytes, offset_of!(record::End, refused), u32),
+        first_refused_ns: known(field!(
+            bytes,
+            offset_of!(record::End, first_refused_ns),
+            u64
+        )),
+        accepted: (reason == Reason::SynReopened && flags & FLAG_NUMBERS != 0).then_some(numbers),
     })
 }
 
@@ -107,6 +136,57 @@ fn overflow(bytes: &[u8; OVERFLOW]) -> Result<Overflow, DecodeError> {
         flow: flow(bytes)?,
         at_ns: field!(bytes, offset_of!(record::Overflow, at_ns), u64),
     })
+}
+
+fn refusal(bytes: &[u8; REFUSAL]) -> Result<Refusal, DecodeError> {
+    let flags = bytes[offset_of!(record::Flow, flags)];
+    let stage = bytes[offset_of!(record::Flow, reason)];
+    let rule = bytes[offset_of!(record::Refusal, rule)];
+    let reply = bytes[offset_of!(record::Refusal, reply)];
+    let unknown = DecodeError::Refusal { stage, rule, reply };
+    let nonzero = |byte: u8| (byte != 0).then_some(byte);
+    Ok(Refusal {
+        flow: flow(bytes)?,
+        at_ns: field!(bytes, offset_of!(record::Refusal, at_ns), u64),
+        time_wait_ns: known(field!(
+            bytes,
+            offset_of!(record::Refusal, time_wait_ns),
+            u64
+        )),
+        stage: Stage::from_u8(stage).ok_or(unknown)?,
+        rule: Rule::from_u8(rule).ok_or(unknown)?,
+        reply: match reply {
+            REPLY_UNKNOWN => None,
+            reply => Some(Reply::from_u8(reply).ok_or(unknown)?),
+        },
+        by_drop_reason: flags & FLAG_DROP_REASON != 0,
+        rearmed: flags & FLAG_REARMED != 0,
+        tcp_flags: bytes[offset_of!(record::Refusal, tcp_flags)],
+        numbers: numbers(
+            flags,
+            [
+                field!(bytes, offset_of!(record::Refusal, tsval), u32),
+                field!(bytes, offset_of!(record::Refusal, ts_recent), u32),
+                field!(bytes, offset_of!(record::Refusal, seq), u32),
+                field!(bytes, offset_of!(record::Refusal, rcv_nxt), u32),
+            ],
+        ),
+        ts_recent_age_s: (flags & FLAG_TS_RECENT != 0)
+            .then(|| field!(bytes, offset_of!(record::Refusal, ts_recent_age_s), u32)),
+        window: field!(bytes, offset_of!(record::Refusal, window), u16),
+        ttl: nonzero(bytes[offset_of!(record::Refusal, ttl)]),
+        owner_ttl: nonzero(bytes[offset_of!(record::Refusal, owner_ttl)]),
+        refused: field!(bytes, offset_of!(record::Refusal, refused), u32),
+    })
+}
+
+fn numbers(flags: u8, [tsval, ts_recent, seq, rcv_nxt]: [u32; 4]) -> Numbers {
+    Numbers {
+        tsval: (flags & FLAG_TSVAL != 0).then_some(tsval),
+        ts_recent: (flags & FLAG_TS_RECENT != 0).then_some(ts_recent),
+        seq,
+        rcv_nxt,
+    }
 }
 
 /// A mini-socket seen in FIN_WAIT2 was born so, whether its birth was seen or not: TIME_WAIT
@@ -130,6 +210,7 @@ fn flow<const N: usize>(bytes: &[u8; N]) -> Result<Flow, DecodeError> {
     const {
         assert!(N >= size_of::<record::Flow>());
         assert!(offset_of!(record::End, flow) == 0 && offset_of!(record::Overflow, flow) == 0);
+        assert!(offset_of!(record::Refusal, flow) == 0);
     }
     let owner = bytes[offset_of!(record::Flow, flags)] & FLAG_OWNER != 0;
     let (family, laddr, raddr) = addresses(

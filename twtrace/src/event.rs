@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 pub use twtrace_common::Reason;
 use twtrace_common::counters::Counters;
+pub use twtrace_common::refusal::{Reply, Rule, Stage};
 
 /// The protocol on the wire, and whether an IPv6 socket carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +58,66 @@ pub struct End {
     pub rearms: u32,
     /// Its birth was not seen: older than the tracer, or lost for lack of room in the state maps.
     pub untracked: bool,
+    /// How many SYNs it refused.
+    pub refused: u32,
+    /// When it refused the first.
+    pub first_refused_ns: Option<u64>,
+    /// The SYN that was accepted over it; only with [`Reason::SynReopened`], if asked for.
+    pub accepted: Option<Numbers>,
+}
+
+/// What a segment said, beside what its connection said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Timestamp of the segment; `None` if it had none.
+    pub tsval: Option<u32>,
+    /// Last timestamp of the connection; `None` if it had none.
+    pub ts_recent: Option<u32>,
+    /// Sequence number of the segment; of a SYN, its ISN.
+    pub seq: u32,
+    /// The sequence number that was expected.
+    pub rcv_nxt: u32,
+}
+
+/// A segment that was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub flow: Flow,
+    pub at_ns: u64,
+    /// When the mini-socket entered TIME_WAIT; `None` also where there is no mini-socket.
+    pub time_wait_ns: Option<u64>,
+    pub stage: Stage,
+    pub rule: Rule,
+    /// `None` if the hook does not tell.
+    pub reply: Option<Reply>,
+    /// The rule is the kernel's own drop reason, not its test repeated.
+    pub by_drop_reason: bool,
+    /// It restarted the timer of the mini-socket.
+    pub rearmed: bool,
+    /// Byte 13 of the TCP header.
+    pub tcp_flags: u8,
+    pub numbers: Numbers,
+    /// Age of `ts_recent` in whole seconds, as the kernel keeps it.
+    pub ts_recent_age_s: Option<u32>,
+    /// As in the header: of a SYN it is not scaled.
+    pub window: u16,
+    /// TTL or hop limit of the segment.
+    pub ttl: Option<u8>,
+    /// The same of the FIN that moved the mini-socket to TIME_WAIT.
+    pub owner_ttl: Option<u8>,
+    /// SYNs that this mini-socket has refused, this one included.
+    pub refused: u32,
+}
+
+impl Refusal {
+    /// A SYN that opens a connection (no ACK).
+    #[must_use]
+    pub fn is_syn(&self) -> bool {
+        const SYN: u8 = 2;
+        const RST: u8 = 4;
+        const ACK: u8 = 16;
+        self.tcp_flags & (SYN | RST | ACK) == SYN
+    }
 }
 
 /// No mini-socket could be made: the limit `tcp_max_tw_buckets`, or no memory.
@@ -71,6 +132,7 @@ pub struct Overflow {
 pub enum Event {
     End(End),
     Overflow(Overflow),
+    Refusal(Refusal),
 }
 
 /// The kernel's own TCP counters of one network namespace (`/proc/net/netstat`, `TcpExt`).
@@ -128,4 +190,19 @@ pub struct Meta {
     pub filtered: bool,
     /// Re-arms were counted.
     pub rearms: bool,
+    /// Refusals were traced.
+    pub refusals: bool,
+    /// Only ends that tell of a refusal or a reopen were reported.
+    pub quiet_ends: bool,
+    pub ts_offset: Option<TsOffset>,
+}
+
+/// What a kernel hashes into the offset of its timestamps (with tcp_timestamps=1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TsOffset {
+    /// Both addresses: one clock from one host to another (`secure_tcp_ts_off`).
+    Addresses,
+    /// Addresses and ports: a clock per connection (`secure_tcp_seq_and_ts_off`).
+    Ports,
 }

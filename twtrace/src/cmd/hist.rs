@@ -24,6 +24,8 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
         records: false,
+        refusals: false,
+        reopens: false,
         owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
         rearms: false,
         ..given

@@ -12,6 +12,7 @@ use crate::kernel::Options;
 pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let options = Options {
         ring_bytes: args.ring.ring_bytes,
+        reopens: false,
         ..super::options(&args.tracing, &args.filters)?
     };
     check_view(&args.view)?;

@@ -8,7 +8,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::settings::{
-    FEATURE_OWNERS, FEATURE_REARMS, FEATURE_RECORDS, Offsets, Settings,
+    FEATURE_OWNERS, FEATURE_QUIET_ENDS, FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS,
+    FEATURE_REOPENS, Offsets, REFUSAL_WINDOW_NS, Settings, Values,
 };
 use twtrace_common::{ABI, names};
 
@@ -30,8 +31,13 @@ struct Plain(Settings);
 unsafe impl Pod for Plain {}
 
 /// Creates the maps and prepares the programs; none is loaded yet.
-pub(super) fn load(options: &Options, offsets: Offsets, sizes: Sizes) -> Result<Ebpf> {
-    let settings = Plain(settings(options, offsets, sizes));
+pub(super) fn load(
+    options: &Options,
+    offsets: Offsets,
+    values: Values,
+    sizes: Sizes,
+) -> Result<Ebpf> {
+    let settings = Plain(settings(options, offsets, values, sizes));
     let mut loader = loader()?;
     loader
         .override_global(names::SETTINGS, &settings, true)
@@ -62,18 +68,31 @@ fn loader() -> Result<EbpfLoader<'static>> {
         .ok_or_else(|| Error::new("cannot start a thread"))
 }
 
-fn settings(options: &Options, offsets: Offsets, sizes: Sizes) -> Settings {
+fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -> Settings {
     let feature = |on: bool, bit: u32| if on { bit } else { 0 };
+    let ring = ring_bytes(options);
     Settings {
         offsets,
+        values,
         filter: options.filter,
         features: feature(options.records, FEATURE_RECORDS)
             | feature(options.owners, FEATURE_OWNERS)
-            | feature(options.rearms, FEATURE_REARMS),
+            | feature(options.rearms, FEATURE_REARMS)
+            | feature(options.refusals, FEATURE_REFUSALS)
+            | feature(options.reopens, FEATURE_REOPENS)
+            | feature(options.quiet_ends, FEATURE_QUIET_ENDS),
         slots_mask: sizes.slots - 1,
         counters_mask: sizes.namespaces - 1,
-        wake_bytes: ring_bytes(options) / 4,
+        wake_bytes: ring / 4,
+        refusal_bytes: ring / 2,
+        refusal_budget: per_window(options.refusal_rate),
     }
+}
+
+/// A rate per second as a budget for each of the programs' windows, at least one.
+fn per_window(rate: u32) -> u32 {
+    let windows = (1_000_000_000 / REFUSAL_WINDOW_NS) as u32;
+    (rate / windows).max(1)
 }
 
 /// The kernel wants a power of two of pages.

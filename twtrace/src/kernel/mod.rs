@@ -43,12 +43,24 @@ pub enum Attach {
     Kprobe,
 }
 
+/// Refusals per second and CPU that are reported by default. A person reads none of so many, and
+/// a SYN flood costs user space no more than this.
+pub const REFUSAL_RATE: u32 = 10_000;
+
 /// What to trace, and with how much room.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub attach: Attach,
-    /// Emit a record per end and overflow; without, only totals are kept.
+    /// Emit records of what happens; without, only totals are kept.
     pub records: bool,
+    /// Count and report refused segments.
+    pub refusals: bool,
+    /// Take the numbers of SYNs accepted over a TIME_WAIT.
+    pub reopens: bool,
+    /// Report only ends of mini-sockets that refused a SYN, or over which one was accepted.
+    pub quiet_ends: bool,
+    /// How many refusals per second each CPU reports; the others are only counted.
+    pub refusal_rate: u32,
     /// Take uid and cgroup from the full socket.
     pub owners: bool,
     /// Count timer restarts.
@@ -67,6 +79,10 @@ impl Default for Options {
         Self {
             attach: Attach::Auto,
             records: true,
+            refusals: true,
+            reopens: true,
+            quiet_ends: false,
+            refusal_rate: REFUSAL_RATE,
             owners: true,
             rearms: true,
             filter: Filter::ZERO,

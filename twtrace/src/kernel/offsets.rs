@@ -1,10 +1,10 @@
 //! Every kernel field that the programs read, once.
 
-use twtrace_common::settings::Offsets;
+use twtrace_common::settings::{NO_VALUE, Offsets, TAIL, Values};
 
 use super::btf::{Btf, Kind};
 use crate::error::{Error, Result};
-use crate::event::TwCountedAt;
+use crate::event::{TsOffset, TwCountedAt};
 
 /// One field: where it goes, and the places where kernels keep it, newest first.
 struct Field {
@@ -60,10 +60,25 @@ const FIELDS: &[Field] = &[
     field!(Required net_refs: "net" "ns.__ns_ref" | "net" "ns.count" | "net" "count"),
     field!(Optional skc_tw_dr: "sock_common" "skc_tw_dr"),
     field!(Embedded net_tcp_death_row: "net" "ipv4.tcp_death_row"),
+    field!(Required tw_rcv_nxt: "sock_common" "skc_tw_rcv_nxt"),
+    field!(Required tw_rcv_wnd: "tcp_timewait_sock" "tw_rcv_wnd"),
+    field!(Required tw_ts_recent: "tcp_timewait_sock" "tw_ts_recent"),
+    field!(Required tw_last_oow_ack_time: "tcp_timewait_sock" "tw_last_oow_ack_time"),
+    field!(Required skb_head: "sk_buff" "head"),
+    field!(Required skb_network_header: "sk_buff" "network_header"),
+    field!(Required skb_transport_header: "sk_buff" "transport_header"),
+    field!(Required tp_rcv_nxt: "tcp_sock" "rcv_nxt"),
+    field!(Required tp_ts_recent: "tcp_sock" "rx_opt.ts_recent"),
+    field!(Required tp_ts_recent_stamp: "tcp_sock" "rx_opt.ts_recent_stamp"),
+    field!(Required tp_last_oow_ack_time: "tcp_sock" "last_oow_ack_time"),
+    field!(Required req_ts_recent: "request_sock" "ts_recent"),
+    field!(Required req_rcv_isn: "tcp_request_sock" "rcv_isn"),
+    field!(Required req_rcv_nxt: "tcp_request_sock" "rcv_nxt"),
+    field!(Required req_last_oow_ack_time: "tcp_request_sock" "last_oow_ack_time"),
 ];
 
 /// The structs that [`resolve`] looks into.
-pub const STRUCTS: [(&str, Kind); 7] = [
+pub const STRUCTS: [(&str, Kind); 12] = [
     ("sock_common", Kind::Struct),
     ("inet_timewait_sock", Kind::Struct),
     ("tcp_timewait_sock", Kind::Struct),
@@ -71,6 +86,11 @@ pub const STRUCTS: [(&str, Kind); 7] = [
     ("cgroup", Kind::Struct),
     ("kernfs_node", Kind::Struct),
     ("net", Kind::Struct),
+    ("sk_buff", Kind::Struct),
+    ("tcp_skb_cb", Kind::Struct),
+    ("tcp_sock", Kind::Struct),
+    ("request_sock", Kind::Struct),
+    ("tcp_request_sock", Kind::Struct),
 ];
 
 /// Finds every field; a required one that is missing is an error that names it.
@@ -88,7 +108,82 @@ pub fn resolve(btf: &Btf) -> Result<Offsets> {
             None => {}
         }
     }
+    offsets.skb_end_seq = match (
+        btf.member("sk_buff", "cb"),
+        btf.member("tcp_skb_cb", "end_seq"),
+    ) {
+        (Some(cb), Some(end_seq)) => cb.offset + end_seq.offset,
+        _ => return Err(unknown("tcp_skb_cb.end_seq")),
+    };
+    offsets.tw_tail = tail(&offsets)?;
     Ok(offsets)
+}
+
+/// Where the block of a `tcp_timewait_sock` begins that is read at once.
+fn tail(offsets: &Offsets) -> Result<u32> {
+    let fields = [
+        offsets.tw_rcv_wnd,
+        offsets.tw_ts_recent,
+        offsets.tw_last_oow_ack_time,
+        offsets.tw_ts_recent_stamp,
+    ];
+    let first = fields.into_iter().min().unwrap_or_default();
+    let last = fields.into_iter().max().unwrap_or_default();
+    if last + size_of::<u32>() as u32 - first > TAIL as u32 {
+        return Err(unknown("tcp_timewait_sock's fields side by side"));
+    }
+    Ok(first)
+}
+
+/// The kernel's enum values that the programs compare with.
+#[must_use]
+pub fn values(btf: &Btf) -> Values {
+    let value = |name| {
+        btf.enumerator(name)
+            .and_then(|value| u32::try_from(value).ok())
+            .unwrap_or(NO_VALUE)
+    };
+    Values {
+        mib_skipped_syn_recv: value("LINUX_MIB_TCPACKSKIPPEDSYNRECV"),
+        mib_skipped_paws: value("LINUX_MIB_TCPACKSKIPPEDPAWS"),
+        reason_tw_paws: value("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS"),
+        reason_paws: value("SKB_DROP_REASON_TCP_RFC7323_PAWS"),
+        reason_paws_ack: value("SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK"),
+        reason_invalid_syn: value("SKB_DROP_REASON_TCP_INVALID_SYN"),
+        paws_wrap_s: paws_wrap_s(btf),
+        reserved: 0,
+    }
+}
+
+/// After how long `tcp_paws_check` takes a timestamp for wrapped. A macro, so BTF does not have
+/// it; but TCP_PAWS_24DAYS became TCP_PAWS_WRAP together with timestamps in microseconds, and
+/// those left a bit in the mini-socket.
+fn paws_wrap_s(btf: &Btf) -> u32 {
+    const PAWS_24DAYS: u32 = 24 * 24 * 60 * 60;
+    const PAWS_WRAP: u32 = i32::MAX as u32 / 1_000_000;
+    if btf.has_member("inet_timewait_sock", "tw_usec_ts") {
+        PAWS_WRAP
+    } else {
+        PAWS_24DAYS
+    }
+}
+
+/// Functions that tell what this kernel hashes into its timestamp offsets.
+pub const TS_OFFSET_FUNCTIONS: [(&str, Kind); 2] = [
+    ("secure_tcp_seq_and_ts_off", Kind::Function),
+    ("secure_tcp_ts_off", Kind::Function),
+];
+
+/// What this kernel hashes into its timestamp offsets.
+#[must_use]
+pub fn ts_offset(btf: &Btf) -> Option<TsOffset> {
+    let [ports, addresses] =
+        TS_OFFSET_FUNCTIONS.map(|(name, kind)| btf.number(name, kind).is_some());
+    match (ports, addresses) {
+        (true, _) => Some(TsOffset::Ports),
+        (false, true) => Some(TsOffset::Addresses),
+        (false, false) => None,
+    }
 }
 
 /// When this kernel counts TcpExt TW: 5.10 at expiry, and only 5.10 still has `tw_kill`.
@@ -107,9 +202,12 @@ fn missing(field: &Field) -> Error {
         .iter()
         .map(|(structure, path)| format!("{structure}.{path}"))
         .collect();
+    unknown(&places.join(" or "))
+}
+
+fn unknown(what: &str) -> Error {
     Error::new(format!(
-        "cannot find {} in the kernel's type information",
-        places.join(" or ")
+        "cannot find {what} in the kernel's type information"
     ))
     .hint("this kernel is newer than this twtrace, or built without TCP; docs/kernels.md lists what was tried")
 }

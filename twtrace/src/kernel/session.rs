@@ -71,12 +71,13 @@ impl Session {
         let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
         let btf = Btf::read(path, &wanted)?;
         let offsets = offsets::resolve(&btf)?;
+        let values = offsets::values(&btf);
         let tw_counted_at = offsets::tw_counted_at(&btf);
 
         syscall::raise_memlock();
         let slots = matches!(syscall::has_compare_exchange(), Answer::Yes);
         let sizes = sizes(options.max_sockets, slots, namespaces());
-        let mut ebpf = load(options, offsets, sizes)?;
+        let mut ebpf = load(options, offsets, values, sizes)?;
         let stand_in = stand_in(&btf);
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
@@ -104,6 +105,9 @@ impl Session {
                 started_ns: syscall::monotonic_ns(),
                 filtered: filter.flags != 0,
                 rearms: options.rearms,
+                refusals: options.refusals,
+                quiet_ends: options.quiet_ends,
+                ts_offset: offsets::ts_offset(&btf),
             },
             attached,
             #[cfg(feature = "log")]
@@ -229,7 +233,11 @@ impl Session {
                 .map_err(|error| broken(&error))?;
             for PlainCounters(one) in per_cpu.iter() {
                 if index == 0 || one.netns != 0 {
-                    add(found.entry(one.netns).or_insert(Counters::ZERO), one);
+                    let sum = found.entry(one.netns).or_insert(Counters {
+                        netns: one.netns,
+                        ..Counters::ZERO
+                    });
+                    sum.add(one);
                 }
             }
         }
@@ -295,41 +303,8 @@ fn activity(counters: &[Counters]) -> u64 {
                 + one.overflowed
                 + one.filtered
                 + one.ended.iter().sum::<u64>()
+                + one.refused.iter().sum::<u64>()
+                + one.skipped.iter().sum::<u64>()
         })
         .sum()
-}
-
-/// Adds one CPU's counts; destructured so that a new counter cannot be forgotten.
-fn add(sum: &mut Counters, one: &Counters) {
-    let Counters {
-        netns,
-        reserved: _,
-        born_fin_wait_2,
-        born_time_wait,
-        map_full,
-        promoted,
-        rearmed,
-        overflowed,
-        overflow_ring_full,
-        end_ring_full,
-        end_untracked,
-        ended,
-        filtered,
-        missed,
-    } = one;
-    sum.netns = *netns;
-    sum.born_fin_wait_2 += born_fin_wait_2;
-    sum.born_time_wait += born_time_wait;
-    sum.map_full += map_full;
-    sum.promoted += promoted;
-    sum.rearmed += rearmed;
-    sum.overflowed += overflowed;
-    sum.overflow_ring_full += overflow_ring_full;
-    sum.end_ring_full += end_ring_full;
-    sum.end_untracked += end_untracked;
-    for (sum, one) in sum.ended.iter_mut().zip(ended) {
-        *sum += one;
-    }
-    sum.filtered += filtered;
-    sum.missed += missed;
 }

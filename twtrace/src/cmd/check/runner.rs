@@ -311,5 +311,6 @@ fn flow_and_time(event: &Event) -> (&Flow, u64) {
     match event {
         Event::End(end) => (&end.flow, end.ended_ns),
         Event::Overflow(overflow) => (&overflow.flow, overflow.at_ns),
+        Event::Refusal(refusal) => (&refusal.flow, refusal.at_ns),
     }
 }

@@ -77,13 +77,13 @@ impl Failures {
 fn ends(events: &[Event]) -> impl Iterator<Item = &End> {
     events.iter().filter_map(|event| match event {
         Event::End(end) => Some(end),
-        Event::Overflow(_) => None,
+        Event::Overflow(_) | Event::Refusal(_) => None,
     })
 }
 
 fn overflows(events: &[Event]) -> impl Iterator<Item = &Overflow> {
     events.iter().filter_map(|event| match event {
         Event::Overflow(overflow) => Some(overflow),
-        Event::End(_) => None,
+        Event::End(_) | Event::Refusal(_) => None,
     })
 }
