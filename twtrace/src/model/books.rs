@@ -175,6 +175,7 @@ impl Counter {
 pub struct Reported {
     pub ends: u64,
     pub overflows: u64,
+    pub refusals: u64,
 }
 
 impl Books {

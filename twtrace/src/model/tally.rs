@@ -5,6 +5,7 @@ use twtrace_common::counters::Counters;
 
 use super::books::{self, Books, Opening, Reported};
 use super::lifecycle::{Circumstances, Life, Report};
+use super::refusal::Refused;
 use crate::event::{Event, Meta, Snapshot};
 
 /// What the kernel side was asked for.
@@ -75,6 +76,7 @@ impl Tally {
             reported: Reported {
                 ends: 0,
                 overflows: 0,
+                refusals: 0,
             },
             undecoded: 0,
             opening: None,
@@ -94,6 +96,11 @@ impl Tally {
                 self.reported.overflows += 1;
                 self.latest_ns = self.latest_ns.max(overflow.at_ns);
                 Report::Overflow(overflow)
+            }
+            Event::Refusal(refusal) => {
+                self.reported.refusals += 1;
+                self.latest_ns = self.latest_ns.max(refusal.at_ns);
+                Report::Refusal(Refused::new(refusal))
             }
         }
     }

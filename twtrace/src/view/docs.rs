@@ -112,9 +112,8 @@ pub fn output_md() -> String {
     );
     for column in COLUMNS {
         let of = match column.of {
-            Of::End => "end",
-            Of::Overflow => "overflow",
-            Of::Both => "both",
+            Of::ALL => "all".to_owned(),
+            some => some.names().collect::<Vec<_>>().join(", "),
         };
         let shown = match column.shown {
             Shown::Data => "JSON, CSV",
@@ -122,7 +121,7 @@ pub fn output_md() -> String {
             Shown::Everywhere => "all",
         };
         let (key, unit, doc) = (column.key, column.unit, column.doc);
-        line(&mut page, &[&format!("`{key}`"), unit, of, shown, doc]);
+        line(&mut page, &[&format!("`{key}`"), unit, &of, shown, doc]);
     }
     page.push_str("\nEnd reasons: ");
     let reasons = Reason::ALL.map(|reason| format!("`{}`", reason.name()));

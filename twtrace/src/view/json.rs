@@ -4,11 +4,12 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use twtrace_common::REASONS;
 
-use super::columns::{Column, Show, Value, each_of_schema};
+use super::columns::{Column, Of, Show, Value, each_of_schema};
 use super::csv::endpoint;
 use super::line::Line;
+use super::note;
 use super::render::Host;
-use super::units;
+use super::units::{self, tcp_flags};
 use crate::event::Reason;
 use crate::model::books::{Class, Lost, Row, Unread};
 use crate::model::{Report, Summary};
@@ -31,10 +32,8 @@ impl Json {
         match self {
             Self::Schema => each_of_schema(report, &mut Object { host, out }),
             Self::Picked(columns) => {
-                out.text(match report {
-                    Report::End(_) => ",\"event\":\"end\"",
-                    Report::Overflow(_) => ",\"event\":\"overflow\"",
-                });
+                out.text(",\"event\":");
+                quoted(out, |out| out.text(Of::of(report).name()));
                 for column in columns.iter().filter(|column| column.key != "event") {
                     write!(out, ",\"{}\":", column.key);
                     value((column.get)(report), host, out);
@@ -58,27 +57,31 @@ struct Object<'a> {
 
 impl Show for Object<'_> {
     #[inline(always)]
-    fn show(&mut self, before: &'static str, field: Value) {
+    fn show(&mut self, before: &'static str, field: Value<'_>) {
         self.out.text(before);
         value(field, self.host, self.out);
     }
 }
 
 #[inline(always)]
-fn value(value: Value, host: &mut Host, out: &mut Line) {
+fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
     match value {
         Value::Unknown => out.text("null"),
         Value::Flag(true) => out.text("true"),
         Value::Flag(false) => out.text("false"),
         Value::Number(number) => host.texts.number(number, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
-        Value::Word(word) => quoted(out, |out| out.text(word)),
+        Value::Word(word) | Value::Said { machine: word, .. } => {
+            quoted(out, |out| out.text(word));
+        }
+        Value::Signed(number) => out.signed(number),
+        Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
         Value::Address(address) => quoted(out, |out| host.texts.address(address, out)),
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
         Value::User(uid) => name(host.names.user(uid), uid, out),
-        Value::Note(note) => quoted(out, |out| note.put(out)),
+        Value::Note(report) => quoted(out, |out| note::put(report, out)),
     }
 }
 

@@ -14,6 +14,9 @@ fn meta(tw_counted_at: TwCountedAt) -> Meta {
         started_ns: 1_000,
         filtered: false,
         rearms: true,
+        refusals: true,
+        quiet_ends: false,
+        ts_offset: None,
     }
 }
 
