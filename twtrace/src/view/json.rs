@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use twtrace_common::REASONS;
+use twtrace_common::refusal::{CLASSES, Class as RefusalClass};
 
 use super::columns::{Column, Of, Show, Value, each_of_schema};
 use super::csv::endpoint;
@@ -11,7 +12,7 @@ use super::note;
 use super::render::Host;
 use super::units::{self, tcp_flags};
 use crate::event::Reason;
-use crate::model::books::{Class, Lost, Row, Unread};
+use crate::model::books::{Class, Doubt, Lost, Row, Unread};
 use crate::model::{Report, Summary};
 
 /// Version of the schema of every object.
@@ -131,6 +132,8 @@ struct SummaryObject<'a> {
     agree: Option<bool>,
     complete: bool,
     overflows: Overflows,
+    refusals: Option<Refusals>,
+    unasked: u64,
     births: Births,
     promoted: u64,
     rearmed: Option<u64>,
@@ -156,7 +159,18 @@ struct Overflows {
     lost: RingObject,
 }
 
-/// What overflows can lose; the rest is not theirs alone and stands with the ends.
+#[derive(Serialize)]
+struct Refusals {
+    seen: u64,
+    reported: u64,
+    limited: u64,
+    lost: RingObject,
+    syns: u64,
+    classes: Classes,
+    verdict_differs: u64,
+}
+
+/// What overflows and refusals can lose; the rest is not theirs alone and stands with the ends.
 #[derive(Serialize)]
 struct RingObject {
     ring: u64,
@@ -182,6 +196,9 @@ impl<'a> SummaryObject<'a> {
             untracked,
             filtered,
             ended,
+            refused,
+            refused_syns,
+            verdict_differs,
             books,
             cut,
         } = summary;
@@ -198,6 +215,18 @@ impl<'a> SummaryObject<'a> {
             agree: books.agrees(),
             complete: summary.complete(),
             overflows: books.overflows.into(),
+            refusals: books.refusals.map(|class| Refusals {
+                seen: class.seen,
+                reported: class.reported,
+                limited: class.limited,
+                lost: RingObject {
+                    ring: class.lost.ring,
+                },
+                syns: *refused_syns,
+                classes: Classes(*refused),
+                verdict_differs: *verdict_differs,
+            }),
+            unasked: books.ends.unasked,
             births: Births {
                 fin_wait_2: *born_fin_wait_2,
                 time_wait: *born_time_wait,
@@ -245,6 +274,16 @@ impl Serialize for Totals<'_> {
     }
 }
 
+/// `{"time-wait by paws": 12, …}` with every class.
+struct Classes([u64; CLASSES]);
+
+impl Serialize for Classes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let each = RefusalClass::ALL.into_iter().zip(self.0);
+        serializer.collect_map(each.map(|(class, count)| (class.name(), count)))
+    }
+}
+
 /// The rows of the comparison.
 struct Counters<'a>(&'a [Row]);
 
@@ -259,13 +298,19 @@ impl Serialize for Counters<'_> {
             agree: Option<bool>,
             why: Option<&'static str>,
         }
-        serializer.collect_seq(self.0.iter().map(|row| Object {
-            netns: row.netns,
-            name: row.counter.name(),
-            kernel: row.kernel.ok(),
-            expected: row.expected,
-            agree: row.agree,
-            why: row.kernel.err().map(Unread::name),
+        serializer.collect_seq(self.0.iter().map(|row| {
+            Object {
+                netns: row.netns,
+                name: row.counter.name(),
+                kernel: row.kernel.ok(),
+                expected: row.expected,
+                agree: row.agree,
+                why: row
+                    .kernel
+                    .err()
+                    .map(Unread::name)
+                    .or(row.doubt.map(Doubt::name)),
+            }
         }))
     }
 }
