@@ -8,15 +8,18 @@ use crate::event::KernelCounters;
 use crate::kernel::netns::{self, Netns, Way};
 
 /// The TcpExt counters that tell of TIME_WAIT; older kernels lack some.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "TW",
     "TWRecycled",
     "TWKilled",
     "PAWSActive",
     "PAWSEstab",
+    "PAWSOldAck",
     "PAWSPassive",
     "PAWSTimewait",
     "TCPACKSkippedFinWait2",
+    "TCPACKSkippedPAWS",
+    "TCPACKSkippedSynRecv",
     "TCPACKSkippedTimeWait",
     "TCPTimeWaitOverflow",
 ];
