@@ -35,6 +35,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("kill -9, kprobe", kill9::run, "kprobe"),
     ("footprint, fentry", footprint::run, "fentry"),
     ("footprint, kprobe", footprint::run, "kprobe"),
+    ("programs, fentry", footprint::programs, "fentry"),
+    ("programs, kprobe", footprint::programs, "kprobe"),
 ];
 
 /// Results for the host, a line each: verdict, name and detail with tabs between.
