@@ -11,7 +11,7 @@ use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
 
 use super::attach::{Attached, Mode, attach_all, unload};
-use super::btf::{Btf, stand_in};
+use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
 use super::load::{chain, load};
 use super::size::sizes;
@@ -20,8 +20,6 @@ use super::threads::beside;
 use super::{Answer, Options, hooks, offsets};
 use crate::error::{Error, Result};
 use crate::event::{KernelCounters, Meta, Snapshot};
-
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// How often a snapshot is tried again when something ended while it was taken.
 const TRIES: u32 = 4;
