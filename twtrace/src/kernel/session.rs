@@ -82,17 +82,20 @@ impl Session {
                 )
             },
         )?;
-        let (btf, namespaces) = (btf?, namespaces?);
+        let btf = btf?;
         let offsets = offsets::resolve(&btf)?;
         let tw_counted_at = offsets::tw_counted_at(&btf);
         let slots = matches!(slots, Answer::Yes);
-        let sizes = sizes(options.max_sockets, slots, namespaces.count_all());
+        let known = namespaces.as_ref().map_or(0, Namespaces::count_all);
+        let sizes = sizes(options.max_sockets, slots, known);
         let (stand_in, ebpf) = beside(
             "stand-in",
             || stand_in(&btf),
             || load(options, offsets, sizes),
         )?;
         let mut ebpf = ebpf?;
+        // Who may not trace is told so first, whatever namespaces may be seen.
+        let namespaces = namespaces?;
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
         let attached = attach_all(&mut ebpf, &btf, &stand_in, options.attach, slots)?;
