@@ -27,7 +27,7 @@ pub const FLAGS: usize = 13;
 const HEADER: u32 = 20;
 const OPTIONS: u32 = 40;
 /// How many options and NOPs are looked at before the timestamp; real stacks send at most five.
-const STEPS: u64 = 10;
+const STEPS: u64 = 8;
 
 /// Room for an offset of six bits, and a timestamp there.
 const BUFFER: usize = 72;

@@ -121,58 +121,74 @@ fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
     {
         slot = adopt(tw, substate::<A>(tw));
     }
+    let mut change = NOTHING;
     if let Some(slot) = slot.as_deref_mut() {
-        mark::<A>(tw, skb, slot, flags, verdict);
+        change = mark::<A>(tw, skb, slot, flags, verdict);
     }
     if enabled(FEATURE_REFUSALS) {
         verdict::remember(slot.as_deref(), verdict);
+    }
+    count(emit::netns::<A>(tw), change);
+    if enabled(FEATURE_REFUSALS) {
         verdict::judge::<A>([tw, skb, drop_reason]);
     }
     0
 }
 
+/// What became of a mini-socket that stays in TIME_WAIT.
+const NOTHING: u64 = 0;
+const PROMOTED: u64 = 1;
+const REARMED: u64 = 2;
+
 #[inline(always)]
-fn mark<A: Access>(tw: u64, skb: u64, slot: &mut Slot, flags: u8, verdict: u32) {
-    if flags & RST != 0 {
-        slot.marks.rst = 0;
-    } else if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
-        slot.marks.verdict = verdict as u8;
-    } else if substate::<A>(tw) == TIME_WAIT {
-        stays::<A>(tw, skb, slot, verdict);
+fn count(netns: u32, change: u64) {
+    if change != NOTHING {
+        tally::count(netns, |counters| {
+            bump_if(&mut counters.promoted, change & PROMOTED);
+            bump_if(&mut counters.rearmed, change >> 1);
+        });
     }
+}
+
+#[inline(always)]
+fn mark<A: Access>(tw: u64, skb: u64, slot: &mut Slot, flags: u8, verdict: u32) -> u64 {
     if enabled(FEATURE_REFUSALS) && evidence::opens(flags) && verdict != u32::from(TCP_TW_SYN) {
         slot.refused += 1;
         if slot.first_refused_ns == 0 {
             slot.first_refused_ns = now();
         }
     }
+    if flags & RST != 0 {
+        slot.marks.rst = 0;
+    } else if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
+        slot.marks.verdict = verdict as u8;
+    } else if substate::<A>(tw) == TIME_WAIT {
+        return stays::<A>(tw, skb, slot, verdict);
+    }
+    NOTHING
 }
 
 /// A segment left the mini-socket in TIME_WAIT: promoted by it, re-armed or neither.
 #[inline(always)]
-fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) {
+fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) -> u64 {
     // A SYN accepted earlier found no listener, or this segment could not be here.
     slot.marks.verdict = 0;
-    let promoted = slot.flags & u32::from(FLAG_IN_TIME_WAIT) == 0;
-    if promoted {
+    if slot.flags & u32::from(FLAG_IN_TIME_WAIT) == 0 {
         if verdict != u32::from(TCP_TW_ACK) {
-            return;
+            return NOTHING;
         }
         slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
         slot.time_wait_ns = now();
         if enabled(FEATURE_REFUSALS) {
             slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
         }
-    } else {
-        if !enabled(FEATURE_REARMS) || !rearmed::<A>(tw) {
-            return;
-        }
+        PROMOTED
+    } else if enabled(FEATURE_REARMS) && rearmed::<A>(tw) {
         slot.rearms += 1;
+        REARMED
+    } else {
+        NOTHING
     }
-    tally::count(emit::netns::<A>(tw), |counters| {
-        bump_if(&mut counters.promoted, u64::from(promoted));
-        bump_if(&mut counters.rearmed, u64::from(!promoted));
-    });
 }
 
 /// Whether the segment moved the deadline of the mini-socket.
