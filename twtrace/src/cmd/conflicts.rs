@@ -8,11 +8,11 @@ use super::replay::{Closing, check_view, view_options};
 use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
 use crate::decode::decode;
 use crate::error::{Exit, Result};
-use crate::event::{Meta, Rule, Snapshot};
+use crate::event::{Meta, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
 use crate::model::tally::Detail;
-use crate::model::{Conflict, Conflicts, Reopen, Report, Tally};
+use crate::model::{Conflict, Conflicts, Report, Tally, conflicts};
 use crate::view::{Of, Output as Format, Renderer, WhatIf};
 
 pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
@@ -102,7 +102,7 @@ impl Story {
             return;
         };
         let report = self.tally.event(event);
-        if let Some(shown) = shown(&report, self.format) {
+        if let Some(shown) = conflicts::told(&report, self.format != Format::Text) {
             self.renderer.event(&shown, out.buffer());
         }
         self.conflicts.event(&report, &mut self.known);
@@ -139,20 +139,5 @@ impl Story {
             let report = Report::Conflict(Box::new(conflict));
             self.renderer.event(&report, out.buffer());
         }
-    }
-}
-
-/// What is shown of an event. For people only what keeps a client out: accepted SYNs are the
-/// rule, and other segments are refused every day.
-fn shown(report: &Report, format: Format) -> Option<Report> {
-    match report {
-        Report::End(life) => Reopen::new(life)
-            .filter(|_| format != Format::Text)
-            .map(Report::Reopen),
-        Report::Refusal(refused) => {
-            let matters = refused.refusal.is_syn() || refused.refusal.rule == Rule::Rfc1337;
-            (matters || format != Format::Text).then(|| report.clone())
-        }
-        _ => None,
     }
 }

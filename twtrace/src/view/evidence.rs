@@ -68,16 +68,19 @@ pub(super) fn sentence(argument: &Argument) -> String {
             n(FAR_TICKS.into())
         ),
         Argument::TurnsTaken { n: turns } => format!(
-            "{} accepted SYNs are ahead by as much as the refused ones are behind: two clocks take turns",
-            n(turns)
+            "{} ahead by as much as the refused ones are behind: two clocks take turns",
+            units::count(turns, "accepted SYN")
         ),
         Argument::Jumps { n: jumps } => {
-            format!("the clock of {} accepted SYNs is far ahead", n(jumps))
+            format!(
+                "{} with a clock far ahead",
+                units::count(jumps, "accepted SYN")
+            )
         }
         Argument::NoJumps => "no accepted SYN is far ahead, as if two hosts took turns".to_owned(),
         Argument::InStepBefore { n: before } => format!(
-            "{} SYNs before the first refusal had the clock of the connection before",
-            n(before)
+            "{} before the first refusal with the clock of the connection before",
+            units::count(before, "SYN")
         ),
         Argument::OtherTtl {
             n: times,
@@ -129,8 +132,8 @@ pub(super) fn sentence(argument: &Argument) -> String {
             n(of)
         ),
         Argument::NoTimestamps { n: without } => format!(
-            "{} connections without timestamps: only the ISN decides",
-            n(without)
+            "{} without timestamps: only the ISN decides",
+            units::count(without, "connection")
         ),
         Argument::PortsHashed => {
             "this kernel has a clock per port; so has the client if it runs the same".to_owned()

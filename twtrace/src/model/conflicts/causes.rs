@@ -188,6 +188,8 @@ fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
     case.pro(3, facts.jumps_back > 0, facts.turns_taken());
     case.pro(3, same, facts.same_gaps_said());
     case.pro(1, facts.clocks_apart(), facts.far_behind());
+    let again = facts.retried > 0 && !facts.clocks_apart() && facts.gaps > 0;
+    case.pro(1, again, facts.sent_again());
     case.pro(1, facts.windows.len() > 1, facts.several_windows());
     case.pro(1, facts.without_tsval > 0, facts.no_tsval());
     case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
@@ -209,8 +211,13 @@ fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
     case.pro(1, facts.same_ttl(), facts.same_ttl_said());
     case.pro(1, facts.one_window(), facts.one_window_said());
     case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
-    case.pro(1, facts.ports_hashed, Argument::PortsHashed);
-    case.con(4, same, facts.same_gaps_said());
+    let another_clock = facts.clocks_apart() || unrelated;
+    case.pro(
+        1,
+        facts.ports_hashed && another_clock,
+        Argument::PortsHashed,
+    );
+    case.con(6, same, facts.same_gaps_said());
     case.con(4, facts.isn_always_ahead(), facts.isn_ahead_said());
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
 }
@@ -264,11 +271,7 @@ fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
     );
     let many = Argument::Many { n: facts.conflicts };
     case.con(2, facts.conflicts >= ENOUGH, many);
-    let again = Argument::SentAgain {
-        n: facts.retried,
-        of: facts.conflicts,
-    };
-    case.con(2, facts.retried > 0, again);
+    case.con(2, facts.retried > 0, facts.sent_again());
 }
 
 /// What the facts amount to, and how it is said.
@@ -383,6 +386,13 @@ impl Facts {
         Argument::Jumps { n: self.jumps }
     }
 
+    fn sent_again(&self) -> Argument {
+        Argument::SentAgain {
+            n: self.retried,
+            of: self.conflicts,
+        }
+    }
+
     fn no_tsval(&self) -> Argument {
         Argument::NoTsval {
             n: self.without_tsval,
@@ -399,3 +409,6 @@ impl Facts {
 
 /// Gaps beyond this are called far: the view says what it is.
 pub const FAR_TICKS: u32 = OLD_TICKS;
+
+#[cfg(test)]
+mod tests;

@@ -376,6 +376,20 @@ impl Conflicts {
     }
 }
 
+/// What is told of an event where only conflicts matter. `all`: to programs. People are told what
+/// keeps a client out: accepted SYNs are the rule, and other segments are refused every day.
+#[must_use]
+pub fn told(report: &Report, all: bool) -> Option<Report> {
+    match report {
+        Report::End(life) => Reopen::new(life).filter(|_| all).map(Report::Reopen),
+        Report::Refusal(refused) => {
+            let matters = refused.refusal.is_syn() || refused.refusal.rule == Rule::Rfc1337;
+            (all || matters).then(|| report.clone())
+        }
+        _ => None,
+    }
+}
+
 /// How a conflict ended.
 #[derive(Clone, Copy)]
 enum Ended<'a> {
@@ -407,3 +421,6 @@ fn accepted_skew(life: &Life) -> Option<i32> {
     let gap = gap(life.end.accepted.as_ref()?)?;
     Some(skew(gap, life.time_wait_ns?))
 }
+
+#[cfg(test)]
+mod tests;
