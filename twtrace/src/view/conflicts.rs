@@ -173,7 +173,9 @@ fn stuck(counts: &Counts, out: &mut Line) {
         if clients > 0 {
             let advice = match by {
                 StuckBy::Rfc1337 => "their RST is ignored: tcp_rfc1337=0 lets them in",
-                StuckBy::WrongRst => "their RST does not fit: something on the way changes it",
+                StuckBy::WrongRst => {
+                    "their RST does not fit: something on the way rewrites sequence numbers"
+                }
                 StuckBy::NoRst => {
                     "no RST came for the ACKs: let the ACK to a SYN, and the RST to that, pass firewall and NAT"
                 }

@@ -126,6 +126,9 @@ pub(super) fn sentence(argument: &Argument) -> String {
             "no TSval above {}: a clock that just began at 0, if it adds no offset",
             n(ticks.into())
         ),
+        Argument::ZeroTsval { n: zero, of } => {
+            format!("TSval 0 in {} of {} SYNs", n(zero), n(of))
+        }
         Argument::NoTsval { n: without, of } => format!(
             "{} of {} SYNs have no timestamp, the connections before had",
             n(without),

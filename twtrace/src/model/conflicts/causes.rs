@@ -83,6 +83,8 @@ pub enum Argument {
     Within { ns: u64 },
     /// The clock began at 0 no longer ago than this, if it began there.
     YoungClock { ticks: u32 },
+    /// So many SYNs have the timestamp 0.
+    ZeroTsval { n: u64, of: u64 },
     /// So many SYNs have no timestamp, where the connection before had them.
     NoTsval { n: u64, of: u64 },
     /// Nobody has timestamps: the ISN alone decides.
@@ -195,7 +197,6 @@ fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
     case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
     case.con(1, unrelated && facts.gaps >= ENOUGH, facts.unrelated_said());
     case.con(1, facts.same_ttl(), facts.same_ttl_said());
-    case.con(1, facts.isn_always_ahead(), facts.isn_ahead_said());
     let no_turns = same && facts.same >= ENOUGH && facts.jumps == 0;
     case.con(1, no_turns, Argument::NoJumps);
 }
@@ -218,7 +219,7 @@ fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
         Argument::PortsHashed,
     );
     case.con(6, same, facts.same_gaps_said());
-    case.con(4, facts.isn_always_ahead(), facts.isn_ahead_said());
+    case.con(4, facts.clocks_stand_still(), facts.zero_tsval_said());
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
 }
 
@@ -234,18 +235,35 @@ fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
     case.pro(1, went_back && facts.in_step_before > 0, in_step);
     let young = facts.highest_tsval.unwrap_or(u32::MAX);
     let young_said = Argument::YoungClock { ticks: young };
-    case.pro(1, young <= YOUNG_TICKS, young_said);
-    case.con(3, facts.unrelated_gaps(), facts.unrelated_said());
-    case.con(3, facts.jumps > 0, facts.jumps_said());
+    case.pro(
+        1,
+        young <= YOUNG_TICKS && !facts.clocks_stand_still(),
+        young_said,
+    );
+    // A reboot also makes a new secret, which the offsets of all connections hang on.
+    let new_secret = facts.unrelated_gaps() && at_once && facts.in_step_before >= FEW;
+    case.pro(3, new_secret, in_step);
+    case.con(
+        3,
+        facts.unrelated_gaps() && !new_secret,
+        facts.unrelated_said(),
+    );
+    case.con(3, facts.jumps > 0 && !new_secret, facts.jumps_said());
     case.con(2, !at_once, span);
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
 }
 
 fn non_monotonic_stack(facts: &Facts, case: &mut Hypothesis) {
     let unrelated = facts.unrelated_gaps();
-    let always_ahead = facts.isn_always_ahead();
-    case.pro(3, unrelated && always_ahead, facts.isn_ahead_said());
+    case.pro(4, facts.clocks_stand_still(), facts.zero_tsval_said());
     case.pro(1, unrelated, facts.unrelated_said());
+    // As one host's is on the same ports; but Linux NAT, too, lets only such a SYN have a port
+    // again (`nf_seq_has_advanced`).
+    case.pro(
+        1,
+        unrelated && facts.isn_always_ahead(),
+        facts.isn_ahead_said(),
+    );
     case.pro(2, facts.without_tsval > 0, facts.no_tsval());
     let round = facts.windows == [ROUND_WINDOW];
     case.pro(1, round, facts.one_window_said());
@@ -334,8 +352,8 @@ impl Facts {
         }
     }
 
-    /// Between two hosts or ports it is as often ahead as behind; one host's grows from one
-    /// connection to the next (RFC 6528).
+    /// Between two hosts or ports it is as often ahead as behind, if chance decides; one host's
+    /// grows from one connection to the next on the same ports (RFC 6528).
     fn isn_always_ahead(&self) -> bool {
         self.isn_ahead >= ENOUGH && self.isn_behind == 0
     }
@@ -389,6 +407,18 @@ impl Facts {
     fn sent_again(&self) -> Argument {
         Argument::SentAgain {
             n: self.retried,
+            of: self.conflicts,
+        }
+    }
+
+    /// Half of the SYNs have the timestamp 0.
+    fn clocks_stand_still(&self) -> bool {
+        self.zero_tsval > 0 && 2 * self.zero_tsval >= self.conflicts
+    }
+
+    fn zero_tsval_said(&self) -> Argument {
+        Argument::ZeroTsval {
+            n: self.zero_tsval,
             of: self.conflicts,
         }
     }

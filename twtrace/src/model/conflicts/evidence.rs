@@ -31,8 +31,8 @@ pub(super) struct Evidence {
     /// Skews of refused SYNs with timestamps.
     skews: Vec<i32>,
     far_back: u64,
-    /// TSvals below this.
     highest_tsval: Option<u32>,
+    zero_tsval: u64,
     without_tsval: u64,
     /// Neither the SYN nor the connection had timestamps.
     without_timestamps: u64,
@@ -79,6 +79,7 @@ pub(super) struct Facts {
     /// Gaps so large that no old segment explains them.
     pub(super) far_back: u64,
     pub(super) highest_tsval: Option<u32>,
+    pub(super) zero_tsval: u64,
     pub(super) without_tsval: u64,
     pub(super) without_timestamps: u64,
     pub(super) isn_ahead: u64,
@@ -134,6 +135,7 @@ impl Evidence {
             (None, Some(_)) => self.without_tsval += 1,
             (Some(tsval), _) => {
                 self.highest_tsval = self.highest_tsval.max(Some(tsval));
+                self.zero_tsval += u64::from(tsval == 0);
             }
         }
         let Some(gap) = refused.gap else {
@@ -193,6 +195,7 @@ impl Evidence {
             same_skew,
             far_back: self.far_back,
             highest_tsval: self.highest_tsval,
+            zero_tsval: self.zero_tsval,
             without_tsval: self.without_tsval,
             without_timestamps: self.without_timestamps,
             isn_ahead: self.isn_ahead,

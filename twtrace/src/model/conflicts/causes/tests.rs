@@ -144,17 +144,45 @@ fn a_young_clock_speaks_for_a_reset_a_little_only() {
 }
 
 #[test]
-fn unrelated_clocks_but_growing_isns_are_likely_a_stack_without_monotonic_timestamps() {
+fn a_new_secret_after_a_reboot_gives_unrelated_gaps_all_at_once() {
+    let rebooted = Facts {
+        in_step_before: 50,
+        ..facts(4)
+    };
+    assert_eq!(standing(&rebooted, Cause::ClockReset), Standing::Likely);
+    let never_in_step = facts(4);
+    assert_eq!(standing(&never_in_step, Cause::ClockReset), Standing::Not);
+    let for_long = Facts {
+        span_ns: 600_000_000_000,
+        ..rebooted
+    };
+    assert_eq!(standing(&for_long, Cause::ClockReset), Standing::Not);
+}
+
+#[test]
+fn a_timestamp_of_zero_is_a_stack_without_monotonic_timestamps() {
     let facts = Facts {
-        isn_ahead: 12,
-        isn_behind: 0,
-        windows: vec![65_535],
-        ..facts(12)
+        zero_tsval: 4,
+        highest_tsval: Some(0),
+        ..facts(4)
     };
     assert_eq!(best(&facts), Cause::NonMonotonicStack);
     let rewriting = case(&facts, Cause::PortRewritingNat);
-    let said = Argument::IsnAhead { n: 12, of: 12 };
+    let said = Argument::ZeroTsval { n: 4, of: 4 };
     assert!(rewriting.con.contains(&said));
+}
+
+#[test]
+fn growing_isns_fit_a_linux_nat_as_well_as_another_stack() {
+    let facts = Facts {
+        isn_ahead: 115,
+        isn_behind: 0,
+        windows: vec![65_535],
+        ..facts(115)
+    };
+    assert_eq!(best(&facts), Cause::PortRewritingNat);
+    let stack = case(&facts, Cause::NonMonotonicStack);
+    assert_eq!(stack.standing(), Standing::Likely);
 }
 
 #[test]
