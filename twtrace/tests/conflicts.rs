@@ -11,6 +11,7 @@ mod support;
 use std::mem::{offset_of, size_of};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use support::{HOST, MS, S, STARTED, bless, expect, golden, options, put};
 use twtrace::decode::decode;
@@ -20,7 +21,7 @@ use twtrace::model::conflicts::told;
 use twtrace::model::tally::Detail;
 use twtrace::model::{Conflict, Conflicts, Report, Tally};
 use twtrace::recording::{Item, Reader, Writer};
-use twtrace::view::{Of, Output, Renderer, WhatIf};
+use twtrace::view::{Of, Output, Renderer, WhatIf, docs};
 use twtrace_common::Reason;
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::{BUCKETS, CLOCKS};
@@ -539,17 +540,21 @@ fn record_to(path: &Path) {
     writer.finish().unwrap();
 }
 
-fn recording() -> PathBuf {
-    golden("v2.twtrace")
+fn recording() -> &'static Path {
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = golden("v2.twtrace");
+        if bless() {
+            record_to(&path);
+        }
+        path
+    });
+    &PATH
 }
 
 #[test]
 fn the_golden_recording_holds_what_is_described_here() {
     let path = std::env::temp_dir().join(format!("twtrace-golden-v2-{}", std::process::id()));
     record_to(&path);
-    if bless() {
-        std::fs::copy(&path, recording()).unwrap();
-    }
     let items = |path: &Path| {
         let mut reader = Reader::open(path).unwrap();
         assert_eq!(reader.meta(), &meta());
@@ -561,12 +566,12 @@ fn the_golden_recording_holds_what_is_described_here() {
     };
     let fresh = items(&path);
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(items(&recording()), fresh);
+    assert_eq!(items(recording()), fresh);
 }
 
 /// Every event of the recording with its meaning, and then the summary.
 fn each(mut tell: impl FnMut(Report)) -> Tally {
-    let mut reader = Reader::open(&recording()).unwrap();
+    let mut reader = Reader::open(recording()).unwrap();
     let mut tally = Tally::new(reader.meta(), Detail::Records);
     while let Some(item) = reader.next().unwrap() {
         match item {
@@ -648,6 +653,11 @@ fn fields_of_each_object_are_those_of_the_schema_in_its_order() {
         keys.sort_by_key(|key| line.find(&format!("\"{key}\":")));
         keys.join(" ")
     };
+    let documented = docs::PEER.map(|field| field.0).join(" ");
+    assert_eq!(keys("peer"), documented);
+    let documented = docs::CONFLICTS.map(|field| field.0).join(" ");
+    let documented = format!("v {}", documented.replace(',', ""));
+    assert_eq!(keys("conflicts"), documented);
     assert_eq!(
         keys("refusal"),
         "v event stage rule syn flags family laddr lport raddr rport netns at_ns tsval ts_recent \
