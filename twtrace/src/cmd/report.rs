@@ -49,7 +49,9 @@ fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
 
 fn conflicts(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
     if !reader.meta().refusals {
-        talk("warning: refusals were not recorded");
+        let name = args.file.display();
+        return Err(Error::new(format!("recording {name} holds no refusals"))
+            .hint("it was made by a twtrace that did not trace them; its ends can be shown"));
     }
     let mut story = Story::new(&args.view, args.questions, reader.meta(), names())?;
     story.header(out);
