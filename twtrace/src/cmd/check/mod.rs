@@ -10,6 +10,7 @@ mod judge;
 mod lab;
 mod life;
 mod mini;
+pub mod net;
 mod progress;
 mod report;
 mod runner;
