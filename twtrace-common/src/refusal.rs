@@ -66,7 +66,7 @@ words! {
         /// A SYN whose ISN is not beyond what was received, and whose timestamp is not newer; any
         /// other segment that begins before what was received.
         OldSequence = 1, "old-sequence";
-        /// It begins beyond what is expected.
+        /// It begins after what was received, or has data where none is expected any more.
         OutOfWindow = 2, "out-of-window";
         /// A RST in TIME_WAIT that would have ended it, but for tcp_rfc1337.
         Rfc1337 = 3, "rfc1337";

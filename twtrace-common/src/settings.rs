@@ -83,6 +83,7 @@ pub struct Offsets {
     pub req_ts_recent: u32,
     pub req_rcv_isn: u32,
     pub req_rcv_nxt: u32,
+    pub req_rcv_wnd: u32,
     pub req_last_oow_ack_time: u32,
 }
 
@@ -103,7 +104,6 @@ pub struct Values {
     pub reason_invalid_syn: u32,
     /// Seconds after which `tcp_paws_check` takes a timestamp for wrapped, and accepts it.
     pub paws_wrap_s: u32,
-    pub reserved: u32,
 }
 
 /// A name that this kernel does not have; no enum value that is looked up is that large.
@@ -196,6 +196,7 @@ impl Offsets {
         req_ts_recent: 0,
         req_rcv_isn: 0,
         req_rcv_nxt: 0,
+        req_rcv_wnd: 0,
         req_last_oow_ack_time: 0,
     };
 }
@@ -209,7 +210,6 @@ impl Values {
         reason_paws_ack: NO_VALUE,
         reason_invalid_syn: NO_VALUE,
         paws_wrap_s: NO_VALUE,
-        reserved: 0,
     };
 }
 
@@ -227,7 +227,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 42 * 4, align 4);
-assert_layout!(Values, size 8 * 4, align 4);
+assert_layout!(Offsets, size 43 * 4, align 4);
+assert_layout!(Values, size 7 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 168 + 32 + 88 + 24, align 8);
+assert_layout!(Settings, size 172 + 28 + 88 + 24, align 8);

@@ -25,6 +25,7 @@ pub const CANCEL_BOUND: u8 = 2;
 pub const CANCEL_ABORT: u8 = 3;
 
 /// `enum tcp_tw_status`, what `tcp_timewait_state_process` returns; the same on all kernels.
+pub const TCP_TW_SUCCESS: u8 = 0;
 pub const TCP_TW_RST: u8 = 1;
 pub const TCP_TW_ACK: u8 = 2;
 pub const TCP_TW_SYN: u8 = 3;
@@ -121,8 +122,7 @@ pub struct Slot {
     pub cgroup: u64,
     pub uid: u32,
     pub rearms: u32,
-    /// Low half of `tw_timer.expires` when the segment being processed came in.
-    pub expires: u32,
+    pub reserved: u32,
     pub marks: Marks,
     /// `FLAG_` bits of [`crate::record`]; from [`TTL_SHIFT`] on, the TTL of the FIN that moved it
     /// to TIME_WAIT.

@@ -11,6 +11,7 @@
 #![feature(asm_experimental_arch)]
 
 mod emit;
+mod evidence;
 mod filter;
 mod hooks;
 mod maps;

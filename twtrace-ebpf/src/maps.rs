@@ -1,5 +1,6 @@
 //! The maps. User space resizes them before loading; the sizes here are minimal.
 
+use crate::evidence::Sample;
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
@@ -21,7 +22,13 @@ pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
 pub static TASKS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
 /// See [`crate::hooks::pair`].
 #[map]
-pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(6, 0);
+pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(8, 0);
 /// Where the end of a mini-socket that has no slot is put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
+/// See [`crate::hooks::segment`] and [`crate::evidence`].
+#[map]
+pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(1, 0);
+/// See [`crate::emit::refusal`]: when the window began, and how many were reported in it.
+#[map]
+pub static BUDGET: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);

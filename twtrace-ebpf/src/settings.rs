@@ -5,11 +5,14 @@ use twtrace_common::settings::Settings;
 #[unsafe(no_mangle)]
 pub static SETTINGS: Settings = Settings {
     offsets: twtrace_common::settings::Offsets::ZERO,
+    values: twtrace_common::settings::Values::NONE,
     filter: twtrace_common::settings::Filter::ZERO,
     features: 0,
     slots_mask: 0,
     counters_mask: 0,
     wake_bytes: 0,
+    refusal_bytes: 0,
+    refusal_budget: 0,
 };
 
 /// Reads one field. Volatile, because the compiler must not fold the zeros above; the verifier
@@ -26,7 +29,13 @@ macro_rules! offset {
         $crate::settings::setting!(offsets.$field) as usize
     };
 }
-pub(crate) use {offset, setting};
+/// Reads one enum value.
+macro_rules! value {
+    ($field:ident) => {
+        $crate::settings::setting!(values.$field)
+    };
+}
+pub(crate) use {offset, setting, value};
 
 /// Whether a feature bit is set.
 #[inline(always)]

@@ -14,6 +14,7 @@ use twtrace_common::slot::{PROBES, Slot};
 
 use crate::{
     maps::{SLOTS, SPILL},
+    read::opaque,
     settings::setting,
 };
 
@@ -43,7 +44,7 @@ pub fn claim(hash: u32, birth: &Birth) -> bool {
             fill(slot, birth);
             return true;
         }
-        probe += 1;
+        probe = opaque(u64::from(probe) + 1) as u32;
     }
     false
 }
@@ -57,8 +58,6 @@ pub fn spill(birth: &Birth) -> bool {
         let pointer = slot.as_mut_ptr();
         ptr::write_volatile(&raw mut (*pointer).key, birth.key);
         fill(pointer, birth);
-        ptr::write_volatile(&raw mut (*pointer).reserved[0], 0);
-        ptr::write_volatile((&raw mut (*pointer).reserved[1]).cast::<u64>(), 0);
         slot.assume_init_ref()
     };
     SPILL.insert(birth.key, slot, 0).is_ok()
@@ -75,9 +74,11 @@ pub fn fill(slot: *mut Slot, birth: &Birth) {
         ptr::write_volatile(&raw mut (*slot).cgroup, birth.cgroup);
         ptr::write_volatile(&raw mut (*slot).uid, birth.uid);
         ptr::write_volatile(&raw mut (*slot).rearms, 0);
-        ptr::write_volatile(&raw mut (*slot).expires, 0);
+        ptr::write_volatile(&raw mut (*slot).reserved, 0);
         ptr::write_volatile((&raw mut (*slot).marks).cast::<u32>(), 0);
         ptr::write_volatile(&raw mut (*slot).flags, u32::from(birth.flags));
+        ptr::write_volatile(&raw mut (*slot).refused, 0);
+        ptr::write_volatile(&raw mut (*slot).first_refused_ns, 0);
     }
 }
 
@@ -95,7 +96,7 @@ pub fn find(hash: u32, key: u64) -> Option<(&'static mut Slot, bool)> {
                 // SAFETY: as above.
                 return Some((unsafe { &mut *slot }, false));
             }
-            probe += 1;
+            probe = opaque(u64::from(probe) + 1) as u32;
         }
     }
     // SAFETY: as above.

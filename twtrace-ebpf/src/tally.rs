@@ -7,6 +7,7 @@ use twtrace_common::{
 
 use crate::{
     maps::{COUNTERS, HISTOGRAMS},
+    read::opaque,
     settings::setting,
 };
 
@@ -40,7 +41,7 @@ fn entry(netns: u32) -> Option<*mut Counters> {
                 return Some(entry);
             }
         }
-        probe += 1;
+        probe = opaque(u64::from(probe) + 1) as u32;
     }
     COUNTERS.get_ptr_mut(0)
 }
@@ -67,6 +68,15 @@ pub fn record(reason: u8, clock: Clock, ns: u64, known: u64) {
 pub fn bump(counter: &mut u64) {
     // SAFETY: a valid counter.
     unsafe { add(counter, 1) };
+}
+
+/// Counts one at an index of a table.
+#[inline(always)]
+pub fn bump_at<const N: usize>(table: &mut [u64; N], index: u32) {
+    if (index as usize) < N {
+        // SAFETY: the index was just checked.
+        bump(unsafe { &mut *table.as_mut_ptr().add(index as usize) });
+    }
 }
 
 /// Counts one if `yes` is 1, not if it is 0.

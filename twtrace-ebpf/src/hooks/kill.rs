@@ -8,19 +8,22 @@ use aya_ebpf::{
 };
 use twtrace_common::{
     histogram::{Clock, over},
-    record::{End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED, Flow, KIND_END},
-    settings::FEATURE_RECORDS,
-    slot::{Marks, REASON_TABLE, Slot},
+    record::{
+        End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_TS_RECENT, FLAG_TSVAL,
+        FLAG_UNTRACKED, Flow, KIND_END,
+    },
+    settings::{FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
+    slot::{Marks, REASON_TABLE, Slot, TCP_TW_SYN},
 };
 
 use super::{TIME_WAIT, adopted, hash, now, substate, task};
 use crate::{
     emit, filter,
-    maps::SCRATCH,
+    maps::{SAMPLE, SCRATCH},
     read::{Access, Direct, Probed, opaque},
     settings::{enabled, offset},
     state,
-    tally::{self, bump, bump_if},
+    tally::{self, bump, bump_at, bump_if},
 };
 
 #[fentry]
@@ -48,6 +51,8 @@ struct Life {
     cgroup: u64,
     uid: u32,
     rearms: u32,
+    refused: u32,
+    first_refused_ns: u64,
     marks: Marks,
     flags: u8,
 }
@@ -68,7 +73,9 @@ fn ended<A: Access>(tw: u64) {
     let reason = reason::<A>(tw, &life.marks, substate);
     lifetimes(&life, reason, now);
     let mut fits = true;
-    if enabled(FEATURE_RECORDS) {
+    let quiet =
+        enabled(FEATURE_QUIET_ENDS) && life.refused == 0 && life.marks.verdict != TCP_TW_SYN;
+    if enabled(FEATURE_RECORDS) && !quiet {
         match emit::reserve::<End>() {
             Some(mut entry) => {
                 // SAFETY: integers only, and every field is written.
@@ -83,23 +90,44 @@ fn ended<A: Access>(tw: u64) {
                 record.time_wait_ns = life.time_wait_ns;
                 record.ended_ns = now;
                 record.rearms = life.rearms;
-                record.reserved = 0;
+                record.refused = life.refused;
+                record.first_refused_ns = life.first_refused_ns;
+                accepted(record);
                 emit::submit(entry);
             }
             None => fits = false,
         }
     }
     tally::count(netns, |counters| {
-        if (reason as usize) < counters.ended.len() {
-            // SAFETY: the index was just checked.
-            bump(unsafe { &mut *counters.ended.as_mut_ptr().add(reason as usize) });
-        }
+        bump_at(&mut counters.ended, u32::from(reason));
         bump_if(
             &mut counters.end_untracked,
             over(u64::from(FLAG_UNTRACKED) - 1, untracked),
         );
         bump_if(&mut counters.end_ring_full, u64::from(!fits));
+        bump_if(&mut counters.end_quiet, u64::from(quiet));
     });
+}
+
+/// The numbers of the SYN that the last segment on this CPU was. They mean something only if that
+/// SYN is what ended the mini-socket: `tcp_v4_rcv` then kills at once, with bottom halves still
+/// disabled.
+#[inline(always)]
+fn accepted(record: &mut End) {
+    if !enabled(FEATURE_REOPENS) {
+        (record.tsval, record.ts_recent, record.seq, record.rcv_nxt) = (0, 0, 0, 0);
+        return;
+    }
+    let Some(sample) = SAMPLE.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: a map value of this CPU.
+    let sample = unsafe { &*sample };
+    record.tsval = sample.tsval;
+    record.ts_recent = sample.ts_recent;
+    record.seq = sample.seq;
+    record.rcv_nxt = sample.rcv_nxt;
+    record.flow.flags |= sample.flags & (FLAG_TSVAL | FLAG_TS_RECENT | FLAG_NUMBERS);
 }
 
 /// Copies the state of a mini-socket and frees its slot.
@@ -129,6 +157,8 @@ fn copy(slot: &Slot) -> Life {
             cgroup: read_volatile(&raw const slot.cgroup),
             uid: read_volatile(&raw const slot.uid),
             rearms: read_volatile(&raw const slot.rearms),
+            refused: read_volatile(&raw const slot.refused),
+            first_refused_ns: read_volatile(&raw const slot.first_refused_ns),
             marks: read_volatile(&raw const slot.marks),
             flags: read_volatile(&raw const slot.flags) as u8,
         }

@@ -3,6 +3,7 @@
 
 mod abort;
 mod birth;
+mod elsewhere;
 mod kill;
 mod overflow;
 mod owner;
@@ -12,6 +13,7 @@ mod reuse;
 mod segment;
 mod task;
 mod timer;
+mod verdict;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use twtrace_common::{
@@ -31,6 +33,7 @@ const FIN_WAIT2: u8 = 5;
 const TIME_WAIT: u8 = 6;
 
 const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// CLOCK_MONOTONIC in ns.
 #[inline(always)]
@@ -80,6 +83,12 @@ fn find_or_adopt(tw: u64, hash: u32, substate: u8) -> Option<&'static mut Slot> 
     if let Some((slot, _)) = state::find(hash, tw) {
         return Some(slot);
     }
+    adopt(tw, substate)
+}
+
+/// Makes a slot for a mini-socket whose birth was not seen.
+#[inline(always)]
+fn adopt(tw: u64, substate: u8) -> Option<&'static mut Slot> {
     state::spill(&adopted(tw, substate, now()));
     SPILL.get_ptr_mut(tw).map(|slot| {
         // SAFETY: a map value; see `state::find`.

@@ -31,14 +31,14 @@ fn overflow(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn overflow_enter(ctx: ProbeContext) -> u32 {
     if let Some(sk) = ctx.arg::<u64>(0) {
-        pair::keep(pair::ALLOC, [sk, 0, 0]);
+        pair::keep(pair::ALLOC, [sk, 0, 0, 0]);
     }
     0
 }
 
 #[kretprobe]
 fn overflow_return(ctx: RetProbeContext) -> u32 {
-    if let Some([sk, _, _]) = pair::take(pair::ALLOC)
+    if let Some([sk, _, _, _]) = pair::take(pair::ALLOC)
         && ctx.ret::<u64>() == 0
     {
         overflowed::<Probed>(sk);

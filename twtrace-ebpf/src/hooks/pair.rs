@@ -13,13 +13,14 @@ use crate::{
 pub const ALLOC: u32 = 0;
 pub const SEGMENT: u32 = 1;
 pub const UNIQUE: u32 = 2;
+pub const LIMITED: u32 = 3;
 
 /// How deep each cell is.
 const DEPTH: u32 = 2;
 
-/// Keeps up to three arguments; the first is never 0.
+/// Keeps up to four arguments; the first is never 0.
 #[inline(always)]
-pub fn keep(cell: u32, arguments: [u64; 3]) {
+pub fn keep(cell: u32, arguments: [u64; 4]) {
     for level in 0..DEPTH {
         let Some(kept) = ARGUMENTS.get_ptr_mut(cell * DEPTH + level) else {
             return;
@@ -35,6 +36,7 @@ pub fn keep(cell: u32, arguments: [u64; 3]) {
             kept[0] = arguments[0];
             kept[1] = arguments[1];
             kept[2] = arguments[2];
+            kept[3] = arguments[3];
             return;
         }
     }
@@ -42,14 +44,14 @@ pub fn keep(cell: u32, arguments: [u64; 3]) {
 
 /// Takes back what was kept last; `None` if the entry was not seen.
 #[inline(always)]
-pub fn take(cell: u32) -> Option<[u64; 3]> {
+pub fn take(cell: u32) -> Option<[u64; 4]> {
     for level in (0..DEPTH).rev() {
         // SAFETY: a map value of this CPU.
         let kept = unsafe { &mut *ARGUMENTS.get_ptr_mut(cell * DEPTH + level)? };
         let first = kept[0];
         if first != 0 {
             kept[0] = 0;
-            return Some([first, kept[1], kept[2]]);
+            return Some([first, kept[1], kept[2], kept[3]]);
         }
     }
     None

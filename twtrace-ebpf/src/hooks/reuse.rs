@@ -23,14 +23,14 @@ fn unique(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn unique_enter(ctx: ProbeContext) -> u32 {
     if let (Some(tw), Some(twp)) = (ctx.arg::<u64>(1), ctx.arg::<u64>(2)) {
-        pair::keep(pair::UNIQUE, [tw, twp, 0]);
+        pair::keep(pair::UNIQUE, [tw, twp, 0, 0]);
     }
     0
 }
 
 #[kretprobe]
 fn unique_return(ctx: RetProbeContext) -> u32 {
-    if let Some([tw, twp, _]) = pair::take(pair::UNIQUE)
+    if let Some([tw, twp, _, _]) = pair::take(pair::UNIQUE)
         && ctx.ret::<u64>() as u32 == 1
     {
         reused(tw, twp != 0);

@@ -4,28 +4,26 @@
 //! but the mini-socket may be gone (a RST kills it inside), so after a RST it is only an address.
 
 use aya_ebpf::{
+    helpers::generated::bpf_get_func_arg,
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use twtrace_common::{
     record::FLAG_IN_TIME_WAIT,
-    settings::FEATURE_REARMS,
-    slot::{TCP_TW_ACK, TCP_TW_RST, TCP_TW_SYN},
+    settings::{FEATURE_REARMS, FEATURE_REFUSALS},
+    slot::{Slot, TCP_TW_ACK, TCP_TW_RST, TCP_TW_SUCCESS, TCP_TW_SYN, TTL_SHIFT},
 };
 
-use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt, hash, now, pair, substate};
+use super::{FIN_WAIT2, TIME_WAIT, adopt, find_or_adopt, hash, now, pair, substate, verdict};
 use crate::{
     emit,
+    evidence::{self, FIN, FLAGS, RST},
+    maps::SAMPLE,
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
     state,
     tally::{self, bump},
 };
-
-/// Byte 13 of the TCP header.
-const FLAGS: usize = 13;
-const FIN: u8 = 1;
-const RST: u8 = 4;
 
 #[fentry]
 fn segment_enter(ctx: FEntryContext) -> i32 {
@@ -37,23 +35,35 @@ fn segment_enter(ctx: FEntryContext) -> i32 {
 
 #[fexit]
 fn segment_exit_3(ctx: FExitContext) -> i32 {
-    exit::<Direct>(ctx.arg(0), ctx.arg(2), ctx.arg::<u64>(3) as u32)
+    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), 0];
+    exit::<Direct>(arguments, ctx.arg::<u64>(3) as u32)
 }
 
 #[fexit]
 fn segment_exit_4(ctx: FExitContext) -> i32 {
-    exit::<Direct>(ctx.arg(0), ctx.arg(2), ctx.arg::<u64>(4) as u32)
+    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), 0];
+    exit::<Direct>(arguments, ctx.arg::<u64>(4) as u32)
 }
 
 #[fexit]
 fn segment_exit_5(ctx: FExitContext) -> i32 {
-    exit::<Direct>(ctx.arg(0), ctx.arg(2), ctx.arg::<u64>(5) as u32)
+    // Before 7.1 the verifier refuses to load a pointer to an enum from the context.
+    let mut drop_reason = 0;
+    // SAFETY: the context of this program; the helper writes one u64.
+    unsafe { bpf_get_func_arg(aya_ebpf::EbpfContext::as_ptr(&ctx), 4, &raw mut drop_reason) };
+    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), drop_reason];
+    exit::<Direct>(arguments, ctx.arg::<u64>(5) as u32)
 }
 
 #[kprobe]
 fn segment_kprobe(ctx: ProbeContext) -> u32 {
-    if let (Some(tw), Some(th)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(2)) {
-        pair::keep(pair::SEGMENT, [tw, th, 0]);
+    if let (Some(tw), Some(skb), Some(th)) =
+        (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
+    {
+        // The fifth is what it says only where the kernel has drop reasons for mini-sockets,
+        // and nobody looks at it elsewhere.
+        let drop_reason = ctx.arg::<u64>(4).unwrap_or_default();
+        pair::keep(pair::SEGMENT, [tw, skb, th, drop_reason]);
         enter::<Probed>(tw, th);
     }
     0
@@ -61,8 +71,8 @@ fn segment_kprobe(ctx: ProbeContext) -> u32 {
 
 #[kretprobe]
 fn segment_kretprobe(ctx: RetProbeContext) -> u32 {
-    if let Some([tw, th, _]) = pair::take(pair::SEGMENT) {
-        exit::<Probed>(tw, th, ctx.ret::<u64>() as u32);
+    if let Some(arguments) = pair::take(pair::SEGMENT) {
+        exit::<Probed>(arguments, ctx.ret::<u64>() as u32);
     }
     0
 }
@@ -71,66 +81,92 @@ fn segment_kretprobe(ctx: RetProbeContext) -> u32 {
 fn enter<A: Access>(tw: u64, th: u64) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
+    if enabled(FEATURE_REARMS | FEATURE_REFUSALS) {
+        sample::<A>(tw, substate);
+    }
     if flags & RST != 0 {
         if let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate) {
             slot.marks.rst = 1;
         }
-    } else if substate == FIN_WAIT2 {
+    } else if substate == FIN_WAIT2 && flags & FIN != 0 {
         // So that a promotion is told from a re-arm even if the birth was not seen.
-        if flags & FIN != 0 {
-            find_or_adopt(tw, hash::<A>(tw), substate);
-        }
-    } else if enabled(FEATURE_REARMS)
-        && let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate)
-    {
-        slot.expires = A::get(tw, offset!(tw_timer_expires));
+        find_or_adopt(tw, hash::<A>(tw), substate);
     }
     0
 }
 
+/// Remembers what the segment may change.
 #[inline(always)]
-fn exit<A: Access>(tw: u64, th: u64, verdict: u32) -> i32 {
+fn sample<A: Access>(tw: u64, substate: u8) {
+    let Some(sample) = SAMPLE.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a map value of this CPU.
+    let sample = unsafe { &mut *sample };
+    sample.tw = tw;
+    sample.substate = substate;
+    sample.expires = A::get(tw, offset!(tw_timer_expires));
+    if enabled(FEATURE_REFUSALS) {
+        sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt));
+        evidence::read_tail(sample, tw);
+    }
+}
+
+#[inline(always)]
+fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
     // The hash survives in freed memory until the slab is recycled; a wrong one finds nothing.
     let hash = hash::<A>(tw);
+    let mut slot = state::find(hash, tw).map(|found| found.0);
+    // With any verdict but this one, the caller still holds the mini-socket.
+    if slot.is_none() && flags & RST == 0 && verdict != u32::from(TCP_TW_SUCCESS) {
+        slot = adopt(tw, substate::<A>(tw));
+    }
+    if enabled(FEATURE_REFUSALS) {
+        verdict::judge::<A>([tw, skb, th, drop_reason], slot.as_deref_mut(), verdict);
+    }
+    let Some(slot) = slot else {
+        return 0;
+    };
     if flags & RST != 0 {
-        if let Some((slot, _)) = state::find(hash, tw) {
-            slot.marks.rst = 0;
-        }
-        return 0;
-    }
-    if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
-        if let Some(slot) = find_or_adopt(tw, hash, substate::<A>(tw)) {
-            slot.marks.verdict = verdict as u8;
-        }
-        return 0;
-    }
-    if substate::<A>(tw) == TIME_WAIT {
-        stays::<A>(tw, hash, verdict);
+        slot.marks.rst = 0;
+    } else if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
+        slot.marks.verdict = verdict as u8;
+    } else if substate::<A>(tw) == TIME_WAIT {
+        stays::<A>(tw, skb, slot, verdict);
     }
     0
 }
 
 /// A segment left the mini-socket in TIME_WAIT: promoted by it, re-armed or neither.
 #[inline(always)]
-fn stays<A: Access>(tw: u64, hash: u32, verdict: u32) {
-    let Some((slot, _)) = state::find(hash, tw) else {
-        return;
-    };
+fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) {
     // A SYN accepted earlier found no listener, or this segment could not be here.
     slot.marks.verdict = 0;
     if slot.flags & u32::from(FLAG_IN_TIME_WAIT) == 0 {
         if verdict == u32::from(TCP_TW_ACK) {
             slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
             slot.time_wait_ns = now();
+            if enabled(FEATURE_REFUSALS) {
+                slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
+            }
             tally::count(emit::netns::<A>(tw), |counters| {
                 bump(&mut counters.promoted)
             });
         }
-    } else if enabled(FEATURE_REARMS)
-        && A::get::<u32>(tw, offset!(tw_timer_expires)) != slot.expires
-    {
+    } else if enabled(FEATURE_REARMS) && rearmed::<A>(tw) {
         slot.rearms += 1;
         tally::count(emit::netns::<A>(tw), |counters| bump(&mut counters.rearmed));
     }
+}
+
+/// Whether the segment moved the deadline of the mini-socket.
+#[inline(always)]
+pub fn rearmed<A: Access>(tw: u64) -> bool {
+    let Some(sample) = SAMPLE.get_ptr(0) else {
+        return false;
+    };
+    // SAFETY: a map value of this CPU.
+    let sample = unsafe { &*sample };
+    sample.tw == tw && A::get::<u32>(tw, offset!(tw_timer_expires)) != sample.expires
 }

@@ -1,9 +1,9 @@
 //! Attaching the programs of every lifecycle point, one way or the other.
 
-use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError};
+use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf};
 
-use super::Attach;
+use super::{Attach, Options};
 use super::btf::Btf;
 use super::hooks::{Hook, HookKind, POINTS, Point, without_slots};
 use super::load::{chain, errno, refused};
@@ -31,11 +31,12 @@ pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     btf: &Btf,
     stand_in: &AyaBtf,
-    wish: Attach,
+    options: &Options,
     slots: bool,
 ) -> Result<Vec<Attached>> {
+    let wish = options.attach;
     let mut attached = Vec::with_capacity(POINTS.len());
-    for point in POINTS {
+    for point in POINTS.iter().filter(|point| point.is_wanted(btf, options)) {
         let outcome = attach_point(ebpf, btf, stand_in, wish, slots, point)?;
         if outcome.way.is_none() && point.without.is_none() {
             return Err(Error::new(format!(
@@ -155,6 +156,7 @@ fn load(ebpf: &mut Ebpf, stand_in: &AyaBtf, hook: &Hook) -> std::result::Result<
         HookKind::Fentry => <&mut FEntry>::try_from(program)?.load(hook.function, stand_in),
         HookKind::Fexit => <&mut FExit>::try_from(program)?.load(hook.function, stand_in),
         HookKind::Kprobe | HookKind::Kretprobe => <&mut KProbe>::try_from(program)?.load(),
+        HookKind::RawTracepoint => <&mut RawTracePoint>::try_from(program)?.load(),
     }
 }
 
@@ -166,6 +168,9 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook) -> std::result::Result<(), ProgramError>
         HookKind::Kprobe | HookKind::Kretprobe => <&mut KProbe>::try_from(program)?
             .attach(hook.function, 0)
             .map(drop),
+        HookKind::RawTracepoint => <&mut RawTracePoint>::try_from(program)?
+            .attach(hook.function)
+            .map(drop),
     }
 }
 
@@ -175,6 +180,7 @@ pub(super) fn unload(ebpf: &mut Ebpf, hook: &Hook) {
         Ok(Program::FEntry(program)) => program.unload(),
         Ok(Program::FExit(program)) => program.unload(),
         Ok(Program::KProbe(program)) => program.unload(),
+        Ok(Program::RawTracePoint(program)) => program.unload(),
         _ => Ok(()),
     };
 }

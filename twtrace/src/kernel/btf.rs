@@ -1,5 +1,5 @@
-//! The kernel's own type information, as far as we need it: functions with their parameters, and
-//! offsets of struct members.
+//! The kernel's own type information, as far as we need it: functions and tracepoints with their
+//! parameters, offsets of struct members, values of enumerators.
 //!
 //! aya's BTF keeps members to itself, and other crates need 50 ms and 20 MB for the job
 //! (docs/overhead.md). This one walks the types once, looks for the wanted names on the way and
@@ -15,15 +15,18 @@ use crate::error::{Error, Result};
 const MAGIC: u16 = 0xeb9f;
 const TYPE_HEADER: usize = 12;
 
+const POINTER: u32 = 2;
 const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
 const RESTRICT: u32 = 11;
 const FUNC: u32 = 12;
 const TYPE_TAG: u32 = 18;
+const ENUM64: u32 = 19;
 
 /// Parsed just far enough to find a type by its number.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub struct Btf {
     strings: usize,
     /// Byte offset of each type; entry 0 is `void`.
     types: Vec<u32>,
-    /// Structs and functions by the names given to [`Btf::parse`]; number 0 where absent.
-    found: Vec<(&'static str, Kind, u32)>,
+    /// What the names given to [`Btf::parse`] stand for: a type's number, an enumerator's value.
+    found: Vec<(&'static str, Kind, Option<u64>)>,
 }
 
 /// What a name stands for.
@@ -41,6 +44,9 @@ pub struct Btf {
 pub enum Kind {
     Struct,
     Function,
+    Typedef,
+    /// A constant of any enum, be it anonymous.
+    Enumerator,
 }
 
 /// Where a member is.
@@ -93,7 +99,10 @@ impl Btf {
         }
         let mut btf = Self {
             types: Vec::with_capacity(type_length / 24 + 1),
-            found: wanted.iter().map(|&(name, kind)| (name, kind, 0)).collect(),
+            found: wanted
+                .iter()
+                .map(|&(name, kind)| (name, kind, None))
+                .collect(),
             data,
             strings,
         };
@@ -110,34 +119,48 @@ impl Btf {
             else {
                 return Err("a type is cut short".into());
             };
-            let kind = kind_of(info);
-            let number = self.types.len() as u32;
-            if matches!(kind, STRUCT | FUNC) && name != 0 {
-                let name = self.strings + name as usize;
-                if filter.may_hold(&self.data[name.min(self.data.len())..]) {
-                    self.note(name, kind, number);
-                }
+            let (kind, count) = (kind_of(info), (info & 0xffff) as usize);
+            let behind = at + TYPE_HEADER;
+            let next = behind + trailing(kind, count)?;
+            let number = self.types.len() as u64;
+            match kind {
+                STRUCT => self.note(&filter, name, Kind::Struct, number),
+                FUNC => self.note(&filter, name, Kind::Function, number),
+                TYPEDEF => self.note(&filter, name, Kind::Typedef, number),
+                ENUM | ENUM64 => self.note_enumerators(&filter, kind, behind, count),
+                _ => {}
             }
             self.types.push(at as u32);
-            at += TYPE_HEADER + trailing(kind, (info & 0xffff) as usize)?;
+            at = next;
         }
         Ok(())
     }
 
-    fn note(&mut self, name: usize, kind: u32, number: u32) {
-        let kind = if kind == FUNC {
-            Kind::Function
-        } else {
-            Kind::Struct
+    fn note_enumerators(&mut self, filter: &Prefixes, kind: u32, behind: usize, count: usize) {
+        let size = if kind == ENUM { 8 } else { 12 };
+        for at in (behind..).step_by(size).take(count) {
+            let word = |index: usize| u32_at(&self.data, at + 4 * index).map(u64::from);
+            let high = if kind == ENUM { Some(0) } else { word(2) };
+            if let (Some(name), Some(low), Some(high)) = (word(0), word(1), high) {
+                self.note(filter, name as u32, Kind::Enumerator, low | high << 32);
+            }
+        }
+    }
+
+    fn note(&mut self, filter: &Prefixes, name: u32, kind: Kind, value: u64) {
+        let Some(text) = self.data.get(self.strings + name as usize..) else {
+            return;
         };
-        let text = &self.data[name..];
+        if !filter.may_hold(text) {
+            return;
+        }
         for (wanted, wanted_kind, found) in &mut self.found {
             let whole = text.strip_prefix(wanted.as_bytes());
             if *wanted_kind == kind
-                && *found == 0
+                && found.is_none()
                 && whole.is_some_and(|rest| rest.first() == Some(&0))
             {
-                *found = number;
+                *found = Some(value);
             }
         }
     }
@@ -145,11 +168,20 @@ impl Btf {
     /// The number of a type that was asked for; `None` if this kernel does not have it.
     #[must_use]
     pub fn number(&self, name: &str, kind: Kind) -> Option<u32> {
+        self.value(name, kind).map(|number| number as u32)
+    }
+
+    /// The value of an enumerator that was asked for; a negative one of 32 bits is not extended.
+    #[must_use]
+    pub fn enumerator(&self, name: &str) -> Option<u64> {
+        self.value(name, Kind::Enumerator)
+    }
+
+    fn value(&self, name: &str, kind: Kind) -> Option<u64> {
         self.found
             .iter()
-            .find(|found| found.0 == name && found.1 == kind)
-            .map(|found| found.2)
-            .filter(|&number| number != 0)
+            .find(|found| found.0 == name && found.1 == kind)?
+            .2
     }
 
     /// Number of types, `void` included.
@@ -170,11 +202,45 @@ impl Btf {
         let prototype = self
             .kind_and_reference(self.number(function, Kind::Function)?)?
             .1;
-        let at = *self.types.get(prototype as usize)? as usize;
-        let count = u32_at(&self.data, at + 4)? & 0xffff;
-        (0..count as usize)
-            .map(|index| self.name(u32_at(&self.data, at + TYPE_HEADER + 8 * index)?))
+        self.prototype(prototype)?
+            .map(|(name, _)| self.name(name?))
             .collect()
+    }
+
+    /// What a tracepoint hands to its programs: the names of the parameters' types, pointers
+    /// followed, `void` without a name. BTF has no names of these parameters themselves. The
+    /// typedef `btf_trace_NAME` must have been asked for.
+    #[must_use]
+    pub fn tracepoint_parameters(&self, name: &str) -> Option<Vec<&str>> {
+        let typedef = self.number(&format!("btf_trace_{name}"), Kind::Typedef)?;
+        let (_, pointer) = self.kind_and_reference(typedef)?;
+        let (_, prototype) = self.kind_and_reference(pointer)?;
+        // The first is the tracepoint's own `__data`.
+        self.prototype(prototype)?
+            .skip(1)
+            .map(|(_, number)| self.type_name(number?))
+            .collect()
+    }
+
+    /// Name and type of each parameter of a function prototype.
+    fn prototype(&self, number: u32) -> Option<impl Iterator<Item = (Option<u32>, Option<u32>)>> {
+        let at = *self.types.get(number as usize)? as usize;
+        let count = u32_at(&self.data, at + 4)? & 0xffff;
+        let word = |at: usize| u32_at(&self.data, at);
+        let parameters = (at + TYPE_HEADER..).step_by(8).take(count as usize);
+        Some(parameters.map(move |at| (word(at), word(at + 4))))
+    }
+
+    fn type_name(&self, number: u32) -> Option<&str> {
+        let mut number = self.strip(number)?;
+        while let (POINTER, target) = self.kind_and_reference(number)? {
+            number = self.strip(target)?;
+        }
+        let at = *self.types.get(number as usize)? as usize;
+        if number == 0 {
+            return Some("");
+        }
+        self.name(u32_at(&self.data, at)?)
     }
 
     /// Where `path` (members separated by dots) is in a struct. Anonymous structs and unions in
@@ -266,10 +332,10 @@ fn kind_of(info: u32) -> u32 {
 fn trailing(kind: u32, count: usize) -> std::result::Result<usize, String> {
     Ok(match kind {
         1 | 14 | 17 => 4,
-        2 | 7..=12 | 16 | 18 => 0,
+        POINTER | 7..=12 | 16 | TYPE_TAG => 0,
         ARRAY => 12,
-        STRUCT | UNION | 15 | 19 => 12 * count,
-        6 | 13 => 8 * count,
+        STRUCT | UNION | 15 | ENUM64 => 12 * count,
+        ENUM | 13 => 8 * count,
         _ => return Err(format!("it has a type of unknown kind {kind}")),
     })
 }
@@ -309,8 +375,8 @@ pub fn stand_in(btf: &Btf) -> aya_obj::btf::Btf {
     let mut functions: Vec<(u32, &str)> = btf
         .found
         .iter()
-        .filter(|found| found.1 == Kind::Function && found.2 != 0)
-        .map(|found| (found.2, found.0))
+        .filter(|found| found.1 == Kind::Function)
+        .filter_map(|found| Some((found.2? as u32, found.0)))
         .collect();
     functions.sort_unstable();
     let mut stand_in = aya_obj::btf::Btf::new();
@@ -352,6 +418,66 @@ mod tests {
         assert!(btf.member("sock_common", "skc_net").unwrap().aggregate);
         assert_eq!(btf.member("sock_common", "skc_nothing"), None);
         assert_eq!(btf.number("no_such_struct", Kind::Struct), None);
+    }
+
+    #[test]
+    fn finds_enumerators_of_the_running_kernel() {
+        let wanted = [
+            ("TCP_TIME_WAIT", Kind::Enumerator),
+            ("LINUX_MIB_NUM", Kind::Enumerator),
+            ("LINUX_MIB_SYNCOOKIESSENT", Kind::Enumerator),
+            ("TCP_TIME", Kind::Enumerator),
+            ("tcp_abort", Kind::Function),
+        ];
+        let btf = vmlinux(&wanted);
+        assert_eq!(btf.enumerator("TCP_TIME_WAIT"), Some(6));
+        assert_eq!(btf.enumerator("LINUX_MIB_NUM"), Some(0));
+        assert_eq!(btf.enumerator("LINUX_MIB_SYNCOOKIESSENT"), Some(1));
+        assert_eq!(btf.enumerator("TCP_TIME"), None);
+        assert_eq!(btf.enumerator("tcp_abort"), None);
+    }
+
+    #[test]
+    fn finds_parameters_of_tracepoints_of_the_running_kernel() {
+        let btf = vmlinux(&[
+            ("btf_trace_tcp_destroy_sock", Kind::Typedef),
+            ("btf_trace_kfree_skb", Kind::Typedef),
+        ]);
+        let parameters = |name| btf.tracepoint_parameters(name);
+        assert_eq!(parameters("tcp_destroy_sock").unwrap(), ["sock"]);
+        // The packet, a `void *`, and what newer kernels added.
+        assert_eq!(parameters("kfree_skb").unwrap()[..2], ["sk_buff", ""]);
+        assert_eq!(parameters("no_such_tracepoint"), None);
+    }
+
+    #[test]
+    fn both_widths_of_enumerators_are_read() {
+        let mut data: Vec<u8> = Vec::new();
+        let strings = b"\0NARROW\0WIDE\0";
+        let types: [u32; 11] = [
+            // An anonymous enum of 4 bytes with one enumerator, one of 8 bytes with another.
+            0,
+            ENUM << 24 | 1,
+            4,
+            1,
+            7, //
+            0,
+            ENUM64 << 24 | 1,
+            8,
+            8,
+            5,
+            3,
+        ];
+        data.extend(MAGIC.to_ne_bytes());
+        data.extend([1, 0]);
+        for word in [24, 0, 44, 44, strings.len() as u32].iter().chain(&types) {
+            data.extend(word.to_ne_bytes());
+        }
+        data.extend(strings);
+        let wanted = [("NARROW", Kind::Enumerator), ("WIDE", Kind::Enumerator)];
+        let btf = Btf::parse(data, &wanted).unwrap();
+        assert_eq!(btf.enumerator("NARROW"), Some(7));
+        assert_eq!(btf.enumerator("WIDE"), Some(3 << 32 | 5));
     }
 
     #[test]

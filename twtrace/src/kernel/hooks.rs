@@ -3,6 +3,7 @@
 //! Marks come before the end, the end before overflow and birth. So a mini-socket whose birth is seen has
 //! its marks and its end seen too, and everything older is recognised as older.
 
+use super::Options;
 use super::btf::{Btf, Kind};
 
 /// One program on one kernel function.
@@ -20,6 +21,8 @@ pub enum HookKind {
     Fexit,
     Kprobe,
     Kretprobe,
+    /// Of the tracepoint in `Hook::function`.
+    RawTracepoint,
 }
 
 /// A lifecycle point: what it tells, and two ways to see it.
@@ -34,12 +37,28 @@ pub struct Point {
     pub parameters: &'static [&'static [&'static str]],
     fentry: &'static [Program],
     kprobe: &'static [Program],
+    /// Whether it is of use here.
+    wanted: fn(&Btf, &Options) -> bool,
 }
 
 /// A program of the object and how it is attached.
 type Program = (&'static str, HookKind);
 
-use HookKind::{Fentry, Fexit, Kprobe, Kretprobe};
+use HookKind::{Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint};
+
+const ALWAYS: fn(&Btf, &Options) -> bool = |_, _| true;
+
+/// The tracepoint at which every drop tells its reason.
+pub const KFREE_SKB: &str = "kfree_skb";
+
+/// Whether drops tell both a reason of ours and the socket (seen from 6.12 on). Before, what they
+/// would add is seen at `tcp_oow_rate_limited`, except in SYN_SENT.
+fn drops_tell(btf: &Btf) -> bool {
+    btf.enumerator("SKB_DROP_REASON_TCP_RFC7323_PAWS").is_some()
+        && btf
+            .tracepoint_parameters(KFREE_SKB)
+            .is_some_and(|types| matches!(types[..], ["sk_buff", _, "skb_drop_reason", "sock"]))
+}
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
@@ -47,12 +66,31 @@ const SEGMENT_EXIT: &str = "segment_exit";
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
     Point {
+        name: "refusal by a connection",
+        without: Some("refusals by connections that live or are being opened are not seen"),
+        functions: &["tcp_oow_rate_limited"],
+        parameters: &[&["net", "skb", "mib_idx", "last_oow_ack_time"]],
+        fentry: &[("limited", Fexit)],
+        kprobe: &[("limited_enter", Kprobe), ("limited_return", Kretprobe)],
+        wanted: |_, options| options.refusals,
+    },
+    Point {
+        name: "refusal without an answer",
+        without: Some("old ACKs and SYNs that a living connection refuses are not seen"),
+        functions: &[KFREE_SKB],
+        parameters: &[],
+        fentry: &[("dropped", RawTracepoint)],
+        kprobe: &[("dropped", RawTracepoint)],
+        wanted: |btf, options| options.refusals && drops_tell(btf),
+    },
+    Point {
         name: "namespace exit",
         without: Some("ends by namespace exit show as `other`"),
         functions: &["inet_twsk_purge"],
         parameters: &[&["hashinfo", "family"], &["hashinfo"]],
         fentry: &[("purge_enter", Fentry), ("purge_exit", Fexit)],
         kprobe: &[("purge_kprobe", Kprobe), ("purge_kretprobe", Kretprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "SOCK_DESTROY",
@@ -61,6 +99,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "err"]],
         fentry: &[("abort_enter", Fentry), ("abort_exit", Fexit)],
         kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "reuse by connect()",
@@ -69,6 +108,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "sktw", "twp"]],
         fentry: &[("unique", Fexit)],
         kprobe: &[("unique_enter", Kprobe), ("unique_return", Kretprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "timer",
@@ -77,6 +117,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["t"]],
         fentry: &[("timer", Fentry)],
         kprobe: &[("timer_kprobe", Kprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "segment",
@@ -89,6 +130,7 @@ pub const POINTS: &[Point] = &[
         ],
         fentry: &[("segment_enter", Fentry), (SEGMENT_EXIT, Fexit)],
         kprobe: &[("segment_kprobe", Kprobe), ("segment_kretprobe", Kretprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "end",
@@ -97,6 +139,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["tw"]],
         fentry: &[("kill", Fentry)],
         kprobe: &[("kill_kprobe", Kprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "overflow",
@@ -105,6 +148,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "dr", "state"]],
         fentry: &[("overflow", Fexit)],
         kprobe: &[("overflow_enter", Kprobe), ("overflow_return", Kretprobe)],
+        wanted: ALWAYS,
     },
     Point {
         name: "birth",
@@ -116,15 +160,17 @@ pub const POINTS: &[Point] = &[
         ],
         fentry: &[("birth_slots", Fentry)],
         kprobe: &[("birth_kprobe_slots", Kprobe)],
+        wanted: ALWAYS,
     },
 ];
 
-/// The functions to look up in BTF.
+/// What to look up in BTF.
 pub fn functions() -> impl Iterator<Item = (&'static str, Kind)> {
     POINTS
         .iter()
         .flat_map(|point| point.functions)
         .map(|&function| (function, Kind::Function))
+        .chain([("btf_trace_kfree_skb", Kind::Typedef)])
 }
 
 /// The twin of a birth program that does without compare-and-exchange (kernels before 5.12).
@@ -138,6 +184,12 @@ pub fn without_slots(program: &str) -> Option<&'static str> {
 }
 
 impl Point {
+    /// Whether it is of use for such a trace of such a kernel.
+    #[must_use]
+    pub fn is_wanted(&self, btf: &Btf, options: &Options) -> bool {
+        (self.wanted)(btf, options)
+    }
+
     /// The function as this kernel calls it; the oldest name if BTF has none of them.
     #[must_use]
     pub fn function(&self, btf: &Btf) -> &'static str {
@@ -160,6 +212,10 @@ impl Point {
     /// The fentry/fexit programs if the function is what they were written for, else why not. A
     /// program for another parameter list would load and read garbage.
     pub fn fentry_hooks(&self, btf: &Btf) -> Result<Vec<Hook>, String> {
+        if self.parameters.is_empty() {
+            // Not a function: `wanted` has looked at its arguments.
+            return Ok(self.hooks(self.fentry, btf, 0));
+        }
         let function = self.function(btf);
         let Some(parameters) = btf.parameters(function) else {
             return Err(format!("{function} is not in BTF"));
@@ -225,6 +281,8 @@ mod tests {
             names::TASKS,
             names::ARGUMENTS,
             names::SCRATCH,
+            names::SAMPLE,
+            names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");
         }

@@ -74,6 +74,7 @@ const FIELDS: &[Field] = &[
     field!(Required req_ts_recent: "request_sock" "ts_recent"),
     field!(Required req_rcv_isn: "tcp_request_sock" "rcv_isn"),
     field!(Required req_rcv_nxt: "tcp_request_sock" "rcv_nxt"),
+    field!(Required req_rcv_wnd: "request_sock" "rsk_rcv_wnd"),
     field!(Required req_last_oow_ack_time: "tcp_request_sock" "last_oow_ack_time"),
 ];
 
@@ -135,6 +136,16 @@ fn tail(offsets: &Offsets) -> Result<u32> {
     Ok(first)
 }
 
+/// The enumerators that [`values`] and `hooks` ask for.
+pub const ENUMERATORS: [(&str, Kind); 6] = [
+    ("LINUX_MIB_TCPACKSKIPPEDSYNRECV", Kind::Enumerator),
+    ("LINUX_MIB_TCPACKSKIPPEDPAWS", Kind::Enumerator),
+    ("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS", Kind::Enumerator),
+    ("SKB_DROP_REASON_TCP_RFC7323_PAWS", Kind::Enumerator),
+    ("SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK", Kind::Enumerator),
+    ("SKB_DROP_REASON_TCP_INVALID_SYN", Kind::Enumerator),
+];
+
 /// The kernel's enum values that the programs compare with.
 #[must_use]
 pub fn values(btf: &Btf) -> Values {
@@ -151,7 +162,6 @@ pub fn values(btf: &Btf) -> Values {
         reason_paws_ack: value("SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK"),
         reason_invalid_syn: value("SKB_DROP_REASON_TCP_INVALID_SYN"),
         paws_wrap_s: paws_wrap_s(btf),
-        reserved: 0,
     }
 }
 

@@ -67,6 +67,8 @@ impl Session {
         let wanted: Vec<_> = offsets::STRUCTS
             .into_iter()
             .chain(hooks::functions())
+            .chain(offsets::TS_OFFSET_FUNCTIONS)
+            .chain(offsets::ENUMERATORS)
             .collect();
         let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
         let btf = Btf::read(path, &wanted)?;
@@ -81,7 +83,7 @@ impl Session {
         let stand_in = stand_in(&btf);
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
-        let attached = attach_all(&mut ebpf, &btf, &stand_in, options.attach, slots)?;
+        let attached = attach_all(&mut ebpf, &btf, &stand_in, options, slots)?;
 
         let filter = options.filter;
         let only_netns = (filter.netns != 0).then_some(filter.netns);

@@ -1,0 +1,240 @@
+//! What a segment says, and what its mini-socket said before it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use twtrace_common::{
+    histogram::over,
+    record::{FLAG_TS_RECENT, FLAG_TSVAL},
+    settings::TAIL,
+};
+
+use crate::{
+    read::{Access, Probed, opaque},
+    settings::offset,
+};
+
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const ACK: u8 = 16;
+
+/// Byte 13 of the TCP header.
+pub const FLAGS: usize = 13;
+
+/// Length of the TCP header without options, and of the options at most.
+const HEADER: usize = 20;
+const OPTIONS: usize = 40;
+/// How many options and NOPs are looked at before the timestamp; real stacks send at most seven.
+const STEPS: u64 = 14;
+
+/// Room for an offset of six bits, and a timestamp there.
+const BUFFER: usize = 72;
+
+/// One per CPU: the segment being processed. `tcp_timewait_state_process` runs with bottom halves
+/// disabled, and so does what follows until the mini-socket that it was called for is gone.
+#[repr(C)]
+pub struct Sample {
+    /// The mini-socket, at entry.
+    pub tw: u64,
+    pub expires: u32,
+    pub rcv_nxt: u32,
+    pub substate: u8,
+    /// [`FLAG_TSVAL`] and [`FLAG_TS_RECENT`]; with a SYN that was accepted, also
+    /// [`twtrace_common::record::FLAG_NUMBERS`].
+    pub flags: u8,
+    pub reserved: u16,
+    /// Of the segment.
+    pub tsval: u32,
+    pub seq: u32,
+    /// Of the connection.
+    pub ts_recent: u32,
+    /// When `ts_recent` came, in seconds of CLOCK_MONOTONIC; 0 if it has none.
+    pub stamp_s: u32,
+    /// A part of the `tcp_timewait_sock`, at entry.
+    pub tail: [u8; TAIL],
+    /// TCP options.
+    pub options: [u8; BUFFER],
+}
+
+impl Sample {
+    /// A field of the mini-socket, by its offset there.
+    #[inline(always)]
+    pub fn tail(&self, field: usize) -> u32 {
+        let at = field - offset!(tw_tail);
+        // SAFETY: both offsets are settings, and user space asserts that the block holds the
+        // field; the verifier checks it again.
+        unsafe { self.tail.as_ptr().add(at).cast::<u32>().read_unaligned() }
+    }
+}
+
+/// The fixed part of a TCP header.
+#[derive(Clone, Copy)]
+pub struct Header {
+    pub seq: u32,
+    pub window: u16,
+    pub flags: u8,
+    /// Bytes of options.
+    pub options: u32,
+}
+
+impl Header {
+    #[inline(always)]
+    pub fn read<A: Access>(th: u64) -> Self {
+        let length: u8 = A::get(th, 12);
+        Self {
+            seq: u32::from_be(A::get(th, 4)),
+            window: u16::from_be(A::get(th, 14)),
+            flags: A::get(th, FLAGS),
+            options: (u32::from(length >> 4) * 4).wrapping_sub(HEADER as u32),
+        }
+    }
+
+    #[inline(always)]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// A SYN that opens a connection.
+    #[inline(always)]
+    pub fn opens(&self) -> bool {
+        self.flags & (SYN | RST | ACK) == SYN
+    }
+}
+
+/// Finds the timestamp option (`tcp_parse_options`); `sample.tsval` and [`FLAG_TSVAL`] tell.
+#[inline(always)]
+pub fn timestamp(sample: &mut Sample, th: u64, header: &Header) {
+    sample.flags &= !FLAG_TSVAL;
+    // A timestamp takes ten bytes, and more than forty there cannot be.
+    if header.options.wrapping_sub(10) > OPTIONS as u32 - 10 {
+        return;
+    }
+    let options = sample.options.as_mut_ptr();
+    // SAFETY: the helper checks the source; the destination is a map value of at least 40 bytes.
+    unsafe {
+        bpf_probe_read_kernel(
+            options.cast(),
+            OPTIONS as u32,
+            th.wrapping_add(HEADER as u64) as *const c_void,
+        );
+    }
+    let Some(at) = find(options, header.options) else {
+        return;
+    };
+    // SAFETY: the offset has six bits, and BUFFER is made for that.
+    let tsval = unsafe {
+        options
+            .add(six_bits(at) as usize + 2)
+            .cast::<u32>()
+            .read_unaligned()
+    };
+    sample.tsval = u32::from_be(tsval);
+    sample.flags |= FLAG_TSVAL;
+}
+
+/// Where the timestamp option begins.
+#[inline(always)]
+fn find(options: *const u8, length: u32) -> Option<u32> {
+    /// MSS, SACK permitted, timestamp: a SYN of Linux, less the two bytes of the MSS.
+    const SYN_OF_LINUX: [u32; 2] = [u32::from_be_bytes([2, 4, 0, 0]), 0x0402_080a];
+    /// NOP, NOP, timestamp: all else of nearly everybody.
+    const ALIGNED: u32 = 0x0101_080a;
+    let word = |index: usize| {
+        // SAFETY: the first words of the buffer.
+        u32::from_be(unsafe { options.cast::<u32>().add(index).read_unaligned() })
+    };
+    if word(0) == ALIGNED {
+        return Some(2);
+    }
+    if word(0) & 0xffff_0000 == SYN_OF_LINUX[0] && word(1) == SYN_OF_LINUX[1] && length >= 16 {
+        return Some(6);
+    }
+    walk(options, length)
+}
+
+#[inline(always)]
+fn walk(options: *const u8, length: u32) -> Option<u32> {
+    const END: u64 = 0;
+    const NOP: u64 = 1;
+    const TIMESTAMP: u32 = 0x080a;
+    let mut at = 0_u32;
+    let mut step = 0;
+    while step < STEPS {
+        if at + 10 > length {
+            return None;
+        }
+        // SAFETY: six bits of offset, and BUFFER is made for that.
+        let head = unsafe {
+            options
+                .add(six_bits(at) as usize)
+                .cast::<u16>()
+                .read_unaligned()
+        };
+        let head = u32::from(u16::from_be(head));
+        if head == TIMESTAMP {
+            return Some(at);
+        }
+        let (kind, size) = (u64::from(head >> 8), u64::from(head & 0xff));
+        // In arithmetic, so that each step leaves one state to the verifier, not two.
+        let sized = over(NOP, kind);
+        let broken = (1 - over(END, kind)) | (sized & (1 - over(1, size)));
+        if broken != 0 {
+            return None;
+        }
+        at += (1 + (size.wrapping_sub(1) & sized.wrapping_neg())) as u32;
+        // Or the compiler would write the body down once for each step.
+        step = opaque(step + 1);
+    }
+    None
+}
+
+/// The compiler would drop a mask that it knows to change nothing; the verifier needs it.
+#[inline(always)]
+fn six_bits(mut at: u32) -> u32 {
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{0} &= 63", inout(reg) at) };
+    at
+}
+
+/// `tcp_paws_reject`, as the kernel does it for a mini-socket: window 0. `age_s` is the age of
+/// `ts_recent` in seconds.
+#[inline(always)]
+pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32, rst: bool) -> bool {
+    /// TCP_PAWS_MSL: a RST is refused for its timestamp only so long.
+    const MSL: u32 = 60;
+    const BOTH: u8 = FLAG_TSVAL | FLAG_TS_RECENT;
+    sample.flags & BOTH == BOTH
+        && (sample.ts_recent.wrapping_sub(sample.tsval) as i32) > 0
+        && sample.ts_recent != 0
+        && (age_s as i32) < wrap_s as i32
+        && !(rst && (age_s as i32) >= MSL as i32)
+}
+
+/// TTL or hop limit of a packet; 0 if it cannot be read.
+#[inline(always)]
+pub fn hop_limit<A: Access>(skb: u64) -> u8 {
+    let head: u64 = A::get(skb, offset!(skb_head));
+    let network: u16 = A::get(skb, offset!(skb_network_header));
+    let [first, second]: [u64; 2] = Probed::get(head.wrapping_add(u64::from(network)), 0);
+    match first & 0xf0 {
+        0x40 => second as u8,
+        0x60 => (first >> 56) as u8,
+        _ => 0,
+    }
+}
+
+/// The TCP header of a packet (`tcp_hdr`).
+#[inline(always)]
+pub fn tcp_header<A: Access>(skb: u64) -> u64 {
+    let head: u64 = A::get(skb, offset!(skb_head));
+    head.wrapping_add(u64::from(A::get::<u16>(skb, offset!(skb_transport_header))))
+}
+
+/// Reads the block of a mini-socket that [`Sample::tail`] looks into.
+#[inline(always)]
+pub fn read_tail(sample: &mut Sample, tw: u64) {
+    let from = tw.wrapping_add(offset!(tw_tail) as u64) as *const c_void;
+    // SAFETY: the helper checks the source; the destination is a map value of that length.
+    unsafe { bpf_probe_read_kernel(sample.tail.as_mut_ptr().cast(), TAIL as u32, from) };
+}
