@@ -3,10 +3,10 @@
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf};
 
-use super::{Attach, Options};
 use super::btf::Btf;
 use super::hooks::{Hook, HookKind, POINTS, Point, without_slots};
 use super::load::{chain, errno, refused};
+use super::{Attach, Options};
 use crate::error::{Error, Result};
 
 /// The two families of programs.

@@ -6,14 +6,20 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::lab::{Attempt, Lab, Step, Stop};
-use super::life::{Life, Window, now_ns};
+use super::life::{Life, Made, Rejection, Said, Window, now_ns};
 use super::segment::{Forger, Segment};
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, Sequence, loopback, sequence, vanish};
-use crate::event::{BornAs, Reason};
+use super::sockets::{Pair, Sequence, clock, deafen, loopback, sequence, vanish};
+use crate::event::{BornAs, Numbers, Reason, Reply, Rule, Stage};
 use crate::kernel::sock_diag::Substate;
 
 const ANY: Range<Duration> = Duration::ZERO..Duration::MAX;
+/// TTL of what the kernel sends, and of a forged FIN.
+const USUAL_TTL: u8 = 64;
+const FIN_TTL: u8 = 57;
+/// The clock that forged segments go by is so far ahead of the peer's own, in ms: the kernel takes
+/// it for the last timestamp whatever the peer has said before.
+const AHEAD: u32 = 100_000;
 
 /// One mini-socket.
 #[derive(Debug)]
@@ -23,6 +29,7 @@ pub(super) struct Mini {
     pub(super) sequence: Sequence,
     /// The other end, if it is still open.
     peer: Option<TcpStream>,
+    accepted: Option<Numbers>,
 }
 
 /// Mini-sockets of one age.
@@ -37,6 +44,65 @@ pub(super) struct Group {
     rearms: u32,
     fin_wait_2_lasts: Range<Duration>,
     time_wait_lasts: Range<Duration>,
+    /// The peers are deaf: all that was said in their name since is ours.
+    deaf: bool,
+    /// TTL of the FINs that were seen to begin TIME_WAIT.
+    owner_ttl: Option<u8>,
+    /// SYNs that each refused, and when the first.
+    refused: u32,
+    first_refused: Option<Window>,
+    rejections: Vec<Rejection>,
+}
+
+/// How a segment is refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    rule: Rule,
+    reply: Reply,
+    rearmed: bool,
+}
+
+impl How {
+    /// An ACK goes back.
+    pub(super) const fn answered(rule: Rule) -> Self {
+        Self {
+            rule,
+            reply: Reply::Ack,
+            rearmed: false,
+        }
+    }
+
+    /// No ACK goes back, because one did before.
+    pub(super) const fn rate_limited(rule: Rule) -> Self {
+        Self {
+            reply: Reply::RateLimited,
+            ..Self::answered(rule)
+        }
+    }
+
+    /// Nothing goes back.
+    pub(super) const fn ignored(rule: Rule) -> Self {
+        Self {
+            reply: Reply::None,
+            ..Self::answered(rule)
+        }
+    }
+
+    /// A RST goes back, and the mini-socket ends.
+    pub(super) const fn reset(rule: Rule) -> Self {
+        Self {
+            reply: Reply::Rst,
+            ..Self::answered(rule)
+        }
+    }
+
+    /// It restarts the timer.
+    pub(super) const fn rearming(self) -> Self {
+        Self {
+            rearmed: true,
+            ..self
+        }
+    }
 }
 
 impl Group {
@@ -51,7 +117,7 @@ impl Group {
 
     /// Closes the active ends, and waits for a mini-socket to come and go for each: its time is too
     /// short to be sure to see it.
-    pub(super) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<Life>> {
+    pub(super) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Made> {
         let start = now_ns();
         let mut group = Self::closed(pairs)?;
         lab.await_counters(&["TW", "TWKilled"], group.all.len())?;
@@ -101,6 +167,45 @@ impl Group {
         Ok(group)
     }
 
+    /// Mini-sockets in FIN_WAIT2 whose peers are deaf. The last timestamp of each is known.
+    pub(super) fn deaf_fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let start = now_ns();
+        let timestamps = lab.sysctl_value("tcp_timestamps") != Some(0);
+        let mut all = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let now = clock(&pair.passive).attempt("read a connection's clock")?;
+            let (mut mini, active) = Mini::new(pair)?;
+            mini.sequence.clock = timestamps.then(|| now.wrapping_add(AHEAD));
+            if let Some(peer) = &mini.peer {
+                deafen(peer).attempt("make a socket deaf")?;
+            }
+            drop(active);
+            all.push(mini);
+        }
+        let mut group = Self::of(all, BornAs::FinWait2);
+        group.deaf = true;
+        group.forge(lab, acknowledge)?;
+        group.await_substate(lab, Substate::FinWait2)?;
+        group.born = Window::since(start);
+        Ok(group)
+    }
+
+    /// The same in TIME_WAIT.
+    pub(super) fn deaf_time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let mut group = Self::deaf_fin_wait_2(lab, pairs)?;
+        let start = now_ns();
+        group.send(lab, 1, |at| Segment {
+            fin: true,
+            ttl: FIN_TTL,
+            ..acknowledge(at)
+        })?;
+        group.await_substate(lab, Substate::TimeWait)?;
+        group.time_wait = Some(Window::since(start));
+        group.promoted = true;
+        group.owner_ttl = Some(FIN_TTL);
+        Ok(group)
+    }
+
     fn of(all: Vec<Mini>, born_as: BornAs) -> Self {
         Self {
             all,
@@ -112,6 +217,11 @@ impl Group {
             rearms: 0,
             fin_wait_2_lasts: ANY,
             time_wait_lasts: ANY,
+            deaf: false,
+            owner_ttl: None,
+            refused: 0,
+            first_refused: None,
+            rejections: Vec::new(),
         }
     }
 
@@ -122,6 +232,7 @@ impl Group {
         self.await_substate(lab, Substate::TimeWait)?;
         self.time_wait = Some(Window::since(start));
         self.promoted = true;
+        self.owner_ttl = Some(USUAL_TTL);
         // Nobody is left who could retransmit.
         lab.settle()
     }
@@ -150,13 +261,114 @@ impl Group {
         lab: &Lab<'_>,
         make: impl Fn(Sequence) -> Segment<'static>,
     ) -> Step<()> {
+        self.send(lab, 0, make).map(drop)
+    }
+
+    /// The same with a SYN that is accepted.
+    pub(super) fn forge_accepted(
+        &mut self,
+        lab: &Lab<'_>,
+        make: impl Fn(Sequence) -> Segment<'static>,
+    ) -> Step<()> {
+        let accepted: Vec<_> = self
+            .all
+            .iter()
+            .map(|mini| self.numbers(mini, &make(mini.sequence)))
+            .collect();
+        for (mini, numbers) in self.all.iter_mut().zip(accepted) {
+            mini.accepted = Some(numbers);
+        }
+        self.send(lab, 0, make).map(drop)
+    }
+
+    /// The same with a segment that is refused.
+    pub(super) fn forge_refused(
+        &mut self,
+        lab: &Lab<'_>,
+        how: How,
+        make: impl Fn(Sequence) -> Segment<'static>,
+    ) -> Step<()> {
+        let answers = matches!(how.reply, Reply::Ack | Reply::Rst);
+        let at = self.send(lab, usize::from(answers), &make)?;
+        let opens = make(Sequence::default()).opens();
+        self.refused += u32::from(opens);
+        self.rearms += u32::from(how.rearmed);
+        if opens {
+            self.first_refused = self.first_refused.or(Some(at));
+        }
+        for mini in &self.all {
+            let said = self.said(mini, &make(mini.sequence));
+            let said = self.deaf.then_some(said);
+            self.rejections.push(self.rejection(mini, how, at, said));
+        }
+        Ok(())
+    }
+
+    /// Each refused a segment that its peer sent by itself.
+    pub(super) fn refused(&mut self, how: How, at: Window) {
+        let all = self.all.iter();
+        let new = all.map(|mini| self.rejection(mini, how, at, None));
+        let new: Vec<_> = new.collect();
+        self.rejections.extend(new);
+    }
+
+    fn said(&self, mini: &Mini, segment: &Segment<'_>) -> Said {
+        Said {
+            numbers: self.numbers(mini, segment),
+            tcp_flags: segment.flags(),
+            window: segment.window,
+            ttl: segment.ttl,
+            owner_ttl: self.owner_ttl,
+        }
+    }
+
+    fn rejection(&self, mini: &Mini, how: How, at: Window, said: Option<Said>) -> Rejection {
+        Rejection {
+            local: mini.local,
+            remote: mini.remote,
+            at,
+            stage: match self.time_wait {
+                Some(_) => Stage::TimeWait,
+                None => Stage::FinWait2,
+            },
+            rule: how.rule,
+            reply: Some(how.reply),
+            rearmed: how.rearmed,
+            refused: self.refused,
+            said,
+        }
+    }
+
+    /// A segment's numbers beside those of the mini-socket.
+    fn numbers(&self, mini: &Mini, segment: &Segment<'_>) -> Numbers {
+        let at = mini.sequence;
+        Numbers {
+            tsval: segment.timestamp,
+            ts_recent: at.clock,
+            seq: segment.sequence,
+            rcv_nxt: match self.time_wait {
+                Some(_) => after_fin(at),
+                None => at.peer,
+            },
+        }
+    }
+
+    /// Sends, and waits until TCP has seen each segment and so many answers to each.
+    fn send(
+        &self,
+        lab: &Lab<'_>,
+        answers: usize,
+        make: impl Fn(Sequence) -> Segment<'static>,
+    ) -> Step<Window> {
         let forger = Forger::open(loopback(lab.family)).attempt("open a raw socket")?;
         let before = lab.received()?;
+        let start = now_ns();
         for mini in &self.all {
             let sent = forger.send(mini.remote, mini.local, make(mini.sequence));
             sent.attempt("send a segment by a raw socket")?;
         }
-        lab.await_received(before, self.all.len())
+        lab.await_received(before, self.all.len() * (1 + answers))?;
+        Ok(Window::since(start))
     }
 
     /// When the timer of each runs out, no earlier than `.from` and no later than `.to`.
@@ -217,11 +429,13 @@ impl Group {
     pub(super) fn preexisting(mut self) -> Self {
         self.preexisting = true;
         self.promoted = false;
+        self.owner_ttl = None;
         self
     }
 
+    /// The timers were restarted by segments that were not refused.
     pub(super) fn rearmed(mut self, times: u32) -> Self {
-        self.rearms = times;
+        self.rearms += times;
         self
     }
 
@@ -236,7 +450,7 @@ impl Group {
     }
 
     /// All ended within this window, for this reason.
-    pub(super) fn ended(self, reason: Reason, ended: Window) -> Vec<Life> {
+    pub(super) fn ended(self, reason: Reason, ended: Window) -> Made {
         let life = |mini: &Mini| Life {
             local: mini.local,
             remote: mini.remote,
@@ -250,12 +464,19 @@ impl Group {
             rearms: self.rearms,
             fin_wait_2_lasts: self.fin_wait_2_lasts.clone(),
             time_wait_lasts: self.time_wait_lasts.clone(),
+            refused: self.refused,
+            first_refused: self.first_refused,
+            accepted: mini.accepted,
         };
-        self.all.iter().map(life).collect()
+        Made {
+            lives: self.all.iter().map(life).collect(),
+            rejections: self.rejections,
+            ..Made::default()
+        }
     }
 
     /// All are left to end by their timer; waits for it.
-    pub(super) fn expire(self, lab: &Lab<'_>) -> Step<Vec<Life>> {
+    pub(super) fn expire(self, lab: &Lab<'_>) -> Step<Made> {
         let start = now_ns();
         // None can end before, and looking costs the kernel a walk through all its sockets.
         let due = self.timers(lab)?.iter().map(|timer| timer.from).min();
@@ -265,7 +486,7 @@ impl Group {
     }
 
     /// All are left to end with their namespace.
-    pub(super) fn left(self) -> Vec<Life> {
+    pub(super) fn left(self) -> Made {
         self.ended(Reason::NetnsExit, Window::from_now())
     }
 }
@@ -279,6 +500,7 @@ impl Mini {
             remote: active.peer_addr().attempt("ask for a socket's peer")?,
             sequence: sequence(&passive).attempt("read a connection's sequence numbers")?,
             peer: Some(passive),
+            accepted: None,
         };
         Ok((mini, active))
     }
@@ -296,5 +518,20 @@ impl Mini {
 
     pub(super) fn key(&self) -> (SocketAddr, SocketAddr) {
         (self.local, self.remote)
+    }
+}
+
+/// What TIME_WAIT expects next: the FIN took one number.
+pub(super) fn after_fin(at: Sequence) -> u32 {
+    at.peer.wrapping_add(1)
+}
+
+/// What acknowledges the active closer's FIN.
+fn acknowledge(at: Sequence) -> Segment<'static> {
+    Segment {
+        sequence: at.peer,
+        acknowledgement: Some(at.own),
+        timestamp: at.clock,
+        ..Segment::default()
     }
 }

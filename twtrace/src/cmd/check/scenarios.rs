@@ -2,7 +2,7 @@
 
 use super::lab::{Lab, Step};
 use super::life::Made;
-use super::work::{churn, preexisting, removal, resets, takeover, timers};
+use super::work::{churn, preexisting, refusals, removal, resets, takeover, timers};
 use crate::event::Family;
 
 /// One row.
@@ -36,13 +36,7 @@ const ROW: Scenario = Scenario {
     slow: false,
     may_retransmit: false,
     early: false,
-    run: |_| {
-        Ok(Made {
-            lives: Vec::new(),
-            overflows: Vec::new(),
-            churned: 0,
-        })
-    },
+    run: |_| Ok(Made::default()),
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -187,6 +181,68 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "SO_LINGER 0 leaves no mini-socket, and nothing is reported",
         rule: "tcp_close sends a RST and calls tcp_disconnect",
         run: removal::linger_0,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-paws",
+        proves: "a SYN whose timestamp is behind is refused whatever its number, and restarts the 60 s",
+        rule: "tcp_paws_reject in tcp_timewait_state_process, window 0",
+        run: refusals::paws,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-rate-limited",
+        proves: "only the first of three is answered, but each restarts the 60 s",
+        rule: "tcp_oow_rate_limited, tcp_invalid_ratelimit",
+        count: 5,
+        run: refusals::rate_limited,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-old-sequence",
+        proves: "with the same timestamp a SYN must begin after what was received",
+        rule: "tcp_timewait_state_process, after(seq, tw_rcv_nxt); the timer is left alone",
+        count: 5,
+        run: refusals::old_sequence,
+        ..ROW
+    },
+    Scenario {
+        name: "accepted-newer",
+        proves: "with a newer timestamp a SYN is accepted whatever its number",
+        rule: "tcp_timewait_state_process returns TCP_TW_SYN",
+        count: 5,
+        run: refusals::newer,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-no-timestamps",
+        proves: "without timestamps a SYN one behind is refused, one ahead accepted",
+        rule: "tcp_timewait_state_process, after(seq, tw_rcv_nxt)",
+        count: 5,
+        run: refusals::no_timestamps,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-rst",
+        proves: "RSTs that are too old, or off by one, end nothing and are told",
+        rule: "tcp_paws_reject, tw_rcv_nxt in tcp_timewait_state_process",
+        count: 5,
+        run: refusals::resets,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-then-reset",
+        proves: "a refused SYN and the client's RST for the answer: reset, with the refusal in its record",
+        rule: "the kill label of tcp_timewait_state_process, tcp_rfc1337=0",
+        run: refusals::then_reset,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-fin-wait-2",
+        proves: "FIN_WAIT2 refuses by the same rules, and dies of a SYN in the window",
+        rule: "the first half of tcp_timewait_state_process; the kernel counts no PAWS here",
+        count: 5,
+        run: refusals::fin_wait_2,
         ..ROW
     },
     Scenario {

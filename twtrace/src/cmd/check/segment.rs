@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::TcpHeader;
+use etherparse::{TcpHeader, TcpOptionElement};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::life::Window;
@@ -17,13 +17,72 @@ pub(super) struct Forger {
 }
 
 /// What to put into a segment; the acknowledgement is sent if it is `Some`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Segment<'a> {
     pub(super) sequence: u32,
     pub(super) acknowledgement: Option<u32>,
+    pub(super) syn: bool,
     pub(super) fin: bool,
     pub(super) rst: bool,
     pub(super) data: &'a [u8],
+    /// TSval.
+    pub(super) timestamp: Option<u32>,
+    /// TSecr, if it has a TSval.
+    pub(super) echo: u32,
+    pub(super) window: u16,
+    /// Or hop limit.
+    pub(super) ttl: u8,
+}
+
+impl Default for Segment<'_> {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            acknowledgement: None,
+            syn: false,
+            fin: false,
+            rst: false,
+            data: &[],
+            timestamp: None,
+            echo: 0,
+            window: u16::MAX,
+            ttl: 64,
+        }
+    }
+}
+
+impl Segment<'_> {
+    /// It opens a connection.
+    pub(super) fn opens(&self) -> bool {
+        self.syn && !self.rst && self.acknowledgement.is_none()
+    }
+
+    /// Byte 13 of its header.
+    pub(super) fn flags(&self) -> u8 {
+        u8::from(self.fin)
+            | u8::from(self.syn) << 1
+            | u8::from(self.rst) << 2
+            | u8::from(self.acknowledgement.is_some()) << 4
+    }
+
+    fn header(&self, from: SocketAddr, to: SocketAddr) -> io::Result<TcpHeader> {
+        let mut header = TcpHeader::new(from.port(), to.port(), self.sequence, self.window);
+        header.syn = self.syn;
+        header.fin = self.fin;
+        header.rst = self.rst;
+        header.ack = self.acknowledgement.is_some();
+        header.acknowledgment_number = self.acknowledgement.unwrap_or(0);
+        if let Some(timestamp) = self.timestamp {
+            let options = [
+                TcpOptionElement::Noop,
+                TcpOptionElement::Noop,
+                TcpOptionElement::Timestamp(timestamp, self.echo),
+            ];
+            header.set_options(&options).map_err(io::Error::other)?;
+        }
+        header.checksum = checksum(&header, from.ip(), to.ip(), self.data)?;
+        Ok(header)
+    }
 }
 
 impl Forger {
@@ -42,12 +101,12 @@ impl Forger {
         to: SocketAddr,
         segment: Segment<'_>,
     ) -> io::Result<Window> {
-        let mut header = TcpHeader::new(from.port(), to.port(), segment.sequence, u16::MAX);
-        header.fin = segment.fin;
-        header.rst = segment.rst;
-        header.ack = segment.acknowledgement.is_some();
-        header.acknowledgment_number = segment.acknowledgement.unwrap_or(0);
-        header.checksum = checksum(&header, from.ip(), to.ip(), segment.data)?;
+        let header = segment.header(from, to)?;
+        let ttl = u32::from(segment.ttl);
+        match to.ip().to_canonical() {
+            IpAddr::V4(_) => self.socket.set_ttl_v4(ttl)?,
+            IpAddr::V6(_) => self.socket.set_unicast_hops_v6(ttl)?,
+        }
         let mut bytes = Vec::with_capacity(header.header_len() + segment.data.len());
         header.write(&mut bytes)?;
         bytes.extend_from_slice(segment.data);

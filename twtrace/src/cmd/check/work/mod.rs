@@ -2,6 +2,7 @@
 
 pub(super) mod churn;
 pub(super) mod preexisting;
+pub(super) mod refusals;
 pub(super) mod removal;
 pub(super) mod resets;
 pub(super) mod takeover;
