@@ -7,6 +7,8 @@ use crate::{
 
 /// One namespace's totals on one CPU; user space adds the CPUs up.
 ///
+/// What has a default in recordings is younger than ABI 1.
+///
 /// Entry 0 of the table belongs to no namespace in particular: it takes what finds no entry of
 /// its own when there are more namespaces than entries.
 #[repr(C)]
@@ -38,18 +40,25 @@ pub struct Counters {
     /// Ends by [`crate::Reason`].
     pub ended: [u64; REASONS],
     /// Ends whose record was not asked for (`conflicts`); they are in `ended` too.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub end_quiet: u64,
     /// Segments refused, by [`crate::refusal::Class`].
+    #[cfg_attr(feature = "serde", serde(default))]
     pub refused: [u64; CLASSES],
     /// SYNs among them that a mini-socket refused.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub refused_syns: u64,
     /// Answers that the kernel suppressed, by [`crate::refusal::Skipped`].
+    #[cfg_attr(feature = "serde", serde(default))]
     pub skipped: [u64; SKIPS],
     /// Refusals that did not fit their share of the ring.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub refusal_ring_full: u64,
     /// Refusals beyond the rate at which they are reported.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub refusal_limited: u64,
     /// Refusals for which the kernel's drop reason and the test repeated differ.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub verdict_differs: u64,
     /// Births, ends and refusals in this namespace left out by the filters; they are in no other
     /// field.

@@ -2,7 +2,9 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::{
+    EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::FExitContext,
+};
 
 /// How a field of a kernel object is read.
 pub trait Access {
@@ -40,6 +42,13 @@ impl Access for Probed {
             value.assume_init()
         }
     }
+}
+
+/// An argument that the verifier does not let a program load: pointers to integers (5.10) and to
+/// enums (before 7.1). The context is memory like any other.
+#[inline(always)]
+pub fn argument(ctx: &FExitContext, index: usize) -> u64 {
+    Probed::get(ctx.as_ptr() as u64, index * size_of::<u64>())
 }
 
 /// The same value, of which the compiler knows nothing.

@@ -191,8 +191,10 @@ pub struct Meta {
     /// Re-arms were counted.
     pub rearms: bool,
     /// Refusals were traced.
+    #[serde(default)]
     pub refusals: bool,
     /// Only ends that tell of a refusal or a reopen were reported.
+    #[serde(default)]
     pub quiet_ends: bool,
     pub ts_offset: Option<TsOffset>,
 }

@@ -20,7 +20,7 @@ use crate::{
     evidence::{self, ACK, Header, RST, SYN, Sample},
     filter,
     maps::SAMPLE,
-    read::{Access, Probed},
+    read::{Access, Probed, argument},
     settings::{offset, value},
 };
 
@@ -32,7 +32,7 @@ fn limited(ctx: FExitContext) -> i32 {
     answered(
         ctx.arg(1),
         ctx.arg::<u64>(2) as u32,
-        ctx.arg(3),
+        argument(&ctx, 3),
         ctx.arg::<u64>(4) as u8 != 0,
     );
     0

@@ -4,7 +4,6 @@
 //! but the mini-socket may be gone (a RST kills it inside), so after a RST it is only an address.
 
 use aya_ebpf::{
-    helpers::generated::bpf_get_func_arg,
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
@@ -19,7 +18,7 @@ use crate::{
     emit,
     evidence::{self, FIN, FLAGS, RST},
     maps::SAMPLE,
-    read::{Access, Direct, Probed},
+    read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
     tally::{self, bump},
@@ -47,11 +46,7 @@ fn segment_exit_4(ctx: FExitContext) -> i32 {
 
 #[fexit]
 fn segment_exit_5(ctx: FExitContext) -> i32 {
-    // Before 7.1 the verifier refuses to load a pointer to an enum from the context.
-    let mut drop_reason = 0;
-    // SAFETY: the context of this program; the helper writes one u64.
-    unsafe { bpf_get_func_arg(aya_ebpf::EbpfContext::as_ptr(&ctx), 4, &raw mut drop_reason) };
-    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), drop_reason];
+    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), argument(&ctx, 4)];
     exit::<Direct>(arguments, ctx.arg::<u64>(5) as u32)
 }
 

@@ -74,7 +74,7 @@ const FIELDS: &[Field] = &[
     field!(Required req_ts_recent: "request_sock" "ts_recent"),
     field!(Required req_rcv_isn: "tcp_request_sock" "rcv_isn"),
     field!(Required req_rcv_nxt: "tcp_request_sock" "rcv_nxt"),
-    field!(Required req_rcv_wnd: "request_sock" "rsk_rcv_wnd"),
+    field!(Required req_rcv_wnd: "sock_common" "skc_rcv_wnd"),
     field!(Required req_last_oow_ack_time: "tcp_request_sock" "last_oow_ack_time"),
 ];
 

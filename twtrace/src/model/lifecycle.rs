@@ -1,5 +1,6 @@
 //! From the stamps of an end to the two clocks of a mini-socket.
 
+use super::refusal::{Refused, gap};
 use crate::event::{BornAs, End, Overflow};
 
 /// `tw_entry_stamp` counts milliseconds.
@@ -10,6 +11,7 @@ const STAMP_NS: u64 = 1_000_000;
 pub enum Report {
     End(Life),
     Overflow(Overflow),
+    Refusal(Refused),
 }
 
 /// A whole life: the end and what follows from its stamps. An unknown time stays unknown.
@@ -22,6 +24,11 @@ pub struct Life {
     pub time_wait_ns: Option<u64>,
     /// Older than the trace; `None` if its birth may also have been lost.
     pub preexisting: Option<bool>,
+    /// From the first SYN that it refused to its end; `None` if it refused none.
+    pub refusing_ns: Option<u64>,
+    /// TSval of the SYN that was accepted over it, less the last one of the connection, in ticks;
+    /// `None` also if one of them had none.
+    pub gap: Option<i32>,
 }
 
 /// What must be known of the trace to judge an end whose birth was not seen.
@@ -42,6 +49,10 @@ impl Life {
             fin_wait_2_ns: fin_wait_2(&end),
             time_wait_ns: time_wait(&end),
             preexisting: preexisting(&end, circumstances),
+            refusing_ns: end
+                .first_refused_ns
+                .and_then(|first| end.ended_ns.checked_sub(first)),
+            gap: end.accepted.as_ref().and_then(gap),
         }
     }
 }
@@ -125,6 +136,9 @@ mod tests {
             in_time_wait: true,
             rearms: 0,
             untracked: false,
+            refused: 0,
+            first_refused_ns: None,
+            accepted: None,
         }
     }
 
@@ -178,6 +192,22 @@ mod tests {
             ..end()
         };
         assert_eq!(clocks(promotion_unseen), (None, None));
+    }
+
+    #[test]
+    fn one_that_refused_says_for_how_long() {
+        let end = End {
+            reason: Reason::Reset,
+            refused: 2,
+            first_refused_ns: Some(STARTED + 60),
+            ..end()
+        };
+        assert_eq!(Life::new(end, NOTHING_LOST).refusing_ns, Some(40));
+        let backwards = End {
+            first_refused_ns: Some(STARTED + 101),
+            ..end
+        };
+        assert_eq!(Life::new(backwards, NOTHING_LOST).refusing_ns, None);
     }
 
     #[test]

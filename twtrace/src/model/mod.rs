@@ -2,10 +2,12 @@
 
 pub mod books;
 pub mod lifecycle;
+pub mod refusal;
 pub mod stats;
 pub mod tally;
 
 pub use books::Books;
 pub use lifecycle::{Life, Report};
+pub use refusal::Refused;
 pub use stats::Stats;
 pub use tally::{Summary, Tally};

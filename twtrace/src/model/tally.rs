@@ -2,9 +2,11 @@
 
 use twtrace_common::REASONS;
 use twtrace_common::counters::Counters;
+use twtrace_common::refusal::CLASSES;
 
 use super::books::{self, Books, Opening, Reported};
 use super::lifecycle::{Circumstances, Life, Report};
+use super::refusal::Refused;
 use crate::event::{Event, Meta, Snapshot};
 
 /// What the kernel side was asked for.
@@ -48,6 +50,11 @@ pub struct Summary {
     pub filtered: u64,
     /// Ends by reason.
     pub ended: [u64; REASONS],
+    /// Refusals by class, and the SYNs among them that a mini-socket refused.
+    pub refused: [u64; CLASSES],
+    pub refused_syns: u64,
+    /// Refusals whose rule the kernel tells differently than its test repeated does.
+    pub verdict_differs: u64,
     pub books: Books,
     /// The recording was cut: what came after its last totals is missing.
     pub cut: bool,
@@ -75,6 +82,7 @@ impl Tally {
             reported: Reported {
                 ends: 0,
                 overflows: 0,
+                refusals: 0,
             },
             undecoded: 0,
             opening: None,
@@ -94,6 +102,11 @@ impl Tally {
                 self.reported.overflows += 1;
                 self.latest_ns = self.latest_ns.max(overflow.at_ns);
                 Report::Overflow(overflow)
+            }
+            Event::Refusal(refusal) => {
+                self.reported.refusals += 1;
+                self.latest_ns = self.latest_ns.max(refusal.at_ns);
+                Report::Refusal(Refused::new(refusal))
             }
         }
     }
@@ -145,12 +158,10 @@ impl Tally {
             rearmed: self.meta.rearms.then(|| sum(|one| one.rearmed)),
             untracked: sum(|one| one.end_untracked),
             filtered: sum(|one| one.filtered),
-            ended: last.counters.iter().fold([0; REASONS], |mut total, one| {
-                for (total, count) in total.iter_mut().zip(one.ended) {
-                    *total += count;
-                }
-                total
-            }),
+            ended: sum_each(last, |one| &one.ended),
+            refused: sum_each(last, |one| &one.refused),
+            refused_syns: sum(|one| one.refused_syns),
+            verdict_differs: sum(|one| one.verdict_differs),
             books: Books::new(
                 &self.meta,
                 &opening,
@@ -162,4 +173,14 @@ impl Tally {
             cut,
         }
     }
+}
+
+fn sum_each<const N: usize>(snapshot: &Snapshot, get: impl Fn(&Counters) -> &[u64; N]) -> [u64; N] {
+    let mut sums = [0; N];
+    for counters in &snapshot.counters {
+        for (sum, count) in sums.iter_mut().zip(get(counters)) {
+            *sum += count;
+        }
+    }
+    sums
 }

@@ -6,6 +6,7 @@
 mod format;
 mod read;
 mod snapshot;
+mod upgrade;
 mod write;
 
 pub use read::{Item, Reader};

@@ -11,13 +11,14 @@ use super::format::{
     BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, RECORDS, SNAPSHOT, VERSION,
 };
 use super::snapshot::OnDisk;
+use super::upgrade::{OLDEST, Upgrade};
 use crate::error::{Error, Result};
 use crate::event::{Meta, Snapshot};
 
 /// What a recording holds, in the order in which it was recorded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A record of the ring, as it was.
+    /// A record of the ring, as it was, or as it would be with this ABI.
     Record(&'a [u8]),
     Snapshot(Snapshot),
 }
@@ -32,6 +33,7 @@ pub struct Reader {
     block: Vec<u8>,
     position: usize,
     records: u64,
+    upgrade: Upgrade,
     state: State,
 }
 
@@ -73,7 +75,7 @@ impl Reader {
     }
 
     pub(super) fn new(name: String, mut file: Box<dyn Read>) -> Result<Self> {
-        check_head(&name, &mut file)?;
+        let abi = check_head(&name, &mut file)?;
         let Some(block) = next_block(&name, &mut file)? else {
             return Err(cut_too_early(&name));
         };
@@ -89,6 +91,7 @@ impl Reader {
             block: Vec::new(),
             position: 0,
             records: 0,
+            upgrade: Upgrade::from(abi),
             state: State::Reading,
         })
     }
@@ -161,7 +164,7 @@ impl Reader {
         let (step, record) = found.ok_or_else(|| damaged(&self.name, "a block of records"))?;
         self.position += step;
         self.records += 1;
-        Ok(record)
+        Ok(self.upgrade.record(record))
     }
 
     /// The end marker counts the records, and nothing comes after it.
@@ -177,7 +180,8 @@ impl Reader {
     }
 }
 
-fn check_head(name: &str, file: &mut impl Read) -> Result<()> {
+/// The ABI of the records.
+fn check_head(name: &str, file: &mut impl Read) -> Result<u32> {
     let head = read_up_to(name, file, HEAD)?;
     let shown = head.len().min(MAGIC.len());
     if head[..shown] != MAGIC[..shown] || head.is_empty() {
@@ -195,15 +199,18 @@ fn check_head(name: &str, file: &mut impl Read) -> Result<()> {
         ))
         .hint("read it on a machine like the one that made it"));
     }
-    for (what, found, known) in [("records", abi, ABI), ("layout", version, VERSION)] {
-        if found != known {
+    for (what, found, oldest, newest) in [
+        ("records", abi, OLDEST, ABI),
+        ("layout", version, VERSION, VERSION),
+    ] {
+        if !(oldest..=newest).contains(&found) {
             return Err(Error::new(format!(
-                "recording {name} has {what} of version {found}, but this twtrace reads version {known}"
+                "recording {name} has {what} of version {found}, but this twtrace reads version {newest}"
             ))
             .hint("read it with the twtrace that made it"));
         }
     }
-    Ok(())
+    Ok(abi)
 }
 
 /// `None` at the end of the file, which may be in the middle of a block.

@@ -57,6 +57,9 @@ fn meta() -> Meta {
         started_ns: 7,
         filtered: false,
         rearms: true,
+        refusals: true,
+        quiet_ends: false,
+        ts_offset: None,
     }
 }
 
@@ -224,8 +227,12 @@ fn a_newer_recording_names_both_versions() {
     let mut newer = recording();
     newer[8..12].copy_from_slice(&(ABI + 1).to_ne_bytes());
     let error = read(&newer).1.unwrap_err().to_string();
-    assert!(error.contains("records of version 2"), "{error}");
-    assert!(error.contains("reads version 1"), "{error}");
+    let (theirs, ours) = (ABI + 1, ABI);
+    assert!(
+        error.contains(&format!("records of version {theirs}")),
+        "{error}"
+    );
+    assert!(error.contains(&format!("reads version {ours}")), "{error}");
     let mut newer = recording();
     newer[12] = 9;
     let error = read(&newer).1.unwrap_err().to_string();

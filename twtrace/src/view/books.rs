@@ -6,21 +6,28 @@ use super::units::{count, thousands};
 use crate::event::Reason;
 use crate::host::Names;
 use crate::model::Summary;
-use crate::model::books::{Books, Class, Comparison, Counter, Row};
+use crate::model::books::{Books, Class, Comparison, Counter, Lost, Row};
 
 pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     reasons(summary, out);
     let Books {
         ends,
         overflows,
+        refusals,
         undecoded,
         kernel,
     } = &summary.books;
     write!(out, "{}", count(ends.seen, "end"));
+    if ends.unasked > 0 {
+        write!(out, " ({} of no interest here)", thousands(ends.unasked));
+    }
     if overflows.seen > 0 {
         write!(out, " · {}", count(overflows.seen, "overflow"));
     }
-    lost(ends, overflows, out);
+    if let Some(refusals) = refusals.filter(|class| class.seen > 0) {
+        write!(out, " · {}", count(refusals.seen, "refusal"));
+    }
+    lost(&summary.books, out);
     match kernel {
         None => writeln!(out, " · kernel counters not compared (a filter was set)"),
         Some(kernel) => comparison(kernel, summary.books.agrees(), names, out),
@@ -30,11 +37,25 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     }
     unbalanced("end", ends, out);
     unbalanced("overflow", overflows, out);
+    if let Some(refusals) = refusals {
+        limited(refusals, out);
+        unbalanced("refusal", refusals, out);
+    }
+    if summary.verdict_differs > 0 {
+        writeln!(
+            out,
+            "{} for another reason by the kernel's word than by its own test: please report this",
+            count(summary.verdict_differs, "refusal")
+        );
+    }
     if summary.cut {
         writeln!(
             out,
             "the recording was cut: its last events are missing, and the totals are older than the last of {} shown",
-            count(ends.reported + overflows.reported, "event")
+            count(
+                ends.reported + overflows.reported + refusals.map_or(0, |class| class.reported),
+                "event"
+            )
         );
     }
 }
@@ -53,24 +74,35 @@ fn reasons(summary: &Summary, out: &mut Line) {
     }
 }
 
-fn lost(ends: &Class, overflows: &Class, out: &mut Line) {
+fn lost(books: &Books, out: &mut Line) {
+    let Lost { ring, map, missed } = books.lost();
     write!(
         out,
         " · lost {} (ring {}, map {}, missed {})",
-        thousands(ends.lost.total() + overflows.lost.total()),
-        thousands(ends.lost.ring + overflows.lost.ring),
-        thousands(ends.lost.map),
-        ends.lost.missed.map_or("unknown".to_owned(), thousands),
+        thousands(books.lost().total()),
+        thousands(ring),
+        thousands(map),
+        missed.map_or("unknown".to_owned(), thousands),
     );
+}
+
+fn limited(refusals: &Class, out: &mut Line) {
+    if refusals.limited > 0 {
+        writeln!(
+            out,
+            "{} counted but not shown: more than --max-refusals a second",
+            count(refusals.limited, "refusal")
+        );
+    }
 }
 
 fn unbalanced(name: &str, class: &Class, out: &mut Line) {
     if class.balanced == Some(false) {
         writeln!(
             out,
-            "the books do not balance: {} seen, {} reported, {} lost in the ring",
+            "the books do not balance: {} seen, {} reported or not wanted, {} lost in the ring",
             count(class.seen, name),
-            thousands(class.reported),
+            thousands(class.reported + class.unasked + class.limited),
             thousands(class.lost.ring)
         );
     }
@@ -84,7 +116,8 @@ fn comparison(kernel: &Comparison, agrees: Option<bool>, names: &mut Names, out:
     };
     write!(out, " · {verdict}");
     if agrees.is_some() {
-        let all = Counter::ALL.map(Counter::name).join(", ");
+        let all: Vec<_> = kernel.counters().map(Counter::name).collect();
+        let all = all.join(", ");
         write!(
             out,
             " ({all} in {} netns",
@@ -96,7 +129,8 @@ fn comparison(kernel: &Comparison, agrees: Option<bool>, names: &mut Names, out:
         out.byte(b')');
     }
     out.byte(b'\n');
-    for row in kernel.rows.iter().filter(|row| row.agree == Some(false)) {
+    let differs = |row: &&Row| row.agree == Some(false) || row.doubt.is_some();
+    for row in kernel.rows.iter().filter(differs) {
         difference(row, names, out);
     }
 }
@@ -106,12 +140,16 @@ fn difference(row: &Row, names: &mut Names, out: &mut Line) {
     if let Ok(kernel) = row.kernel {
         out.text("  netns ");
         name_or_number(names.netns(row.netns), row.netns, out);
-        writeln!(
+        write!(
             out,
             ": the kernel counted {} {}, we {}",
             thousands(kernel),
             row.counter.name(),
             thousands(row.expected)
         );
+        if let Some(doubt) = row.doubt {
+            write!(out, " ({})", doubt.name());
+        }
+        out.byte(b'\n');
     }
 }

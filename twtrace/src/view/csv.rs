@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::columns::{Column, Value};
 use super::line::Line;
+use super::note;
 use super::render::Host;
 use super::text::name_or_number;
-use super::units;
+use super::units::{self, tcp_flags};
 use crate::model::Report;
 
 /// Columns of CSV.
@@ -50,13 +51,15 @@ pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>, out: &mut Line) 
     out.byte(b'\n');
 }
 
-fn cell(value: Value, host: &mut Host, scratch: &mut Line, out: &mut Line) {
+fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
     match value {
         Value::Unknown => {}
-        Value::Word(word) => out.text(word),
+        Value::Word(word) | Value::Said { machine: word, .. } => out.text(word),
         Value::Flag(true) => out.text("true"),
         Value::Flag(false) => out.text("false"),
         Value::Number(number) => host.texts.number(number, out),
+        Value::Signed(number) => out.signed(number),
+        Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
         Value::Address(address) => host.texts.address(address, out),
         Value::Endpoint(address, port) => endpoint(address, port, host, out),
@@ -69,8 +72,8 @@ fn cell(value: Value, host: &mut Host, scratch: &mut Line, out: &mut Line) {
             name_or_number(host.names.user(uid), uid, scratch);
             quoted(scratch, out);
         }
-        Value::Note(note) => {
-            note.put(scratch);
+        Value::Note(report) => {
+            note::put(report, scratch);
             quoted(scratch, out);
         }
     }

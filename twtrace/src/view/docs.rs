@@ -11,7 +11,7 @@ use super::json::VERSION;
 pub type Field = (&'static str, &'static str, &'static str);
 
 /// The last JSON object of `trace` and `report`.
-pub const SUMMARY: [Field; 20] = [
+pub const SUMMARY: [Field; 22] = [
     ("v", "", "version of the schema"),
     ("event", "", "`summary`"),
     ("kernel", "", "release of the kernel, as `uname -r`"),
@@ -27,7 +27,7 @@ pub const SUMMARY: [Field; 20] = [
     (
         "counters",
         "",
-        "the kernel's own counters beside ours, an object per namespace and counter: `netns`, `name`, `kernel` (how far it moved; null if that is not known), `expected`, `agree` (null if it proves nothing), `why` (there is no kernel value); empty if a filter was set",
+        "the kernel's own counters beside ours, an object per namespace and counter: `netns`, `name`, `kernel` (how far it moved; null if that is not known), `expected`, `agree` (null if it proves nothing), `why` (there is no kernel value, or it proves nothing). Those of births and ends in every namespace where one moved, those of refusals where they moved themselves; empty if a filter was set",
     ),
     (
         "agree",
@@ -37,12 +37,22 @@ pub const SUMMARY: [Field; 20] = [
     (
         "complete",
         "",
-        "nothing was lost, and `seen = reported + lost.ring` for ends and overflows; else the exit code is 3",
+        "nothing was lost or left out by a rate limit, and for each class `seen = reported + unasked + limited + lost.ring`; else the exit code is 3",
     ),
     (
         "overflows",
         "",
         "`seen`, `reported` and `lost` (`ring` only) of overflows",
+    ),
+    (
+        "refusals",
+        "",
+        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of refusals; `syns`: SYNs among them that a mini-socket refused; `classes`: by what refused them; `verdict_differs`: the kernel's drop reason says another rule than its test repeated, which is a mistake of ours; null if they were not traced",
+    ),
+    (
+        "unasked",
+        "",
+        "ends counted but not reported because the command has no use for them",
     ),
     (
         "births",
@@ -112,9 +122,8 @@ pub fn output_md() -> String {
     );
     for column in COLUMNS {
         let of = match column.of {
-            Of::End => "end",
-            Of::Overflow => "overflow",
-            Of::Both => "both",
+            Of::ALL => "all".to_owned(),
+            some => some.names().collect::<Vec<_>>().join(", "),
         };
         let shown = match column.shown {
             Shown::Data => "JSON, CSV",
@@ -122,7 +131,7 @@ pub fn output_md() -> String {
             Shown::Everywhere => "all",
         };
         let (key, unit, doc) = (column.key, column.unit, column.doc);
-        line(&mut page, &[&format!("`{key}`"), unit, of, shown, doc]);
+        line(&mut page, &[&format!("`{key}`"), unit, &of, shown, doc]);
     }
     page.push_str("\nEnd reasons: ");
     let reasons = Reason::ALL.map(|reason| format!("`{}`", reason.name()));

@@ -3,14 +3,16 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use twtrace_common::REASONS;
+use twtrace_common::refusal::{CLASSES, Class as RefusalClass};
 
-use super::columns::{Column, Show, Value, each_of_schema};
+use super::columns::{Column, Of, Show, Value, each_of_schema};
 use super::csv::endpoint;
 use super::line::Line;
+use super::note;
 use super::render::Host;
-use super::units;
+use super::units::{self, tcp_flags};
 use crate::event::Reason;
-use crate::model::books::{Class, Lost, Row, Unread};
+use crate::model::books::{Class, Doubt, Lost, Row, Unread};
 use crate::model::{Report, Summary};
 
 /// Version of the schema of every object.
@@ -31,10 +33,8 @@ impl Json {
         match self {
             Self::Schema => each_of_schema(report, &mut Object { host, out }),
             Self::Picked(columns) => {
-                out.text(match report {
-                    Report::End(_) => ",\"event\":\"end\"",
-                    Report::Overflow(_) => ",\"event\":\"overflow\"",
-                });
+                out.text(",\"event\":");
+                quoted(out, |out| out.text(Of::of(report).name()));
                 for column in columns.iter().filter(|column| column.key != "event") {
                     write!(out, ",\"{}\":", column.key);
                     value((column.get)(report), host, out);
@@ -58,27 +58,31 @@ struct Object<'a> {
 
 impl Show for Object<'_> {
     #[inline(always)]
-    fn show(&mut self, before: &'static str, field: Value) {
+    fn show(&mut self, before: &'static str, field: Value<'_>) {
         self.out.text(before);
         value(field, self.host, self.out);
     }
 }
 
 #[inline(always)]
-fn value(value: Value, host: &mut Host, out: &mut Line) {
+fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
     match value {
         Value::Unknown => out.text("null"),
         Value::Flag(true) => out.text("true"),
         Value::Flag(false) => out.text("false"),
         Value::Number(number) => host.texts.number(number, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
-        Value::Word(word) => quoted(out, |out| out.text(word)),
+        Value::Word(word) | Value::Said { machine: word, .. } => {
+            quoted(out, |out| out.text(word));
+        }
+        Value::Signed(number) => out.signed(number),
+        Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
         Value::Address(address) => quoted(out, |out| host.texts.address(address, out)),
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
         Value::User(uid) => name(host.names.user(uid), uid, out),
-        Value::Note(note) => quoted(out, |out| note.put(out)),
+        Value::Note(report) => quoted(out, |out| note::put(report, out)),
     }
 }
 
@@ -128,6 +132,8 @@ struct SummaryObject<'a> {
     agree: Option<bool>,
     complete: bool,
     overflows: Overflows,
+    refusals: Option<Refusals>,
+    unasked: u64,
     births: Births,
     promoted: u64,
     rearmed: Option<u64>,
@@ -153,7 +159,18 @@ struct Overflows {
     lost: RingObject,
 }
 
-/// What overflows can lose; the rest is not theirs alone and stands with the ends.
+#[derive(Serialize)]
+struct Refusals {
+    seen: u64,
+    reported: u64,
+    limited: u64,
+    lost: RingObject,
+    syns: u64,
+    classes: Classes,
+    verdict_differs: u64,
+}
+
+/// What overflows and refusals can lose; the rest is not theirs alone and stands with the ends.
 #[derive(Serialize)]
 struct RingObject {
     ring: u64,
@@ -179,6 +196,9 @@ impl<'a> SummaryObject<'a> {
             untracked,
             filtered,
             ended,
+            refused,
+            refused_syns,
+            verdict_differs,
             books,
             cut,
         } = summary;
@@ -195,6 +215,18 @@ impl<'a> SummaryObject<'a> {
             agree: books.agrees(),
             complete: summary.complete(),
             overflows: books.overflows.into(),
+            refusals: books.refusals.map(|class| Refusals {
+                seen: class.seen,
+                reported: class.reported,
+                limited: class.limited,
+                lost: RingObject {
+                    ring: class.lost.ring,
+                },
+                syns: *refused_syns,
+                classes: Classes(*refused),
+                verdict_differs: *verdict_differs,
+            }),
+            unasked: books.ends.unasked,
             births: Births {
                 fin_wait_2: *born_fin_wait_2,
                 time_wait: *born_time_wait,
@@ -242,6 +274,16 @@ impl Serialize for Totals<'_> {
     }
 }
 
+/// `{"time-wait by paws": 12, …}` with every class.
+struct Classes([u64; CLASSES]);
+
+impl Serialize for Classes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let each = RefusalClass::ALL.into_iter().zip(self.0);
+        serializer.collect_map(each.map(|(class, count)| (class.name(), count)))
+    }
+}
+
 /// The rows of the comparison.
 struct Counters<'a>(&'a [Row]);
 
@@ -256,13 +298,19 @@ impl Serialize for Counters<'_> {
             agree: Option<bool>,
             why: Option<&'static str>,
         }
-        serializer.collect_seq(self.0.iter().map(|row| Object {
-            netns: row.netns,
-            name: row.counter.name(),
-            kernel: row.kernel.ok(),
-            expected: row.expected,
-            agree: row.agree,
-            why: row.kernel.err().map(Unread::name),
+        serializer.collect_seq(self.0.iter().map(|row| {
+            Object {
+                netns: row.netns,
+                name: row.counter.name(),
+                kernel: row.kernel.ok(),
+                expected: row.expected,
+                agree: row.agree,
+                why: row
+                    .kernel
+                    .err()
+                    .map(Unread::name)
+                    .or(row.doubt.map(Doubt::name)),
+            }
         }))
     }
 }

@@ -94,6 +94,11 @@ impl Line {
         self.text(itoa::Buffer::new().format(value));
     }
 
+    /// A decimal number, with `-` if it is negative.
+    pub(super) fn signed(&mut self, value: i32) {
+        self.text(itoa::Buffer::new().format(value));
+    }
+
     /// Exactly eight digits, of a number below 10^8: both halves of a word are divided at once,
     /// then its quarters, then its eighths.
     #[inline(always)]

@@ -8,6 +8,7 @@ mod histogram;
 mod json;
 mod kept;
 mod line;
+mod note;
 mod render;
 mod text;
 mod units;

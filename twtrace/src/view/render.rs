@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::books;
-use super::columns::{self, Note};
+use super::columns;
 use super::csv::Csv;
 use super::histogram::{self, Scope};
 use super::json::{self, Json};
@@ -178,28 +178,5 @@ impl Renderer {
     fn finish(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.line.as_bytes());
         self.line.clear();
-    }
-}
-
-impl Note {
-    /// In words; nothing if there is nothing to say.
-    pub(super) fn put(self, out: &mut Line) {
-        let start = out.length();
-        match self.rearms {
-            0 => {}
-            1 => write!(out, "re-armed once, "),
-            n => write!(out, "re-armed {n} times, "),
-        }
-        match self.preexisting {
-            Some(false) => {}
-            Some(true) => write!(out, "older than the trace, "),
-            None => write!(out, "birth not seen, "),
-        }
-        if self.overflow {
-            write!(out, "no TIME_WAIT: tcp_max_tw_buckets or memory, ");
-        }
-        if out.length() > start {
-            out.truncate(out.length() - ", ".len());
-        }
     }
 }

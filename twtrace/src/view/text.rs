@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::columns::{Align, Column, Value};
 use super::line::Line;
+use super::note;
 use super::render::Host;
-use super::units;
+use super::units::{self, tcp_flags};
 use crate::model::Report;
 
 /// Widest "[address]:port" of IPv6.
@@ -83,20 +84,22 @@ fn finish_line(out: &mut Line) {
     out.byte(b'\n');
 }
 
-fn cell(value: Value, width: usize, host: &mut Host, out: &mut Line) {
+fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
     match value {
         Value::Unknown => out.text("–"),
-        Value::Word(word) => out.text(word),
+        Value::Word(word) | Value::Said { person: word, .. } => out.text(word),
         Value::Flag(true) => out.text("yes"),
         Value::Flag(false) => out.text("no"),
         Value::Number(number) => host.texts.number(number, out),
+        Value::Signed(number) => out.signed(number),
+        Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::duration(ns, out),
         Value::Address(address) => shortened(address, width, host, out),
         Value::Endpoint(address, port) => endpoint(address, port, width, host, out),
         Value::Moment(ns) => out.slice(&host.clock.time(ns)),
         Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
         Value::User(uid) => name_or_number(host.names.user(uid), uid, out),
-        Value::Note(note) => note.put(out),
+        Value::Note(report) => note::put(report, out),
     }
 }
 

@@ -56,6 +56,18 @@ pub(super) fn duration(ns: u64, out: &mut Line) {
     }
 }
 
+/// `SYN|ACK`: byte 13 of a TCP header, lowest bit first.
+pub(super) fn tcp_flags(flags: u8, out: &mut Line) {
+    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let set = (0..8).filter(|bit| flags & (1 << bit) != 0);
+    for (index, bit) in set.enumerate() {
+        if index > 0 {
+            out.byte(b'|');
+        }
+        out.text(NAMES[bit]);
+    }
+}
+
 /// Half up; `unit` is even.
 #[inline(always)]
 fn rounded(ns: u64, unit: u64) -> u64 {
@@ -116,6 +128,18 @@ mod tests {
                 expected,
                 "{ns} ns"
             );
+        }
+    }
+
+    #[test]
+    fn tcp_flags_are_named() {
+        for (flags, expected) in [
+            (0, ""),
+            (2, "SYN"),
+            (0x12, "SYN|ACK"),
+            (0xc2, "SYN|ECE|CWR"),
+        ] {
+            assert_eq!(text(|out| tcp_flags(flags, out)), expected);
         }
     }
 

@@ -1,5 +1,8 @@
+use twtrace_common::Reason;
+use twtrace_common::refusal::{Class as RefusalClass, Skipped};
+
 use super::*;
-use crate::event::{Event, Overflow};
+use crate::event::{Event, Overflow, TwCountedAt};
 use crate::model::tally::{Detail, Summary, Tally};
 
 const NETNS: u32 = 4_026_531_840;
@@ -14,6 +17,9 @@ fn meta(tw_counted_at: TwCountedAt) -> Meta {
         started_ns: 1_000,
         filtered: false,
         rearms: true,
+        refusals: true,
+        quiet_ends: false,
+        ts_offset: None,
     }
 }
 
@@ -53,7 +59,7 @@ fn counted(netns: u32) -> Counters {
 }
 
 fn compare(tw_counted_at: TwCountedAt, first: &Snapshot, last: &Snapshot) -> Comparison {
-    Comparison::new(tw_counted_at, &Opening::from(first), last)
+    Comparison::new(&meta(tw_counted_at), &Opening::from(first), last)
 }
 
 fn agreements(comparison: &Comparison) -> Vec<Option<bool>> {
@@ -298,4 +304,183 @@ fn with_a_filter_the_kernel_counts_more_than_we_do() {
     ));
     let books = tally.summary(false).books;
     assert_eq!((books.kernel.clone(), books.agrees()), (None, None));
+}
+
+/// The kernel's counters of refusals.
+fn paws(values: &[(&str, u64)]) -> KernelCounters {
+    let mut kernel = kernel(NETNS, [0; 4]);
+    let values = values.iter().map(|&(name, value)| (name.to_owned(), value));
+    kernel.tcp_ext.extend(values);
+    kernel
+}
+
+/// 5 by PAWS in TIME_WAIT, 2 in SYN_RECV, 1 and an old ACK on live connections, 3 answers skipped.
+fn refused() -> Counters {
+    let mut counters = Counters {
+        netns: NETNS,
+        ..Counters::ZERO
+    };
+    counters.refused[RefusalClass::TimeWaitPaws as usize] = 5;
+    counters.refused[RefusalClass::SynRecvPaws as usize] = 2;
+    counters.refused[RefusalClass::EstablishedPaws as usize] = 1;
+    counters.refused[RefusalClass::EstablishedOldAck as usize] = 1;
+    counters.skipped[Skipped::TimeWait as usize] = 3;
+    counters
+}
+
+fn compare_refusals(ours: Counters, before: &[(&str, u64)], after: &[(&str, u64)]) -> Comparison {
+    let first = snapshot(0, &[], &[paws(before)]);
+    let last = snapshot(1, &[ours], &[paws(after)]);
+    compare(TwCountedAt::Birth, &first, &last)
+}
+
+fn named(comparison: &Comparison) -> Vec<(&'static str, u64, Option<bool>)> {
+    let rows = comparison.rows.iter();
+    rows.map(|row| (row.counter.name(), row.expected, row.agree))
+        .collect()
+}
+
+const OLD: [(&str, u64); 2] = [("PAWSEstab", 10), ("TCPACKSkippedTimeWait", 1)];
+const NEW: [(&str, u64); 4] = [
+    ("PAWSEstab", 10),
+    ("PAWSTimewait", 7),
+    ("PAWSOldAck", 0),
+    ("TCPACKSkippedTimeWait", 1),
+];
+
+#[test]
+fn up_to_6_12_the_kernel_counts_paws_in_time_wait_as_paws_estab() {
+    let after = [("PAWSEstab", 18), ("TCPACKSkippedTimeWait", 4)];
+    let comparison = compare_refusals(refused(), &OLD, &after);
+    let expected = [
+        ("PAWSEstab", 8, Some(true)),
+        ("PAWSOldAck", 1, None),
+        ("TCPACKSkippedTimeWait", 3, Some(true)),
+    ];
+    assert_eq!(named(&comparison), expected);
+    assert_eq!(comparison.rows[1].kernel, Err(Unread::NoSuchCounter));
+}
+
+#[test]
+fn from_6_16_on_paws_in_time_wait_has_a_counter_of_its_own() {
+    let after = [
+        ("PAWSEstab", 13),
+        ("PAWSTimewait", 12),
+        ("PAWSOldAck", 1),
+        ("TCPACKSkippedTimeWait", 4),
+    ];
+    let comparison = compare_refusals(refused(), &NEW, &after);
+    let expected = [
+        ("PAWSTimewait", 5, Some(true)),
+        ("PAWSEstab", 3, Some(true)),
+        ("PAWSOldAck", 1, Some(true)),
+        ("TCPACKSkippedTimeWait", 3, Some(true)),
+    ];
+    assert_eq!(named(&comparison), expected);
+    assert_eq!(comparison.agrees(), Some(true));
+}
+
+#[test]
+fn a_rst_in_syn_recv_moves_paws_estab_unseen_so_more_of_it_proves_nothing() {
+    let quiet = Counters {
+        netns: NETNS,
+        ..Counters::ZERO
+    };
+    let comparison = compare_refusals(quiet, &OLD, &[("PAWSEstab", 12), OLD[1]]);
+    assert_eq!(named(&comparison), [("PAWSEstab", 0, None)]);
+    assert_eq!(comparison.rows[0].doubt, Some(Doubt::RstInSynRecv));
+    assert_eq!(comparison.agrees(), Some(true));
+    let less = compare_refusals(refused(), &OLD, &[("PAWSEstab", 12), OLD[1]]);
+    assert_eq!(less.agrees(), Some(false));
+}
+
+#[test]
+fn a_kernel_that_refused_more_than_we_saw_in_time_wait_does_not_agree() {
+    let mut after = NEW;
+    after[1].1 += 1;
+    let quiet = Counters {
+        netns: NETNS,
+        ..Counters::ZERO
+    };
+    let comparison = compare_refusals(quiet, &NEW, &after);
+    assert_eq!(named(&comparison), [("PAWSTimewait", 0, Some(false))]);
+}
+
+#[test]
+fn counters_of_refusals_are_named_only_where_something_moved() {
+    let quiet = Counters {
+        netns: NETNS,
+        ..Counters::ZERO
+    };
+    let comparison = compare_refusals(quiet, &NEW, &NEW);
+    let names: Vec<_> = comparison.counters().map(Counter::name).collect();
+    assert_eq!(names, ["TW+TWKilled", "TWRecycled", "TCPTimeWaitOverflow"]);
+    let mut after = NEW;
+    after[1].1 += 5;
+    after[0].1 += 3;
+    after[2].1 += 1;
+    after[3].1 += 3;
+    let comparison = compare_refusals(refused(), &NEW, &after);
+    assert_eq!(comparison.counters().count(), 3 + 4);
+}
+
+#[test]
+fn without_refusals_traced_their_counters_prove_nothing() {
+    let untraced = Meta {
+        refusals: false,
+        ..meta(TwCountedAt::Birth)
+    };
+    let mut tally = Tally::new(&untraced, Detail::Records);
+    tally.snapshot(snapshot(1_000, &[], &[paws(&OLD)]));
+    tally.snapshot(snapshot(2_000, &[], &[paws(&[("PAWSEstab", 99), OLD[1]])]));
+    let books = tally.summary(false).books;
+    assert_eq!(books.refusals, None);
+    assert_eq!(books.kernel.map(|kernel| kernel.rows), Some(Vec::new()));
+}
+
+/// A trace in which 9 refusals were counted, and none was reported.
+fn refusals(limited: u64, ring: u64) -> Summary {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Records);
+    let counters = Counters {
+        refusal_limited: limited,
+        refusal_ring_full: ring,
+        ..refused()
+    };
+    tally.snapshot(snapshot(2_000, &[counters], &[]));
+    tally.summary(false)
+}
+
+#[test]
+fn refusals_beyond_the_rate_balance_but_their_detail_is_missing() {
+    let summary = refusals(7, 2);
+    let class = summary.books.refusals.unwrap();
+    assert_eq!((class.seen, class.limited, class.lost.ring), (9, 7, 2));
+    assert_eq!(class.balanced, Some(true));
+    assert!(!summary.complete());
+    let limited_alone = refusals(9, 0);
+    assert_eq!(limited_alone.books.lost().total(), 0);
+    assert!(!limited_alone.complete());
+}
+
+#[test]
+fn refusals_that_nobody_accounts_for_do_not_balance() {
+    assert_eq!(refusals(7, 1).books.refusals.unwrap().balanced, Some(false));
+}
+
+#[test]
+fn ends_whose_record_was_not_asked_for_are_no_loss() {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Records);
+    let quiet = Counters {
+        end_quiet: 5,
+        ..counted(NETNS)
+    };
+    let quiet = Counters {
+        overflowed: 0,
+        ..quiet
+    };
+    tally.snapshot(snapshot(2_000, &[quiet], &[]));
+    let summary = tally.summary(false);
+    let ends = summary.books.ends;
+    assert_eq!((ends.seen, ends.unasked, ends.reported), (5, 5, 0));
+    assert!(summary.complete());
 }

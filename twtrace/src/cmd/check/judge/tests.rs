@@ -86,7 +86,7 @@ impl Case {
     fn end(&mut self) -> &mut End {
         match &mut self.events[0] {
             Event::End(end) => end,
-            Event::Overflow(_) => unreachable!("the first event is an end"),
+            _ => unreachable!("the first event is an end"),
         }
     }
 }
@@ -143,6 +143,9 @@ fn end() -> End {
         in_time_wait: true,
         rearms: 0,
         untracked: false,
+        refused: 0,
+        first_refused_ns: None,
+        accepted: None,
     }
 }
 

@@ -1,0 +1,318 @@
+//! Our counts beside the kernel's own counters, namespace by namespace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twtrace_common::Reason;
+use twtrace_common::counters::Counters;
+use twtrace_common::refusal::{Class, Skipped};
+
+use super::Opening;
+use crate::event::{KernelCounters, Meta, Snapshot, TwCountedAt};
+
+/// Our counts beside the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Of the namespaces in which anything moved, or in which something does not agree.
+    pub rows: Vec<Row>,
+    /// Namespaces compared, also the quiet ones.
+    pub namespaces: usize,
+    /// Namespaces that could not be compared.
+    pub unread: usize,
+}
+
+/// One counter of one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub netns: u32,
+    pub counter: Counter,
+    /// How far the kernel's counter moved, or why that is not known.
+    pub kernel: Result<u64, Unread>,
+    /// How far it should have moved by our count.
+    pub expected: u64,
+    /// `None` if the kernel's value is not known, or if the difference proves nothing.
+    pub agree: Option<bool>,
+    /// Why a difference proves nothing.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why the kernel may have counted more than we could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The difference may be among our counts that belong to no namespace in particular.
+    Unassigned,
+    /// `tcp_check_req` counts a RST that PAWS refuses, but calls nothing that we hook.
+    RstInSynRecv,
+}
+
+/// Why a counter could not be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    NamespaceGone,
+    /// Its counters ran back: another namespace has its inode number now.
+    NamespaceReplaced,
+    /// It was there at the start, but its counters could not be read then.
+    NotReadAtStart,
+    /// This kernel has no such counter.
+    NoSuchCounter,
+}
+
+/// The kernel's counters of what we count too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// TW and TWKilled together: the second takes those whose timer is short.
+    TimeWait,
+    Recycled,
+    Overflow,
+    PawsTimeWait,
+    PawsEstab,
+    PawsOldAck,
+    Skipped(Skipped),
+}
+
+impl Unread {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NamespaceGone => "namespace gone",
+            Self::NamespaceReplaced => "namespace replaced",
+            Self::NotReadAtStart => "not read at the start",
+            Self::NoSuchCounter => "this kernel has no such counter",
+        }
+    }
+}
+
+impl Doubt {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unassigned => "some of our counts belong to no namespace in particular",
+            Self::RstInSynRecv => "RSTs refused in SYN_RECV count too, and pass no hook",
+        }
+    }
+}
+
+impl Counter {
+    /// Of births and ends; always compared.
+    pub const LIVES: [Self; 3] = [Self::TimeWait, Self::Recycled, Self::Overflow];
+    /// Of refusals; compared if those were traced.
+    const REFUSALS: [Self; 7] = [
+        Self::PawsTimeWait,
+        Self::PawsEstab,
+        Self::PawsOldAck,
+        Self::Skipped(Skipped::TimeWait),
+        Self::Skipped(Skipped::FinWait2),
+        Self::Skipped(Skipped::SynRecv),
+        Self::Skipped(Skipped::Paws),
+    ];
+
+    /// As in `/proc/net/netstat`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimeWait => "TW+TWKilled",
+            Self::Recycled => "TWRecycled",
+            Self::Overflow => "TCPTimeWaitOverflow",
+            Self::PawsTimeWait => PAWS_TIME_WAIT,
+            Self::PawsEstab => "PAWSEstab",
+            Self::PawsOldAck => "PAWSOldAck",
+            Self::Skipped(skipped) => skipped.name(),
+        }
+    }
+
+    fn read(self, kernel: &KernelCounters) -> Option<u64> {
+        let value = |name: &str| kernel.tcp_ext.get(name).copied();
+        match self {
+            Self::TimeWait => Some(value("TW")? + value("TWKilled")?),
+            other => value(other.name()),
+        }
+    }
+}
+
+const PAWS_TIME_WAIT: &str = "PAWSTimewait";
+
+/// What differs between kernels in what they count when.
+#[derive(Clone, Copy)]
+struct Habits {
+    tw_counted_at: TwCountedAt,
+    /// Refusals by PAWS in TIME_WAIT have a counter of their own (6.16), else they are in
+    /// PAWSEstab.
+    paws_time_wait: bool,
+}
+
+impl Habits {
+    /// What the kernel must have counted, going by our counts.
+    fn expected(self, counter: Counter, ours: &Counters) -> u64 {
+        let ended = |reason: Reason| ours.ended[reason as usize];
+        let refused = |class: Class| ours.refused[class as usize];
+        match counter {
+            Counter::TimeWait => match self.tw_counted_at {
+                TwCountedAt::Birth => ours.born_fin_wait_2 + ours.born_time_wait,
+                TwCountedAt::Expiry => ended(Reason::Expired) + ended(Reason::FinWait2Timeout),
+            },
+            Counter::Recycled => ended(Reason::ConnectReused) + ended(Reason::BoundReused),
+            Counter::Overflow => ours.overflowed,
+            Counter::PawsTimeWait if self.paws_time_wait => refused(Class::TimeWaitPaws),
+            Counter::PawsTimeWait => 0,
+            Counter::PawsEstab => {
+                let elsewhere = refused(Class::SynRecvPaws) + refused(Class::EstablishedPaws);
+                match self.paws_time_wait {
+                    true => elsewhere,
+                    false => elsewhere + refused(Class::TimeWaitPaws),
+                }
+            }
+            Counter::PawsOldAck => refused(Class::EstablishedOldAck),
+            Counter::Skipped(skipped) => ours.skipped[skipped as usize],
+        }
+    }
+}
+
+impl Comparison {
+    pub(super) fn new(meta: &Meta, first: &Opening, last: &Snapshot) -> Self {
+        let knows = |one: &KernelCounters| one.tcp_ext.contains_key(PAWS_TIME_WAIT);
+        let sides = Sides {
+            habits: Habits {
+                tw_counted_at: meta.tw_counted_at,
+                paws_time_wait: last.kernel.iter().any(knows),
+            },
+            slack: first.slack + last.slack,
+            ours: (by_netns(&first.counters), by_netns(&last.counters)),
+            kernel: (
+                kernel_by_netns(&first.kernel),
+                kernel_by_netns(&last.kernel),
+            ),
+        };
+        let mut comparison = Self {
+            rows: Vec::new(),
+            namespaces: 0,
+            unread: 0,
+        };
+        for netns in sides.namespaces() {
+            let lives = Counter::LIVES.map(|counter| sides.row(netns, counter));
+            if lives.iter().all(|row| row.kernel.is_err()) {
+                comparison.unread += 1;
+            } else {
+                comparison.namespaces += 1;
+            }
+            if lives.iter().any(Row::matters) {
+                comparison.rows.extend(lives);
+            }
+            if meta.refusals {
+                let refusals = Counter::REFUSALS.map(|counter| sides.row(netns, counter));
+                comparison
+                    .rows
+                    .extend(refusals.into_iter().filter(Row::matters));
+            }
+        }
+        comparison
+    }
+
+    /// The counters compared: those of lives, and of refusals those that moved anywhere.
+    pub fn counters(&self) -> impl Iterator<Item = Counter> + '_ {
+        let moved = |counter: &Counter| self.rows.iter().any(|row| row.counter == *counter);
+        let refusals = Counter::REFUSALS.into_iter().filter(moved);
+        Counter::LIVES.into_iter().chain(refusals)
+    }
+
+    pub(super) fn agrees(&self) -> Option<bool> {
+        if self.rows.iter().any(|row| row.agree == Some(false)) {
+            Some(false)
+        } else {
+            (self.namespaces > 0).then_some(true)
+        }
+    }
+}
+
+impl Row {
+    /// Something moved, or does not agree.
+    fn matters(&self) -> bool {
+        let moved = self.expected > 0 || self.kernel.is_ok_and(|moved| moved > 0);
+        moved || self.agree == Some(false)
+    }
+}
+
+/// Both readings of both sides.
+struct Sides<'a> {
+    habits: Habits,
+    slack: u64,
+    ours: (BTreeMap<u32, &'a Counters>, BTreeMap<u32, &'a Counters>),
+    kernel: (
+        BTreeMap<u32, &'a KernelCounters>,
+        BTreeMap<u32, &'a KernelCounters>,
+    ),
+}
+
+/// Our entry for what belongs to no namespace in particular.
+const UNASSIGNED: u32 = 0;
+
+impl Sides<'_> {
+    fn namespaces(&self) -> BTreeSet<u32> {
+        let kernel = self.kernel.0.keys().chain(self.kernel.1.keys());
+        let all = kernel.chain(self.ours.1.keys());
+        all.copied().filter(|&one| one != UNASSIGNED).collect()
+    }
+
+    fn row(&self, netns: u32, counter: Counter) -> Row {
+        let expected = self.expected(netns, counter);
+        let kernel = self.moved(netns, counter);
+        let verdict = kernel.map(|moved| self.verdict(counter, moved, expected));
+        let (agree, doubt) = match verdict {
+            Ok(Ok(agree)) => (Some(agree), None),
+            Ok(Err(doubt)) => (None, Some(doubt)),
+            Err(_) => (None, None),
+        };
+        Row {
+            netns,
+            counter,
+            kernel,
+            expected,
+            agree,
+            doubt,
+        }
+    }
+
+    fn expected(&self, netns: u32, counter: Counter) -> u64 {
+        let at = |counters: &BTreeMap<u32, &Counters>| {
+            let ours = counters.get(&netns);
+            ours.map_or(0, |ours| self.habits.expected(counter, ours))
+        };
+        at(&self.ours.1).saturating_sub(at(&self.ours.0))
+    }
+
+    fn moved(&self, netns: u32, counter: Counter) -> Result<u64, Unread> {
+        let last = self.kernel.1.get(&netns).ok_or(Unread::NamespaceGone)?;
+        let last = counter.read(last).ok_or(Unread::NoSuchCounter)?;
+        let first = match self.kernel.0.get(&netns) {
+            Some(first) => counter.read(first).ok_or(Unread::NoSuchCounter)?,
+            // We had counted nothing there either: it is new, and counters start at 0.
+            None if !self.ours.0.contains_key(&netns) => 0,
+            None => return Err(Unread::NotReadAtStart),
+        };
+        last.checked_sub(first).ok_or(Unread::NamespaceReplaced)
+    }
+
+    /// Whether they agree, or why that cannot be told.
+    fn verdict(&self, counter: Counter, moved: u64, expected: u64) -> Result<bool, Doubt> {
+        let unassigned = self.expected(UNASSIGNED, counter);
+        if moved.abs_diff(expected) <= self.slack {
+            Ok(true)
+        } else if moved < expected {
+            Ok(false)
+        } else if moved - expected <= unassigned + self.slack {
+            Err(Doubt::Unassigned)
+        } else if counter == Counter::PawsEstab {
+            Err(Doubt::RstInSynRecv)
+        } else {
+            Ok(false)
+        }
+    }
+}
+
+fn by_netns(counters: &[Counters]) -> BTreeMap<u32, &Counters> {
+    counters.iter().map(|one| (one.netns, one)).collect()
+}
+
+fn kernel_by_netns(kernel: &[KernelCounters]) -> BTreeMap<u32, &KernelCounters> {
+    kernel.iter().map(|one| (one.netns, one)).collect()
+}

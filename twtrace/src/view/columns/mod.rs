@@ -1,0 +1,227 @@
+//! The one table of columns: text, CSV, JSON and docs/output.md are made from it.
+
+mod table;
+
+use std::net::IpAddr;
+
+use super::Unknown;
+use crate::model::Report;
+
+pub use table::COLUMNS;
+pub(super) use table::each_of_schema;
+
+/// One fact of an event.
+#[derive(Debug)]
+pub struct Column {
+    /// Its name in JSON, in CSV and for `--fields`.
+    pub key: &'static str,
+    /// Its name over a column of text.
+    pub header: &'static str,
+    /// Its width in text.
+    pub width: usize,
+    pub align: Align,
+    /// Of numbers in JSON and CSV; empty if they have none.
+    pub unit: &'static str,
+    /// One line for docs/output.md.
+    pub doc: &'static str,
+    /// In whose JSON it is. In CSV and text, others may have it too.
+    pub of: Of,
+    pub shown: Shown,
+    pub(super) get: for<'r> fn(&'r Report) -> Value<'r>,
+}
+
+/// On which side of its column a cell of text stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    Left,
+    Right,
+}
+
+/// A set of kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Of(u8);
+
+impl Of {
+    pub const END: Self = Self(1 << 0);
+    pub const OVERFLOW: Self = Self(1 << 1);
+    pub const REFUSAL: Self = Self(1 << 2);
+    pub const ALL: Self = Self::END.and(Self::OVERFLOW).and(Self::REFUSAL);
+
+    const EACH: [Self; 3] = [Self::END, Self::OVERFLOW, Self::REFUSAL];
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The kind of this event.
+    #[inline(always)]
+    pub(super) fn of(report: &Report) -> Self {
+        match report {
+            Report::End(_) => Self::END,
+            Report::Overflow(_) => Self::OVERFLOW,
+            Report::Refusal(_) => Self::REFUSAL,
+        }
+    }
+
+    /// The name of one kind in JSON and CSV.
+    #[inline(always)]
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::END => "end",
+            Self::OVERFLOW => "overflow",
+            _ => "refusal",
+        }
+    }
+
+    /// The names of its kinds.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let each = Self::EACH.into_iter();
+        each.filter(move |one| self.0 & one.0 != 0).map(Self::name)
+    }
+}
+
+/// Where it is shown when `--fields` does not choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// In JSON and CSV.
+    Data,
+    Text,
+    Everywhere,
+}
+
+/// A fact before it is written; each view has its own way with each kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'r> {
+    Unknown,
+    /// Needs no escaping anywhere.
+    Word(&'static str),
+    /// A word for text, another for JSON and CSV.
+    Said {
+        person: &'static str,
+        machine: &'static str,
+    },
+    Flag(bool),
+    Number(u64),
+    Signed(i32),
+    /// Byte 13 of a TCP header.
+    TcpFlags(u8),
+    /// A time span in ns: ms for machines, "60.97 s" for people.
+    Duration(u64),
+    Address(IpAddr),
+    /// "address:port".
+    Endpoint(IpAddr, u16),
+    /// CLOCK_MONOTONIC ns as wall-clock time.
+    Moment(u64),
+    /// Inode number of a namespace, by name if it has one.
+    Netns(u32),
+    /// uid, by name if it has one.
+    User(u32),
+    /// What else is worth knowing of this event, in words.
+    Note(&'r Report),
+}
+
+/// Takes the columns of the schema one by one.
+pub(super) trait Show {
+    /// `before` is all that JSON has before the value: `,"key":`.
+    fn show(&mut self, before: &'static str, value: Value<'_>);
+}
+
+/// What a line of text has, from left to right.
+const TEXT: [&str; 9] = [
+    "time",
+    "local",
+    "remote",
+    "netns_name",
+    "owner",
+    "fin_wait_2_ms",
+    "time_wait_ms",
+    "reason",
+    "note",
+];
+
+/// The columns of text.
+pub(super) fn text() -> Vec<&'static Column> {
+    TEXT.iter().filter_map(|key| find(key)).collect()
+}
+
+/// The columns of CSV.
+pub(super) fn data() -> Vec<&'static Column> {
+    COLUMNS
+        .iter()
+        .filter(|column| column.shown != Shown::Text)
+        .collect()
+}
+
+/// The columns that `--fields` names, in its order.
+pub fn pick(fields: &str) -> Result<Vec<&'static Column>, Unknown> {
+    fields
+        .split(',')
+        .map(str::trim)
+        .map(|key| find(key).ok_or_else(|| no_such_field(key)))
+        .collect()
+}
+
+fn find(key: &str) -> Option<&'static Column> {
+    COLUMNS.iter().find(|column| column.key == key)
+}
+
+fn no_such_field(key: &str) -> Unknown {
+    Unknown {
+        what: "field",
+        name: key.to_owned(),
+        known: COLUMNS.iter().map(|column| column.key).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique() {
+        for (index, column) in COLUMNS.iter().enumerate() {
+            assert!(COLUMNS[..index].iter().all(|other| other.key != column.key));
+        }
+    }
+
+    #[test]
+    fn text_shows_exactly_the_columns_marked_so() {
+        let mut shown: Vec<_> = COLUMNS
+            .iter()
+            .filter(|column| column.shown != Shown::Data)
+            .map(|column| column.key)
+            .collect();
+        let mut text = TEXT.to_vec();
+        shown.sort_unstable();
+        text.sort_unstable();
+        assert_eq!(text, shown);
+    }
+
+    #[test]
+    fn a_header_fits_its_column() {
+        for column in COLUMNS {
+            assert!(column.header.len() <= column.width, "{}", column.key);
+        }
+    }
+
+    #[test]
+    fn fields_are_picked_in_the_order_asked_for() {
+        let keys: Vec<_> = pick("reason, lport,time")
+            .unwrap()
+            .iter()
+            .map(|column| column.key)
+            .collect();
+        assert_eq!(keys, ["reason", "lport", "time"]);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_and_the_valid_ones_are_listed() {
+        let error = pick("reason,colour").unwrap_err();
+        assert_eq!(error.to_string(), "there is no field \"colour\"");
+        let hint = error.hint();
+        assert!(COLUMNS.iter().all(|column| hint.contains(column.key)));
+        assert!(pick("").is_err());
+    }
+}

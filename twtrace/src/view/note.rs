@@ -1,0 +1,137 @@
+//! What the last column of text says: what else is worth knowing of an event, in words.
+
+use super::line::Line;
+use super::units::{self, count, thousands};
+use crate::event::{Refusal, Reply, Rule, Stage};
+use crate::model::{Life, Refused, Report};
+
+/// Nothing if there is nothing to say.
+pub(super) fn put(report: &Report, out: &mut Line) {
+    match report {
+        Report::End(life) => of_life(life, out),
+        Report::Overflow(_) => out.text("no TIME_WAIT: tcp_max_tw_buckets or memory"),
+        Report::Refusal(refused) => {
+            of_refusal(refused, out);
+            answer(&refused.refusal, out);
+        }
+    }
+}
+
+fn of_life(life: &Life, out: &mut Line) {
+    const SEPARATOR: &str = ", ";
+    let start = out.length();
+    if let Some(gap) = life.gap {
+        write!(out, "TSval {}{SEPARATOR}", signed(gap));
+    }
+    if life.end.refused > 0 {
+        write!(
+            out,
+            "after {}",
+            count(life.end.refused.into(), "refused SYN")
+        );
+        if let Some(ns) = life.refusing_ns {
+            out.text(", the first ");
+            units::duration(ns, out);
+            out.text(" before");
+        }
+        out.text(SEPARATOR);
+    }
+    match life.end.rearms {
+        0 => {}
+        1 => write!(out, "re-armed once{SEPARATOR}"),
+        n => write!(out, "re-armed {n} times{SEPARATOR}"),
+    }
+    match life.preexisting {
+        Some(false) => {}
+        Some(true) => write!(out, "older than the trace{SEPARATOR}"),
+        None => write!(out, "birth not seen{SEPARATOR}"),
+    }
+    if out.length() > start {
+        out.truncate(out.length() - SEPARATOR.len());
+    }
+}
+
+fn of_refusal(refused: &Refused, out: &mut Line) {
+    let refusal = &refused.refusal;
+    match refusal.stage {
+        Stage::TimeWait | Stage::Recycle => {}
+        Stage::FinWait2 => out.text("in FIN_WAIT2: "),
+        Stage::SynRecv => out.text("in SYN_RECV: "),
+        Stage::Established => out.text("on a live connection: "),
+        Stage::SynSent => out.text("in SYN_SENT: "),
+    }
+    match refusal.rule {
+        Rule::Paws => behind(refused, out),
+        Rule::OldSequence => old_sequence(refused, out),
+        Rule::OutOfWindow => {
+            out.text("outside the window");
+            if let Some(bytes) = refused.seq_gap {
+                write!(out, ", {} from rcv_nxt", signed(bytes));
+            }
+        }
+        Rule::Rfc1337 => out.text("RST ignored because of tcp_rfc1337"),
+        Rule::Unexpected => out.text(if refusal.is_syn() {
+            "a new SYN while waiting for the FIN"
+        } else {
+            "data that nobody can read any more"
+        }),
+        Rule::Challenge => out.text("a SYN is challenged, whatever its numbers"),
+        Rule::Echo => out.text("it echoes a timestamp that was never sent"),
+    }
+}
+
+/// `TSval 552,395,288 behind ts_recent (0 s old)`.
+fn behind(refused: &Refused, out: &mut Line) {
+    match refused.gap {
+        Some(gap) => write!(
+            out,
+            "TSval {} behind ts_recent",
+            thousands(gap.unsigned_abs().into())
+        ),
+        None => out.text("TSval behind ts_recent"),
+    }
+    if let Some(seconds) = refused.refusal.ts_recent_age_s {
+        write!(out, " ({} s old)", thousands(seconds.into()));
+    }
+}
+
+/// `ISN 12,345 before rcv_nxt, no newer TSval`.
+fn old_sequence(refused: &Refused, out: &mut Line) {
+    let syn = refused.refusal.is_syn();
+    let what = if syn { "ISN" } else { "sequence" };
+    match refused.seq_gap {
+        Some(0) => write!(out, "{what} is rcv_nxt itself, not beyond it"),
+        Some(bytes) if bytes < 0 => write!(
+            out,
+            "{what} {} before rcv_nxt",
+            thousands(bytes.unsigned_abs().into())
+        ),
+        _ => write!(out, "{what} not beyond rcv_nxt"),
+    }
+    if syn {
+        out.text(match refused.refusal.numbers.tsval {
+            Some(_) => ", no newer TSval",
+            None => ", no timestamp",
+        });
+    }
+}
+
+/// ` → ACK, re-armed`.
+fn answer(refusal: &Refusal, out: &mut Line) {
+    match refusal.reply {
+        Some(Reply::None) => out.text(" → nothing"),
+        Some(Reply::Ack) => out.text(" → ACK"),
+        Some(Reply::RateLimited) => out.text(" → nothing (rate limit)"),
+        Some(Reply::Rst) => out.text(" → RST"),
+        None => {}
+    }
+    if refusal.rearmed {
+        out.text(", re-armed");
+    }
+}
+
+/// `+2,113`, `−5`.
+pub(super) fn signed(value: i32) -> String {
+    let sign = if value < 0 { '−' } else { '+' };
+    format!("{sign}{}", thousands(value.unsigned_abs().into()))
+}
