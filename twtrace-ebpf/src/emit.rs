@@ -6,16 +6,17 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use twtrace_common::{
-    record::{AF_INET6, FLAG_OWNER, Flow, KIND_REFUSAL, Refusal},
+    record::{AF_INET6, Flow, KIND_REFUSAL, Refusal},
     settings::{FEATURE_RECORDS, REFUSAL_WINDOW_NS},
-    slot::{Slot, TTL_SHIFT},
 };
 
 use crate::{
+    evidence::{Sample, fresh},
+    hooks::NS_PER_S,
     maps::{BUDGET, RING},
     read::Access,
     settings::{enabled, offset, setting},
-    tally::{self, bump, bump_if},
+    tally::{self, bump_if},
 };
 
 /// Largest record with its ring header: how far one submission moves the fill level.
@@ -51,136 +52,76 @@ fn waiting() -> u64 {
     unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), 0) }
 }
 
-/// What a refusal rests on; fields as in [`Refusal`].
-pub struct Evidence {
-    pub at_ns: u64,
-    pub time_wait_ns: u64,
-    pub cgroup: u64,
-    pub uid: u32,
-    pub tsval: u32,
-    pub ts_recent: u32,
-    pub ts_recent_age_s: u32,
-    pub seq: u32,
-    pub rcv_nxt: u32,
-    pub refused: u32,
-    pub window: u16,
-    pub stage: u8,
-    pub rule: u8,
-    pub reply: u8,
-    pub tcp_flags: u8,
-    pub ttl: u8,
-    pub owner_ttl: u8,
-    /// `FLAG_` bits.
-    pub flags: u8,
-}
-
-impl Evidence {
-    pub const NONE: Self = Self {
-        at_ns: 0,
-        time_wait_ns: 0,
-        cgroup: 0,
-        uid: 0,
-        tsval: 0,
-        ts_recent: 0,
-        ts_recent_age_s: 0,
-        seq: 0,
-        rcv_nxt: 0,
-        refused: 0,
-        window: 0,
-        stage: 0,
-        rule: 0,
-        reply: 0,
-        tcp_flags: 0,
-        ttl: 0,
-        owner_ttl: 0,
-        flags: 0,
-    };
-
-    /// Adds what is known of the mini-socket that refused.
-    #[inline(always)]
-    pub fn of_slot(&mut self, slot: &Slot) {
-        self.time_wait_ns = slot.time_wait_ns;
-        self.cgroup = slot.cgroup;
-        self.uid = slot.uid;
-        self.refused = slot.refused;
-        self.owner_ttl = (slot.flags >> TTL_SHIFT) as u8;
-        self.flags |= slot.flags as u8 & FLAG_OWNER;
-    }
-}
-
-/// What is counted of a refusal.
-pub struct Counted {
-    /// Index into `Counters::refused`.
-    pub class: u32,
-    /// Index into `Counters::skipped`, if the answer was suppressed.
-    pub skipped: Option<u32>,
-    /// A mini-socket refused a SYN.
-    pub opens: bool,
-    pub differs: bool,
-}
-
+/// Counts a refusal, and reports it unless there were too many lately or the ring is needed for
+/// ends.
 #[inline(always)]
-pub fn count_refusal(netns: u32, counted: &Counted) {
-    tally::count(netns, |counters| {
-        tally::bump_at(&mut counters.refused, counted.class);
-        if let Some(skipped) = counted.skipped {
-            tally::bump_at(&mut counters.skipped, skipped);
-        }
-        bump_if(&mut counters.refused_syns, u64::from(counted.opens));
-        bump_if(&mut counters.verdict_differs, u64::from(counted.differs));
-    });
-}
-
-#[inline(always)]
-pub fn count_skipped(netns: u32, skipped: u32) {
-    tally::count(netns, |counters| {
-        tally::bump_at(&mut counters.skipped, skipped)
-    });
-}
-
-/// Reports a refusal, unless there were too many lately or the ring is needed for ends.
-#[inline(always)]
-pub fn refusal<A: Access>(common: u64, netns: u32, evidence: &Evidence) {
-    if !enabled(FEATURE_RECORDS) {
-        return;
-    }
-    if !within_budget(evidence.at_ns) {
-        tally::count(netns, |counters| bump(&mut counters.refusal_limited));
-        return;
-    }
-    let entry = if waiting() < u64::from(setting!(refusal_bytes)) {
-        reserve::<Refusal>()
+pub fn refusal<A: Access>(common: u64, sample: &Sample) {
+    let netns = netns::<A>(common);
+    let fits = if enabled(FEATURE_RECORDS) {
+        refusal_record::<A>(common, netns, sample)
     } else {
-        None
+        Fits::Yes
     };
-    let Some(mut entry) = entry else {
-        tally::count(netns, |counters| bump(&mut counters.refusal_ring_full));
-        return;
+    let limited = matches!(fits, Fits::Limited);
+    let ring_full = matches!(fits, Fits::No);
+    tally::count(netns, |counters| {
+        bump_if(&mut counters.refusal_limited, u64::from(limited));
+        bump_if(&mut counters.refusal_ring_full, u64::from(ring_full));
+        tally::bump_at(&mut counters.refused, fresh!(sample.class));
+        tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
+        bump_if(&mut counters.refused_syns, u64::from(fresh!(sample.opens)));
+        bump_if(
+            &mut counters.verdict_differs,
+            u64::from(fresh!(sample.differs)),
+        );
+    });
+}
+
+/// Whether a record found room.
+enum Fits {
+    Yes,
+    No,
+    /// It was not tried.
+    Limited,
+}
+
+#[inline(always)]
+fn refusal_record<A: Access>(common: u64, netns: u32, sample: &Sample) -> Fits {
+    let at_ns = fresh!(sample.at_ns);
+    if !within_budget(at_ns) {
+        return Fits::Limited;
+    }
+    if waiting() >= u64::from(setting!(refusal_bytes)) {
+        return Fits::No;
+    }
+    let Some(mut entry) = reserve::<Refusal>() else {
+        return Fits::No;
     };
     // SAFETY: integers only, and every field is written.
     let record = unsafe { &mut *entry.as_mut_ptr() };
     flow::<A>(&mut record.flow, common, netns);
     record.flow.kind = KIND_REFUSAL;
-    record.flow.reason = evidence.stage;
-    record.flow.flags = evidence.flags;
-    record.flow.uid = evidence.uid;
-    record.flow.cgroup = evidence.cgroup;
-    record.at_ns = evidence.at_ns;
-    record.time_wait_ns = evidence.time_wait_ns;
-    record.tsval = evidence.tsval;
-    record.ts_recent = evidence.ts_recent;
-    record.ts_recent_age_s = evidence.ts_recent_age_s;
-    record.seq = evidence.seq;
-    record.rcv_nxt = evidence.rcv_nxt;
-    record.refused = evidence.refused;
-    record.window = evidence.window;
-    record.rule = evidence.rule;
-    record.reply = evidence.reply;
-    record.tcp_flags = evidence.tcp_flags;
-    record.ttl = evidence.ttl;
-    record.owner_ttl = evidence.owner_ttl;
+    record.flow.reason = fresh!(sample.stage);
+    record.flow.flags = fresh!(sample.flags);
+    record.flow.uid = fresh!(sample.uid);
+    record.flow.cgroup = fresh!(sample.cgroup);
+    record.at_ns = at_ns;
+    record.time_wait_ns = fresh!(sample.time_wait_ns);
+    record.tsval = fresh!(sample.tsval);
+    record.ts_recent = fresh!(sample.ts_recent);
+    record.ts_recent_age_s = ((at_ns / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
+    record.seq = fresh!(sample.seq);
+    record.rcv_nxt = fresh!(sample.rcv_nxt);
+    record.refused = fresh!(sample.refused);
+    record.window = fresh!(sample.window);
+    record.rule = fresh!(sample.rule);
+    record.reply = fresh!(sample.reply);
+    record.tcp_flags = fresh!(sample.tcp_flags);
+    record.ttl = fresh!(sample.ttl);
+    record.owner_ttl = fresh!(sample.owner_ttl);
     record.reserved = 0;
     submit(entry);
+    Fits::Yes
 }
 
 /// Whether this CPU may report one more in this window.

@@ -10,6 +10,7 @@ use twtrace_common::{
 };
 
 use crate::{
+    maps::SAMPLE,
     read::{Access, Probed, opaque},
     settings::offset,
 };
@@ -31,37 +32,97 @@ const STEPS: u64 = 14;
 /// Room for an offset of six bits, and a timestamp there.
 const BUFFER: usize = 72;
 
-/// One per CPU: the segment being processed. `tcp_timewait_state_process` runs with bottom halves
-/// disabled, and so does what follows until the mini-socket that it was called for is gone.
+/// Entries of SAMPLE. `tcp_timewait_state_process` runs with bottom halves disabled, and so does
+/// what follows until the mini-socket that it was called for is gone. The others may run in a
+/// task that a softirq interrupts, so each has its own; a program does not interrupt itself.
+pub const MINI_SOCKET: u32 = 0;
+pub const LIMITED: u32 = 1;
+pub const DROPPED: u32 = 2;
+
+/// A segment being processed, and what becomes of it.
+///
+/// It is kept in a map rather than in registers on purpose: the verifier follows each combination
+/// of values in registers to the end of the program, but takes what it reads from a map for
+/// unknown. So finding out and reporting are two halves that add up rather than multiply.
 #[repr(C)]
 pub struct Sample {
     /// The mini-socket, at entry.
     pub tw: u64,
+    pub at_ns: u64,
+    /// What its slot knows.
+    pub time_wait_ns: u64,
+    pub cgroup: u64,
+    pub uid: u32,
+    pub refused: u32,
     pub expires: u32,
     pub rcv_nxt: u32,
-    pub substate: u8,
-    /// [`FLAG_TSVAL`] and [`FLAG_TS_RECENT`]; with a SYN that was accepted, also
-    /// [`twtrace_common::record::FLAG_NUMBERS`].
-    pub flags: u8,
-    pub reserved: u16,
     /// Of the segment.
-    pub tsval: u32,
     pub seq: u32,
+    pub tsval: u32,
     /// Of the connection.
     pub ts_recent: u32,
     /// When `ts_recent` came, in seconds of CLOCK_MONOTONIC; 0 if it has none.
     pub stamp_s: u32,
+    pub window: u16,
+    pub substate: u8,
+    /// `FLAG_` bits of a record.
+    pub flags: u8,
+    pub stage: u8,
+    pub rule: u8,
+    pub reply: u8,
+    pub tcp_flags: u8,
+    pub ttl: u8,
+    pub owner_ttl: u8,
+    /// Index into `Counters::refused`.
+    pub class: u8,
+    /// Index into `Counters::skipped`; beyond it if the answer was not suppressed.
+    pub skipped: u8,
+    /// A mini-socket refused a SYN.
+    pub opens: u8,
+    /// The drop reason says otherwise than the test repeated.
+    pub differs: u8,
+    /// `FLAG_` bits of the slot.
+    pub slot: u8,
+    pub reserved: u8,
     /// A part of the `tcp_timewait_sock`, at entry.
     pub tail: [u8; TAIL],
     /// TCP options.
     pub options: [u8; BUFFER],
 }
 
+/// In [`Sample::skipped`]: not suppressed.
+pub const NOT_SKIPPED: u8 = 255;
+
+/// Reads a field as something new, of which neither compiler nor verifier knows anything.
+macro_rules! fresh {
+    ($sample:ident.$field:ident) => {
+        // SAFETY: a field of a map value.
+        unsafe { core::ptr::read_volatile(&raw const $sample.$field) }
+    };
+}
+/// Writes a field where the compiler must not keep it in a register.
+macro_rules! keep {
+    ($sample:ident.$field:ident = $value:expr) => {{
+        let value = $value;
+        // SAFETY: a field of a map value.
+        unsafe { core::ptr::write_volatile(&raw mut $sample.$field, value) }
+    }};
+}
+pub(crate) use {fresh, keep};
+
+/// One of the samples of this CPU.
+#[inline(always)]
+pub fn sample(entry: u32) -> Option<&'static mut Sample> {
+    let sample = SAMPLE.get_ptr_mut(entry)?;
+    // SAFETY: a map value of this CPU.
+    Some(unsafe { &mut *sample })
+}
+
 impl Sample {
     /// A field of the mini-socket, by its offset there.
     #[inline(always)]
     pub fn tail(&self, field: usize) -> u32 {
-        let at = field - offset!(tw_tail);
+        let at = field.wrapping_sub(offset!(tw_tail));
         // SAFETY: both offsets are settings, and user space asserts that the block holds the
         // field; the verifier checks it again.
         unsafe { self.tail.as_ptr().add(at).cast::<u32>().read_unaligned() }
@@ -79,6 +140,14 @@ pub struct Header {
 }
 
 impl Header {
+    /// Takes over what a record tells of it.
+    #[inline(always)]
+    pub fn keep(&self, sample: &mut Sample) {
+        keep!(sample.seq = self.seq);
+        keep!(sample.window = self.window);
+        keep!(sample.tcp_flags = self.flags);
+    }
+
     #[inline(always)]
     pub fn read<A: Access>(th: u64) -> Self {
         let length: u8 = A::get(th, 12);
@@ -102,10 +171,9 @@ impl Header {
     }
 }
 
-/// Finds the timestamp option (`tcp_parse_options`); `sample.tsval` and [`FLAG_TSVAL`] tell.
+/// Finds the timestamp option (`tcp_parse_options`); [`FLAG_TSVAL`] tells whether there is one.
 #[inline(always)]
 pub fn timestamp(sample: &mut Sample, th: u64, header: &Header) {
-    sample.flags &= !FLAG_TSVAL;
     // A timestamp takes ten bytes, and more than forty there cannot be.
     if header.options.wrapping_sub(10) > OPTIONS as u32 - 10 {
         return;
@@ -129,8 +197,8 @@ pub fn timestamp(sample: &mut Sample, th: u64, header: &Header) {
             .cast::<u32>()
             .read_unaligned()
     };
-    sample.tsval = u32::from_be(tsval);
-    sample.flags |= FLAG_TSVAL;
+    keep!(sample.tsval = u32::from_be(tsval));
+    keep!(sample.flags = fresh!(sample.flags) | FLAG_TSVAL);
 }
 
 /// Where the timestamp option begins.
@@ -197,18 +265,30 @@ fn six_bits(mut at: u32) -> u32 {
     at
 }
 
-/// `tcp_paws_reject`, as the kernel does it for a mini-socket: window 0. `age_s` is the age of
-/// `ts_recent` in seconds.
+/// `tcp_paws_reject`, as the kernel does it for a mini-socket (window 0): 1 if it rejects. `age_s`
+/// is the age of `ts_recent` in seconds. In arithmetic, because each branch would double what
+/// comes behind it.
 #[inline(always)]
-pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32, rst: bool) -> bool {
+pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32, header: &Header) -> u64 {
     /// TCP_PAWS_MSL: a RST is refused for its timestamp only so long.
     const MSL: u32 = 60;
     const BOTH: u8 = FLAG_TSVAL | FLAG_TS_RECENT;
-    sample.flags & BOTH == BOTH
-        && (sample.ts_recent.wrapping_sub(sample.tsval) as i32) > 0
-        && sample.ts_recent != 0
-        && (age_s as i32) < wrap_s as i32
-        && !(rst && (age_s as i32) >= MSL as i32)
+    let known = over(u64::from(BOTH) - 1, u64::from(fresh!(sample.flags) & BOTH));
+    let ts_recent = fresh!(sample.ts_recent);
+    let behind = ts_recent.wrapping_sub(fresh!(sample.tsval));
+    let positive = over(0, u64::from(behind)) & u64::from(!behind >> 31);
+    let rst = u64::from(header.flags & RST) >> 2;
+    known
+        & positive
+        & over(0, u64::from(ts_recent))
+        & younger(age_s, wrap_s)
+        & (1 ^ (rst & (1 ^ younger(age_s, MSL))))
+}
+
+/// 1 if an age is below a limit, as `time_before32` sees it.
+#[inline(always)]
+fn younger(age_s: u32, limit_s: u32) -> u64 {
+    u64::from(age_s.wrapping_sub(limit_s) >> 31)
 }
 
 /// TTL or hop limit of a packet; 0 if it cannot be read.

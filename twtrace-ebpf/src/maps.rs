@@ -26,9 +26,9 @@ pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(8, 0
 /// Where the end of a mini-socket that has no slot is put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
-/// See [`crate::hooks::segment`] and [`crate::evidence`].
+/// See [`crate::evidence`].
 #[map]
-pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(1, 0);
+pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
 /// See [`crate::emit::refusal`]: when the window began, and how many were reported in it.
 #[map]
 pub static BUDGET: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);

@@ -72,7 +72,7 @@ pub fn bump(counter: &mut u64) {
 
 /// Counts one at an index of a table.
 #[inline(always)]
-pub fn bump_at<const N: usize>(table: &mut [u64; N], index: u32) {
+pub fn bump_at<const N: usize>(table: &mut [u64; N], index: u8) {
     if (index as usize) < N {
         // SAFETY: the index was just checked.
         bump(unsafe { &mut *table.as_mut_ptr().add(index as usize) });

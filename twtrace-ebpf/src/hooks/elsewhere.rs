@@ -10,18 +10,19 @@ use aya_ebpf::{
     programs::{FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
 use twtrace_common::{
-    record::{FLAG_TS_RECENT, FLAG_TSVAL, Flow},
+    histogram::over,
+    record::{FLAG_TS_RECENT, Flow},
     refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage},
 };
 
 use super::{NS_PER_S, now, pair};
 use crate::{
-    emit::{self, Counted, Evidence},
-    evidence::{self, ACK, Header, RST, SYN, Sample},
+    emit,
+    evidence::{self, Header, NOT_SKIPPED, Sample, fresh, keep},
     filter,
-    maps::SAMPLE,
     read::{Access, Probed, argument},
     settings::{offset, value},
+    tally,
 };
 
 /// `enum tcp_state`.
@@ -75,70 +76,61 @@ fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     if !by_connection && mib != value!(mib_skipped_syn_recv) {
         return;
     }
-    let (common, numbers) = if by_connection {
-        let sk = last_oow_ack_time.wrapping_sub(offset!(tp_last_oow_ack_time) as u64);
-        (sk, Numbers::of_connection(sk))
-    } else {
-        let req = last_oow_ack_time.wrapping_sub(offset!(req_last_oow_ack_time) as u64);
-        (req, Numbers::of_request(req))
-    };
-    let Some((sample, header)) = read(skb, numbers) else {
+    let Some(sample) = evidence::sample(evidence::LIMITED) else {
         return;
     };
-    let refused = if by_connection {
-        Refused {
-            stage: Stage::Established,
-            rule: Rule::Paws,
-            reply: reply(suppressed),
-            class: Class::EstablishedPaws,
-            skipped: suppressed.then_some(Skipped::Paws as u32),
-        }
+    let (common, skipped) = if by_connection {
+        let sk = last_oow_ack_time.wrapping_sub(offset!(tp_last_oow_ack_time) as u64);
+        of_connection(sample, sk);
+        (sk, Skipped::Paws)
     } else {
-        let paws = evidence::paws_rejects(sample, 0, 1, header.has(RST));
-        let again = header.seq == Probed::get::<u32>(common, offset!(req_rcv_isn))
-            && header.flags & (SYN | RST | ACK) == SYN;
-        if again && !paws {
-            // The same SYN once more: no refusal, but its answer may have been suppressed.
-            if suppressed {
-                emit::count_skipped(emit::netns::<Probed>(common), Skipped::SynRecv as u32);
-            }
-            return;
-        }
-        by_request(common, sample, &header, paws, suppressed)
+        let req = last_oow_ack_time.wrapping_sub(offset!(req_last_oow_ack_time) as u64);
+        of_request(sample, req);
+        (req, Skipped::SynRecv)
     };
-    report(common, skb, sample, &header, &refused);
-}
-
-#[inline(always)]
-fn reply(suppressed: bool) -> u8 {
     if suppressed {
-        Reply::RateLimited as u8
+        keep!(sample.reply = Reply::RateLimited as u8);
+        keep!(sample.skipped = skipped as u8);
     } else {
-        Reply::Ack as u8
+        keep!(sample.reply = Reply::Ack as u8);
+        keep!(sample.skipped = NOT_SKIPPED);
     }
+    let header = of_segment(sample, skb);
+    if by_connection {
+        keep!(sample.stage = Stage::Established as u8);
+        keep!(sample.rule = Rule::Paws as u8);
+        keep!(sample.class = Class::EstablishedPaws as u8);
+    } else if !by_request(sample, common, &header) {
+        return;
+    }
+    report(sample, common);
 }
 
-/// `tcp_check_req`.
+/// `tcp_check_req`; false if it is no refusal.
 #[inline(always)]
-fn by_request(req: u64, sample: &Sample, header: &Header, paws: bool, suppressed: bool) -> Refused {
-    let (rule, class) = if paws {
-        (Rule::Paws, Class::SynRecvPaws)
-    } else {
-        (by_sequence(req, sample, header), Class::SynRecvOther)
-    };
-    Refused {
-        stage: Stage::SynRecv,
-        rule,
-        reply: reply(suppressed),
-        class,
-        skipped: suppressed.then_some(Skipped::SynRecv as u32),
+fn by_request(sample: &mut Sample, req: u64, header: &Header) -> bool {
+    keep!(sample.stage = Stage::SynRecv as u8);
+    if evidence::paws_rejects(sample, 0, 1, header) != 0 {
+        keep!(sample.rule = Rule::Paws as u8);
+        keep!(sample.class = Class::SynRecvPaws as u8);
+        return true;
     }
+    if header.opens() && header.seq == Probed::get::<u32>(req, offset!(req_rcv_isn)) {
+        // The same SYN once more: no refusal, but its answer may have been suppressed.
+        tally::count(emit::netns::<Probed>(req), |counters| {
+            tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
+        });
+        return false;
+    }
+    keep!(sample.rule = by_sequence(sample, req, header) as u8);
+    keep!(sample.class = Class::SynRecvOther as u8);
+    true
 }
 
 /// In the window there is only one other reason to refuse: what it echoes.
 #[inline(always)]
-fn by_sequence(req: u64, sample: &Sample, header: &Header) -> Rule {
-    let ahead = header.seq.wrapping_sub(sample.rcv_nxt);
+fn by_sequence(sample: &Sample, req: u64, header: &Header) -> Rule {
+    let ahead = header.seq.wrapping_sub(fresh!(sample.rcv_nxt));
     if (ahead as i32) < 0 {
         Rule::OldSequence
     } else if ahead <= Probed::get::<u32>(req, offset!(req_rcv_wnd)) {
@@ -151,150 +143,86 @@ fn by_sequence(req: u64, sample: &Sample, header: &Header) -> Rule {
 /// A segment that was dropped for a reason of ours.
 #[inline(always)]
 fn unanswered(skb: u64, reason: u32, sk: u64) {
-    if sk == 0 {
+    let Some(sample) = evidence::sample(evidence::DROPPED) else {
         return;
-    }
+    };
     let opening = Probed::get::<u8>(sk, offset!(skc_state)) == SYN_SENT;
     // On a connection that lives, those were seen when an ACK was wanted.
-    if opening != (reason == value!(reason_paws)) {
+    if sk == 0 || opening != (reason == value!(reason_paws)) {
         return;
     }
-    let Some((sample, header)) = read(skb, Numbers::of_connection(sk)) else {
-        return;
-    };
-    let age_s = ((now() / NS_PER_S) as u32).wrapping_sub(sample.stamp_s);
-    let paws = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s), header.has(RST));
-    let refused = if opening {
-        Refused {
-            stage: Stage::SynSent,
-            rule: if paws { Rule::Paws } else { Rule::Echo },
-            reply: if paws {
-                Reply::None as u8
-            } else {
-                Reply::Rst as u8
-            },
-            class: Class::SynSent,
-            skipped: None,
-        }
+    of_connection(sample, sk);
+    let header = of_segment(sample, skb);
+    let age_s = ((fresh!(sample.at_ns) / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
+    let paws = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s), &header) != 0;
+    let (stage, class, rule, reply) = if opening {
+        let (rule, reply) = if paws {
+            (Rule::Paws, Reply::None)
+        } else {
+            (Rule::Echo, Reply::Rst)
+        };
+        (Stage::SynSent, Class::SynSent, rule, reply as u8)
     } else if reason == value!(reason_paws_ack) {
-        Refused {
-            stage: Stage::Established,
-            rule: Rule::Paws,
-            reply: Reply::None as u8,
-            class: Class::EstablishedOldAck,
-            skipped: None,
-        }
+        let class = Class::EstablishedOldAck;
+        (Stage::Established, class, Rule::Paws, Reply::None as u8)
     } else {
-        Refused {
-            stage: Stage::Established,
-            rule: if paws { Rule::Paws } else { Rule::Challenge },
-            // The challenge ACK has a limit of its own, which is not seen here.
-            reply: REPLY_UNKNOWN,
-            class: Class::EstablishedChallenge,
-            skipped: None,
-        }
+        let rule = if paws { Rule::Paws } else { Rule::Challenge };
+        // The challenge ACK has a limit of its own, which is not seen here.
+        let class = Class::EstablishedChallenge;
+        (Stage::Established, class, rule, REPLY_UNKNOWN)
     };
-    report(sk, skb, sample, &header, &refused);
+    keep!(sample.stage = stage as u8);
+    keep!(sample.class = class as u8);
+    keep!(sample.rule = rule as u8);
+    keep!(sample.reply = reply);
+    keep!(sample.skipped = NOT_SKIPPED);
+    report(sample, sk);
 }
 
-/// What a socket says before the segment.
-struct Numbers {
-    ts_recent: u32,
-    stamp_s: u32,
-    rcv_nxt: u32,
-}
-
-struct Refused {
-    stage: Stage,
-    rule: Rule,
-    reply: u8,
-    class: Class,
-    skipped: Option<u32>,
-}
-
-impl Numbers {
-    #[inline(always)]
-    fn of_connection(sk: u64) -> Self {
-        Self {
-            ts_recent: Probed::get(sk, offset!(tp_ts_recent)),
-            stamp_s: Probed::get(sk, offset!(tp_ts_recent_stamp)),
-            rcv_nxt: Probed::get(sk, offset!(tp_rcv_nxt)),
-        }
-    }
-
-    /// A request socket has no stamp; the kernel estimates it, always young enough.
-    #[inline(always)]
-    fn of_request(req: u64) -> Self {
-        let ts_recent = Probed::get(req, offset!(req_ts_recent));
-        Self {
-            ts_recent,
-            stamp_s: if ts_recent == 0 {
-                0
-            } else {
-                (now() / NS_PER_S) as u32
-            },
-            rcv_nxt: Probed::get(req, offset!(req_rcv_nxt)),
-        }
-    }
-}
-
-/// Puts socket and segment side by side.
 #[inline(always)]
-fn read(skb: u64, numbers: Numbers) -> Option<(&'static mut Sample, Header)> {
-    // SAFETY: a map value of this CPU.
-    let sample = unsafe { &mut *SAMPLE.get_ptr_mut(0)? };
+fn of_connection(sample: &mut Sample, sk: u64) {
+    keep!(sample.ts_recent = Probed::get(sk, offset!(tp_ts_recent)));
+    keep!(sample.stamp_s = Probed::get(sk, offset!(tp_ts_recent_stamp)));
+    keep!(sample.rcv_nxt = Probed::get(sk, offset!(tp_rcv_nxt)));
+    keep!(sample.at_ns = now());
+}
+
+/// A request socket has no stamp; the kernel estimates one, always young enough.
+#[inline(always)]
+fn of_request(sample: &mut Sample, req: u64) {
+    let at_ns = now();
+    let ts_recent: u32 = Probed::get(req, offset!(req_ts_recent));
+    let has = over(0, ts_recent.into()) as u32;
+    keep!(sample.ts_recent = ts_recent);
+    keep!(sample.stamp_s = (at_ns / NS_PER_S) as u32 & has.wrapping_neg());
+    keep!(sample.rcv_nxt = Probed::get(req, offset!(req_rcv_nxt)));
+    keep!(sample.at_ns = at_ns);
+}
+
+/// What the segment says, beside what the socket said.
+#[inline(always)]
+fn of_segment(sample: &mut Sample, skb: u64) -> Header {
     let th = evidence::tcp_header::<Probed>(skb);
     let header = Header::read::<Probed>(th);
-    sample.flags = if numbers.stamp_s != 0 {
-        FLAG_TS_RECENT
-    } else {
-        0
-    };
-    sample.seq = header.seq;
-    sample.rcv_nxt = numbers.rcv_nxt;
-    sample.ts_recent = numbers.ts_recent;
-    sample.stamp_s = numbers.stamp_s;
+    header.keep(sample);
+    keep!(sample.ttl = evidence::hop_limit::<Probed>(skb));
+    let has = over(0, fresh!(sample.stamp_s).into()) as u8;
+    keep!(sample.flags = FLAG_TS_RECENT & has.wrapping_neg());
     evidence::timestamp(sample, th, &header);
-    Some((sample, header))
+    header
 }
 
+/// What has no mini-socket has no slot either: the rest of a sample is never written, and so 0.
 #[inline(always)]
-fn report(common: u64, skb: u64, sample: &Sample, header: &Header, refused: &Refused) {
-    let netns = emit::netns::<Probed>(common);
+fn report(sample: &Sample, common: u64) {
     if filter::active() {
         let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
         // SAFETY: the filters read only what is written here.
         let flow = unsafe { flow.assume_init_mut() };
-        emit::flow::<Probed>(flow, common, netns);
+        emit::flow::<Probed>(flow, common, emit::netns::<Probed>(common));
         if !filter::passes(flow, false) {
             return;
         }
     }
-    let at_ns = now();
-    emit::count_refusal(
-        netns,
-        &Counted {
-            class: refused.class as u32,
-            skipped: refused.skipped,
-            opens: false,
-            differs: false,
-        },
-    );
-    let evidence = Evidence {
-        at_ns,
-        tsval: sample.tsval,
-        ts_recent: sample.ts_recent,
-        ts_recent_age_s: ((at_ns / NS_PER_S) as u32).wrapping_sub(sample.stamp_s),
-        seq: header.seq,
-        rcv_nxt: sample.rcv_nxt,
-        window: header.window,
-        stage: refused.stage as u8,
-        rule: refused.rule as u8,
-        reply: refused.reply,
-        tcp_flags: header.flags,
-        ttl: evidence::hop_limit::<Probed>(skb),
-        flags: sample.flags & (FLAG_TSVAL | FLAG_TS_RECENT),
-        ..Evidence::NONE
-    };
-    emit::refusal::<Probed>(common, netns, &evidence);
+    emit::refusal::<Probed>(common, sample);
 }

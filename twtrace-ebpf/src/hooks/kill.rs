@@ -18,8 +18,8 @@ use twtrace_common::{
 
 use super::{TIME_WAIT, adopted, hash, now, substate, task};
 use crate::{
-    emit, filter,
-    maps::{SAMPLE, SCRATCH},
+    emit, evidence, filter,
+    maps::SCRATCH,
     read::{Access, Direct, Probed, opaque},
     settings::{enabled, offset},
     state,
@@ -99,7 +99,7 @@ fn ended<A: Access>(tw: u64) {
         }
     }
     tally::count(netns, |counters| {
-        bump_at(&mut counters.ended, u32::from(reason));
+        bump_at(&mut counters.ended, reason);
         bump_if(
             &mut counters.end_untracked,
             over(u64::from(FLAG_UNTRACKED) - 1, untracked),
@@ -118,11 +118,9 @@ fn accepted(record: &mut End) {
         (record.tsval, record.ts_recent, record.seq, record.rcv_nxt) = (0, 0, 0, 0);
         return;
     }
-    let Some(sample) = SAMPLE.get_ptr(0) else {
+    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
-    // SAFETY: a map value of this CPU.
-    let sample = unsafe { &*sample };
     record.tsval = sample.tsval;
     record.ts_recent = sample.ts_recent;
     record.seq = sample.seq;

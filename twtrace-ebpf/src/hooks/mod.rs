@@ -33,7 +33,7 @@ const FIN_WAIT2: u8 = 5;
 const TIME_WAIT: u8 = 6;
 
 const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_S: u64 = 1_000_000_000;
+pub const NS_PER_S: u64 = 1_000_000_000;
 
 /// CLOCK_MONOTONIC in ns.
 #[inline(always)]

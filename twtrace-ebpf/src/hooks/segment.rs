@@ -17,7 +17,6 @@ use super::{FIN_WAIT2, TIME_WAIT, adopt, find_or_adopt, hash, now, pair, substat
 use crate::{
     emit,
     evidence::{self, FIN, FLAGS, RST},
-    maps::SAMPLE,
     read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
@@ -93,11 +92,9 @@ fn enter<A: Access>(tw: u64, th: u64) -> i32 {
 /// Remembers what the segment may change.
 #[inline(always)]
 fn sample<A: Access>(tw: u64, substate: u8) {
-    let Some(sample) = SAMPLE.get_ptr_mut(0) else {
+    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
-    // SAFETY: a map value of this CPU.
-    let sample = unsafe { &mut *sample };
     sample.tw = tw;
     sample.substate = substate;
     sample.expires = A::get(tw, offset!(tw_timer_expires));
@@ -117,12 +114,17 @@ fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
     if slot.is_none() && flags & RST == 0 && verdict != u32::from(TCP_TW_SUCCESS) {
         slot = adopt(tw, substate::<A>(tw));
     }
-    if enabled(FEATURE_REFUSALS) {
-        verdict::judge::<A>([tw, skb, th, drop_reason], slot.as_deref_mut(), verdict);
+    if let Some(slot) = slot.as_deref_mut() {
+        mark::<A>(tw, skb, slot, flags, verdict);
     }
-    let Some(slot) = slot else {
-        return 0;
-    };
+    if enabled(FEATURE_REFUSALS) {
+        verdict::judge::<A>([tw, skb, th, drop_reason], slot, verdict);
+    }
+    0
+}
+
+#[inline(always)]
+fn mark<A: Access>(tw: u64, skb: u64, slot: &mut Slot, flags: u8, verdict: u32) {
     if flags & RST != 0 {
         slot.marks.rst = 0;
     } else if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
@@ -130,7 +132,6 @@ fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
     } else if substate::<A>(tw) == TIME_WAIT {
         stays::<A>(tw, skb, slot, verdict);
     }
-    0
 }
 
 /// A segment left the mini-socket in TIME_WAIT: promoted by it, re-armed or neither.
@@ -157,11 +158,9 @@ fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) {
 
 /// Whether the segment moved the deadline of the mini-socket.
 #[inline(always)]
-pub fn rearmed<A: Access>(tw: u64) -> bool {
-    let Some(sample) = SAMPLE.get_ptr(0) else {
+fn rearmed<A: Access>(tw: u64) -> bool {
+    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return false;
     };
-    // SAFETY: a map value of this CPU.
-    let sample = unsafe { &*sample };
     sample.tw == tw && A::get::<u32>(tw, offset!(tw_timer_expires)) != sample.expires
 }

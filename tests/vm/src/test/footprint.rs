@@ -48,18 +48,33 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     checks.that(!programs.is_empty(), || {
         "no program was attached".to_owned()
     });
-    for (name, verified) in &programs {
+    let most = verified(&programs, &mut checks);
+    let tracer = Tracer::start(
+        &["record", "--attach", attach, "/tmp/at-rest.tw"],
+        Path::new("/tmp/record.out"),
+    )?;
+    let all = new_programs(&before)?;
+    checks.equal("exit code of record", tracer.stop()?, 0);
+    let most_of_all = verified(&all, &mut checks);
+    checks.end(format!(
+        "RSS {rss} KiB with {alive} mini-sockets, attached in {} ms; verified instructions (0: the kernel does not tell): {} programs of hist, at most {most}; {} programs of record, at most {most_of_all}",
+        attached_in.as_millis(),
+        programs.len(),
+        all.len(),
+    ))
+}
+
+/// The largest program, in words, after checking each.
+fn verified(programs: &[(String, u32)], checks: &mut Checks) -> String {
+    for (name, verified) in programs {
         checks.that(*verified < MOST_VERIFIED, || {
             format!("{name}: {verified} verified instructions")
         });
     }
-    let most = programs.iter().map(|(_, verified)| verified).max();
-    checks.end(format!(
-        "RSS {rss} KiB with {alive} mini-sockets, attached in {} ms, {} programs, at most {} verified instructions (0: the kernel does not tell)",
-        attached_in.as_millis(),
-        programs.len(),
-        most.copied().unwrap_or_default()
-    ))
+    let most = programs.iter().max_by_key(|(_, verified)| verified);
+    most.map_or_else(String::new, |(name, verified)| {
+        format!("{verified} ({name})")
+    })
 }
 
 fn ids() -> Result<BTreeSet<u32>> {
