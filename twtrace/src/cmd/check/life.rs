@@ -129,6 +129,8 @@ pub(super) struct Crowd {
     pub(super) syns: RangeInclusive<usize>,
     /// By these rules, each of them at least once.
     pub(super) rules: &'static [Rule],
+    /// Only where the kernel hashes ports into the clock; elsewhere there must be none.
+    pub(super) by_ports: bool,
 }
 
 /// What a scenario made.

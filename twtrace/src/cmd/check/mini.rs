@@ -36,6 +36,8 @@ pub(super) struct Mini {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) all: Vec<Mini>,
+    /// Who refuses: a mini-socket by its substate, or a socket that never became one.
+    stage: Stage,
     born_as: BornAs,
     born: Window,
     time_wait: Option<Window>,
@@ -58,7 +60,8 @@ pub(super) struct Group {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How {
     rule: Rule,
-    reply: Reply,
+    /// `None` if the tracer cannot know.
+    reply: Option<Reply>,
     rearmed: bool,
 }
 
@@ -67,7 +70,7 @@ impl How {
     pub(super) const fn answered(rule: Rule) -> Self {
         Self {
             rule,
-            reply: Reply::Ack,
+            reply: Some(Reply::Ack),
             rearmed: false,
         }
     }
@@ -75,7 +78,7 @@ impl How {
     /// No ACK goes back, because one did before.
     pub(super) const fn rate_limited(rule: Rule) -> Self {
         Self {
-            reply: Reply::RateLimited,
+            reply: Some(Reply::RateLimited),
             ..Self::answered(rule)
         }
     }
@@ -83,7 +86,7 @@ impl How {
     /// Nothing goes back.
     pub(super) const fn ignored(rule: Rule) -> Self {
         Self {
-            reply: Reply::None,
+            reply: Some(Reply::None),
             ..Self::answered(rule)
         }
     }
@@ -91,7 +94,15 @@ impl How {
     /// A RST goes back, and the mini-socket ends.
     pub(super) const fn reset(rule: Rule) -> Self {
         Self {
-            reply: Reply::Rst,
+            reply: Some(Reply::Rst),
+            ..Self::answered(rule)
+        }
+    }
+
+    /// A challenge ACK goes back, or not: that has a limit of its own.
+    pub(super) const fn challenged(rule: Rule) -> Self {
+        Self {
+            reply: None,
             ..Self::answered(rule)
         }
     }
@@ -170,18 +181,8 @@ impl Group {
     /// Mini-sockets in FIN_WAIT2 whose peers are deaf. The last timestamp of each is known.
     pub(super) fn deaf_fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
         let start = now_ns();
-        let timestamps = lab.sysctl_value("tcp_timestamps") != Some(0);
-        let mut all = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            let now = clock(&pair.passive).attempt("read a connection's clock")?;
-            let (mut mini, active) = Mini::new(pair)?;
-            mini.sequence.clock = timestamps.then(|| now.wrapping_add(AHEAD));
-            if let Some(peer) = &mini.peer {
-                deafen(peer).attempt("make a socket deaf")?;
-            }
-            drop(active);
-            all.push(mini);
-        }
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        drop(open);
         let mut group = Self::of(all, BornAs::FinWait2);
         group.deaf = true;
         group.forge(lab, acknowledge)?;
@@ -200,15 +201,66 @@ impl Group {
             ..acknowledge(at)
         })?;
         group.await_substate(lab, Substate::TimeWait)?;
+        group.stage = Stage::TimeWait;
         group.time_wait = Some(Window::since(start));
         group.promoted = true;
         group.owner_ttl = Some(FIN_TTL);
         Ok(group)
     }
 
+    /// Connections that live, whose peers are deaf; the last timestamp of each is known. The other
+    /// ends must be made to vanish.
+    pub(super) fn deaf_established(
+        lab: &Lab<'_>,
+        pairs: Vec<Pair>,
+    ) -> Step<(Self, Vec<TcpStream>)> {
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        let mut group = Self::of(all, BornAs::TimeWait);
+        group.stage = Stage::Established;
+        group.deaf = true;
+        group.forge(lab, |at| Segment {
+            acknowledgement: Some(at.own.wrapping_sub(1)),
+            ..acknowledge(at)
+        })?;
+        Ok((group, open))
+    }
+
+    /// Connections of which only a SYN has come, from deaf peers; `all` has local and remote
+    /// address and the numbers.
+    pub(super) fn deaf_syn_recv(all: Vec<(SocketAddr, SocketAddr, Sequence)>) -> Self {
+        let mini = |(local, remote, sequence)| Mini {
+            local,
+            remote,
+            sequence,
+            peer: None,
+            accepted: None,
+        };
+        let mut group = Self::of(all.into_iter().map(mini).collect(), BornAs::TimeWait);
+        group.stage = Stage::SynRecv;
+        group.deaf = true;
+        group
+    }
+
+    /// Makes the passive ends deaf; the active ends are handed back.
+    fn deaf(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<(Mini, TcpStream)>> {
+        let timestamps = lab.sysctl_value("tcp_timestamps") != Some(0);
+        let deaf = |pair: Pair| {
+            let now = clock(&pair.passive).attempt("read a connection's clock")?;
+            deafen(&pair.passive).attempt("make a socket deaf")?;
+            let (mut mini, active) = Mini::new(pair)?;
+            mini.sequence.clock = timestamps.then(|| now.wrapping_add(AHEAD));
+            Ok((mini, active))
+        };
+        pairs.into_iter().map(deaf).collect()
+    }
+
     fn of(all: Vec<Mini>, born_as: BornAs) -> Self {
         Self {
             all,
+            stage: match born_as {
+                BornAs::FinWait2 => Stage::FinWait2,
+                BornAs::TimeWait => Stage::TimeWait,
+            },
             born_as,
             born: Window::from_now(),
             time_wait: None,
@@ -230,6 +282,7 @@ impl Group {
         let start = now_ns();
         self.close_peers();
         self.await_substate(lab, Substate::TimeWait)?;
+        self.stage = Stage::TimeWait;
         self.time_wait = Some(Window::since(start));
         self.promoted = true;
         self.owner_ttl = Some(USUAL_TTL);
@@ -288,28 +341,30 @@ impl Group {
         how: How,
         make: impl Fn(Sequence) -> Segment<'static>,
     ) -> Step<()> {
-        let answers = matches!(how.reply, Reply::Ack | Reply::Rst);
+        let answers = matches!(how.reply, Some(Reply::Ack | Reply::Rst));
         let at = self.send(lab, usize::from(answers), &make)?;
-        let opens = make(Sequence::default()).opens();
-        self.refused += u32::from(opens);
-        self.rearms += u32::from(how.rearmed);
-        if opens {
+        self.refused(how, at, make);
+        Ok(())
+    }
+
+    /// Each refused such a segment.
+    pub(super) fn refused(
+        &mut self,
+        how: How,
+        at: Window,
+        make: impl Fn(Sequence) -> Segment<'static>,
+    ) {
+        let by_mini_socket = matches!(self.stage, Stage::TimeWait | Stage::FinWait2);
+        if by_mini_socket && make(Sequence::default()).opens() {
+            self.refused += 1;
             self.first_refused = self.first_refused.or(Some(at));
         }
+        self.rearms += u32::from(how.rearmed);
         for mini in &self.all {
             let said = self.said(mini, &make(mini.sequence));
             let said = self.deaf.then_some(said);
             self.rejections.push(self.rejection(mini, how, at, said));
         }
-        Ok(())
-    }
-
-    /// Each refused a segment that its peer sent by itself.
-    pub(super) fn refused(&mut self, how: How, at: Window) {
-        let all = self.all.iter();
-        let new = all.map(|mini| self.rejection(mini, how, at, None));
-        let new: Vec<_> = new.collect();
-        self.rejections.extend(new);
     }
 
     fn said(&self, mini: &Mini, segment: &Segment<'_>) -> Said {
@@ -327,12 +382,9 @@ impl Group {
             local: mini.local,
             remote: mini.remote,
             at,
-            stage: match self.time_wait {
-                Some(_) => Stage::TimeWait,
-                None => Stage::FinWait2,
-            },
+            stage: self.stage,
             rule: how.rule,
-            reply: Some(how.reply),
+            reply: how.reply,
             rearmed: how.rearmed,
             refused: self.refused,
             said,
@@ -346,15 +398,16 @@ impl Group {
             tsval: segment.timestamp,
             ts_recent: at.clock,
             seq: segment.sequence,
-            rcv_nxt: match self.time_wait {
-                Some(_) => after_fin(at),
-                None => at.peer,
+            rcv_nxt: match self.stage {
+                // A FIN, or a SYN, took one.
+                Stage::TimeWait | Stage::SynRecv => after_fin(at),
+                _ => at.peer,
             },
         }
     }
 
     /// Sends, and waits until TCP has seen each segment and so many answers to each.
-    fn send(
+    pub(super) fn send(
         &self,
         lab: &Lab<'_>,
         answers: usize,
@@ -470,6 +523,14 @@ impl Group {
         };
         Made {
             lives: self.all.iter().map(life).collect(),
+            rejections: self.rejections,
+            ..Made::default()
+        }
+    }
+
+    /// They were no mini-sockets, and leave none.
+    pub(super) fn no_lives(self) -> Made {
+        Made {
             rejections: self.rejections,
             ..Made::default()
         }

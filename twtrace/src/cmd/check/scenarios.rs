@@ -2,7 +2,9 @@
 
 use super::lab::{Lab, Step};
 use super::life::Made;
-use super::work::{churn, preexisting, refusals, removal, resets, takeover, timers};
+use super::work::{
+    churn, elsewhere, nat, preexisting, refusals, removal, resets, takeover, timers,
+};
 use crate::event::Family;
 
 /// One row.
@@ -26,6 +28,9 @@ pub(super) struct Scenario {
 }
 
 const ALL: &[Family] = &[Family::Ipv4, Family::Ipv6, Family::Ipv4Mapped];
+
+/// Where it matters only what is on the wire.
+const WIRE: &[Family] = &[Family::Ipv4, Family::Ipv6];
 
 const ROW: Scenario = Scenario {
     name: "",
@@ -243,6 +248,70 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         rule: "the first half of tcp_timewait_state_process; the kernel counts no PAWS here",
         count: 5,
         run: refusals::fin_wait_2,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-established",
+        proves: "a connection that lives refuses old SYNs, data and ACKs, as this kernel counts them",
+        rule: "tcp_validate_incoming, tcp_disordered_ack; SYNs are challenged on later kernels",
+        count: 5,
+        run: elsewhere::established,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-syn-recv",
+        proves: "the last ACK of a handshake is refused if it is too old or begins too early",
+        rule: "tcp_check_req",
+        count: 5,
+        run: elsewhere::syn_recv,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-recovered",
+        proves: "behind one address, the client whose clock is behind is refused once and gets through by its RST",
+        rule: "TCP_TW_ACK, then RST from SYN_SENT (tcp_rcv_synsent_state_process), tcp_rfc1337=0",
+        families: WIRE,
+        count: 2,
+        run: nat::recovered,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-stuck",
+        proves: "with tcp_rfc1337=1 it does not get through, and each of its SYNs restarts the 60 s",
+        rule: "tcp_timewait_state_process ignores the RST",
+        families: WIRE,
+        count: 2,
+        run: nat::stuck,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-random",
+        proves: "one client behind MASQUERADE --random-fully is refused where ports make the clock",
+        rule: "secure_tcp_seq_and_ts_off where the kernel has it; nothing is refused elsewhere",
+        families: &[Family::Ipv4],
+        count: 53,
+        may_retransmit: true,
+        run: nat::random,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-random-plain-clock",
+        proves: "with tcp_timestamps=2 on the client nothing is refused",
+        rule: "no offset is added to the clock",
+        families: &[Family::Ipv4],
+        count: 53,
+        may_retransmit: true,
+        run: nat::random_plain_clock,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-none",
+        proves: "without NAT a client's own ports come back with their own clocks",
+        rule: "the offset is the same for the same addresses and ports",
+        families: &[Family::Ipv4],
+        count: 53,
+        may_retransmit: true,
+        run: nat::no_nat,
         ..ROW
     },
     Scenario {

@@ -1,14 +1,14 @@
 //! Segments made by hand and sent in a peer's name, on the loopback interface of our own
 //! namespace only.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{TcpHeader, TcpOptionElement};
+use etherparse::{TcpHeader, TcpHeaderSlice, TcpOptionElement};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::life::Window;
-use super::life::now_ns;
+use super::lab::PATIENCE;
+use super::life::{Window, now_ns};
 
 /// A raw socket that speaks for the ports of one address.
 #[derive(Debug)]
@@ -114,6 +114,43 @@ impl Forger {
         self.socket.send_to(&bytes, &destination(to))?;
         Ok(Window::since(start))
     }
+}
+
+/// Hears what TCP says to the peers that we speak for.
+#[derive(Debug)]
+pub(super) struct Ear {
+    socket: Socket,
+}
+
+impl Ear {
+    /// Hears all that comes to `address` from now on.
+    pub(super) fn open(address: IpAddr) -> io::Result<Self> {
+        let Forger { socket } = Forger::open(address)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { socket })
+    }
+
+    /// The next segment of a connection.
+    pub(super) fn next(&self, from: SocketAddr, to: SocketAddr) -> io::Result<TcpHeader> {
+        let mut buffer = [0; 2048];
+        loop {
+            let length = (&self.socket).read(&mut buffer)?;
+            let segment = without_ip(&buffer[..length], to);
+            let header = TcpHeaderSlice::from_slice(segment).map_err(io::Error::other)?;
+            if (header.source_port(), header.destination_port()) == (from.port(), to.port()) {
+                return Ok(header.to_header());
+            }
+        }
+    }
+}
+
+/// A raw IPv4 socket hears the IP header too.
+fn without_ip(packet: &[u8], to: SocketAddr) -> &[u8] {
+    let length = match to.ip().to_canonical() {
+        IpAddr::V4(_) => usize::from(packet.first().map_or(0, |first| first & 15)) * 4,
+        IpAddr::V6(_) => 0,
+    };
+    packet.get(length..).unwrap_or_default()
 }
 
 fn checksum(header: &TcpHeader, from: IpAddr, to: IpAddr, data: &[u8]) -> io::Result<u16> {

@@ -103,13 +103,17 @@ pub(super) fn bound(local: SocketAddr) -> io::Result<Socket> {
 
 /// The sequence numbers as the passive end sees them before either end closes.
 pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
+    let before = match getsockopt(passive, TcpRepair)? {
+        REPAIR_ON => REPAIR_ON,
+        _ => REPAIR_OFF,
+    };
     setsockopt(passive, TcpRepair, &REPAIR_ON)?;
     let next = |queue| -> nix::Result<u32> {
         setsockopt(passive, RepairQueue, &queue)?;
         getsockopt(passive, QueueSeq)
     };
     let numbers = (next(RECV_QUEUE), next(SEND_QUEUE));
-    setsockopt(passive, TcpRepair, &REPAIR_OFF)?;
+    setsockopt(passive, TcpRepair, &before)?;
     Ok(Sequence {
         own: numbers.0?.wrapping_add(1),
         peer: numbers.1?,

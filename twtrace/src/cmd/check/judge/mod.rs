@@ -11,7 +11,7 @@ use std::fmt::Display;
 use twtrace_common::counters::Counters;
 
 use super::life::Made;
-use crate::event::{End, Event, Family, KernelCounters, Overflow, Refusal, TwCountedAt};
+use crate::event::{End, Event, Family, KernelCounters, Overflow, Refusal, TsOffset, TwCountedAt};
 use lives::{judge_lives, judge_overflows};
 use refusals::judge_refusals;
 use sums::{judge_churn, judge_totals, judge_witnesses};
@@ -35,6 +35,7 @@ pub(super) struct Evidence<'a> {
     /// on every CPU.
     pub(super) shared: Option<&'a Counters>,
     pub(super) counted_at: TwCountedAt,
+    pub(super) ts_offset: Option<TsOffset>,
     /// The kernel keeps `tw_entry_stamp`, so even old mini-sockets have an age.
     pub(super) has_stamp: bool,
 }

@@ -10,7 +10,7 @@ use twtrace_common::refusal::{Class, Skipped};
 use super::lives::{CLOCK_GRACE, off};
 use super::{Evidence, Failures, ends, refusals};
 use crate::cmd::check::life::{Crowd, Rejection, Said, sum};
-use crate::event::{Flow, Numbers, Refusal, Reply, Rule, Stage};
+use crate::event::{Flow, Numbers, Refusal, Reply, Rule, Stage, TsOffset};
 
 /// In whole seconds, on two clocks.
 const MOST_AGE_S: u32 = 30;
@@ -102,6 +102,9 @@ fn told(found: &Refusal) -> Said {
 
 /// Nobody knows the single refusals, but their kinds and how many SYNs there were.
 fn judge_crowd(evidence: &Evidence<'_>, crowd: &Crowd, failures: &mut Failures) {
+    if crowd.by_ports && evidence.ts_offset != Some(TsOffset::Ports) {
+        return failures.equal("refusals", refusals(evidence.events).count(), 0);
+    }
     let syns = refusals(evidence.events).filter(|one| one.is_syn()).count();
     failures.check(crowd.syns.contains(&syns), || {
         format!("{syns} SYNs were refused, not {:?}", crowd.syns)

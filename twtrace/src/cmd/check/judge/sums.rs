@@ -10,7 +10,7 @@ use crate::event::{BornAs, End, Event, Reason, TwCountedAt};
 
 /// The tracer's totals say the same as the lives.
 pub(super) fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
-    let expected = if evidence.made.churned > 0 {
+    let expected = if evidence.made.churned > 0 || evidence.made.crowd.is_some() {
         totals_of_events(evidence.events)
     } else {
         totals_of_lives(evidence.made)

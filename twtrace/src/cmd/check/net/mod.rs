@@ -31,20 +31,21 @@ pub fn join(near: End<'_>, far: End<'_>) -> Result<()> {
         Error::new(format!("cannot join {near} and {far}: {error}"))
             .hint("links between namespaces need the module veth and CAP_NET_ADMIN")
     })?;
-    address(near)?;
-    address(far)
+    set_up(near)?;
+    set_up(far)
 }
 
-fn address(end: End<'_>) -> Result<()> {
-    let given = end
-        .netns
-        .run(|| route::add_address(end.device, end.address, prefix(end.address)));
-    given?.map_err(|error| {
+fn set_up(end: End<'_>) -> Result<()> {
+    let done = end.netns.run(|| {
+        route::set_up(end.device)?;
+        route::add_address(end.device, end.address, prefix(end.address))
+    });
+    done?.map_err(|error| {
         let End {
             device, address, ..
         } = end;
         Error::new(format!(
-            "cannot give {device} the address {address}: {error}"
+            "cannot set {device} up with the address {address}: {error}"
         ))
     })
 }

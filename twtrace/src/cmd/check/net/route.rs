@@ -19,7 +19,7 @@ use nix::net::if_::if_nametoindex;
 use super::netlink::ask;
 use crate::kernel::netns::Netns;
 
-/// Makes two Ethernet devices that are one wire, the far one in another namespace; both up.
+/// Makes two Ethernet devices that are one wire, the far one in another namespace.
 pub(super) fn add_pair(near: &str, far: &str, far_netns: &Netns) -> io::Result<()> {
     let mut far = link(far);
     let far_netns = far_netns.as_fd().as_raw_fd();
@@ -30,6 +30,13 @@ pub(super) fn add_pair(near: &str, far: &str, far_netns: &Netns) -> io::Result<(
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
     ]));
     add(RouteNetlinkMessage::NewLink(near))
+}
+
+pub(super) fn set_up(device: &str) -> io::Result<()> {
+    let mut message = link(device);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    ask(NETLINK_ROUTE, 0, RouteNetlinkMessage::SetLink(message))
 }
 
 pub(super) fn add_address(device: &str, ip: IpAddr, prefix: u8) -> io::Result<()> {
@@ -64,11 +71,9 @@ fn add(what: RouteNetlinkMessage) -> io::Result<()> {
     ask(NETLINK_ROUTE, NLM_F_CREATE | NLM_F_EXCL, what)
 }
 
-/// A device of that name, up.
+/// A device of that name.
 fn link(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
     message
         .attributes
         .push(LinkAttribute::IfName(name.to_owned()));

@@ -139,7 +139,7 @@ pub(in super::super) fn fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
 }
 
 /// So that nothing is rate-limited.
-fn answer_all(lab: &Lab<'_>) -> Step<()> {
+pub(super) fn answer_all(lab: &Lab<'_>) -> Step<()> {
     lab.sysctl("tcp_invalid_ratelimit", 0)
 }
 
@@ -159,7 +159,7 @@ fn reopened(lab: &Lab<'_>, group: Group, start: u64, ahead: u32) -> Step<Made> {
     Ok(group.ended(Reason::SynReopened, ended))
 }
 
-fn older(at: Sequence, behind: u32) -> Option<u32> {
+pub(super) fn older(at: Sequence, behind: u32) -> Option<u32> {
     at.clock.map(|clock| clock.wrapping_sub(behind))
 }
 

@@ -51,7 +51,9 @@ pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
         peer.write_all(b"late").attempt("send late data")?;
     }
     group.await_gone(lab)?;
-    group.refused(How::reset(Rule::Unexpected), Window::since(start));
+    group.refused(How::reset(Rule::Unexpected), Window::since(start), |_| {
+        Segment::default()
+    });
     fin_wait_2_ended(lab, group, start)
 }
 
