@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::kernel::Attach;
+use crate::kernel::{Attach, REFUSAL_RATE};
 use crate::view::Output;
 
 const EXAMPLES: &str = "\
@@ -13,11 +13,12 @@ Examples:
   twtrace trace -L 443 --netns web    only those of local port 443 in the namespace `web`
   twtrace hist --duration 2m          how long they live, by end reason
   twtrace hist 10 6                   the same every 10 seconds, six times
+  twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
   twtrace check                       is it all true on this kernel?
 
-Exit codes: 0 done; 1 a check failed; 2 could not run; 3 events were lost; 4 all checks skipped.";
+Exit codes: 0 done; 1 a check failed, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
 
 /// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Print percentiles and bars of the lifetimes, by end reason
     Hist(HistArgs),
+    /// Print SYNs that an old connection kept out, what became of them, and what may be the cause
+    Conflicts(ConflictsArgs),
     /// Write everything to a file, to be read by `report`
     Record(RecordArgs),
     /// Read a recording: the same views as live
@@ -101,13 +104,49 @@ pub struct Tracing {
     pub max_sockets: Option<u32>,
 }
 
-/// Size of the ring buffer, for the commands that use it.
+/// Records of the kernel side, for the commands that use them.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tracing")]
 pub struct Ring {
-    /// Size of the ring buffer in bytes; 96 an event
+    /// Size of the ring buffer in bytes; 120 an event
     #[arg(long, value_name = "N", default_value_t = 2 << 20, value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
     pub ring_bytes: u32,
+    /// Refused segments reported per second and CPU; more are only counted
+    #[arg(long, value_name = "RATE", default_value_t = REFUSAL_RATE, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_refusals: u32,
+}
+
+/// What to make of conflicts.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Conflicts")]
+pub struct Questions {
+    /// Also say what would have happened otherwise; recycle: with tcp_tw_recycle
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub what_if: Option<WhatIfArg>,
+    /// Exit with 1 if a SYN was refused, or if a client was stuck
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fail_on: Option<FailOn>,
+}
+
+impl Questions {
+    /// Whether anything is asked.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.what_if.is_some() || self.fail_on.is_some()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhatIfArg {
+    Recycle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Any SYN was refused by its numbers
+    Refused,
+    /// A client sent three SYNs over 3 s, and all were refused
+    Stuck,
 }
 
 /// What it looks like.
@@ -160,6 +199,20 @@ pub struct HistArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct ConflictsArgs {
+    #[command(flatten)]
+    pub questions: Questions,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct RecordArgs {
     /// Where to; an existing file is replaced
     pub file: PathBuf,
@@ -181,6 +234,11 @@ pub struct ReportArgs {
     /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
+    /// Only conflicts, as `conflicts` shows them
+    #[arg(long, conflicts_with_all = ["hist", "hgrm"])]
+    pub conflicts: bool,
+    #[command(flatten)]
+    pub questions: Questions,
     #[command(flatten)]
     pub view: View,
 }
@@ -273,6 +331,22 @@ mod tests {
         assert!(args.filters.ipv4 && args.view.wide);
         assert_eq!(args.filters.lport, [80, 443]);
         assert_eq!(args.view.output, OutputArg::Json);
+    }
+
+    #[test]
+    fn questions_about_conflicts_are_understood_live_and_of_a_recording() {
+        let line = "twtrace conflicts --what-if recycle --fail-on stuck --max-refusals 50";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Some(Command::Conflicts(args)) = cli.command else {
+            panic!("not conflicts");
+        };
+        assert_eq!(args.questions.what_if, Some(WhatIfArg::Recycle));
+        assert_eq!(args.questions.fail_on, Some(FailOn::Stuck));
+        assert_eq!(args.ring.max_refusals, 50);
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
+        assert!(!parses("twtrace report FILE --conflicts --hist"));
+        assert!(!parses("twtrace conflicts --max-refusals 0"));
     }
 
     #[test]

@@ -9,6 +9,8 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+mod support;
+
 use std::fs;
 use std::mem::{offset_of, size_of};
 use std::net::IpAddr;
@@ -21,7 +23,7 @@ use twtrace::model::stats::write_hgrm;
 use twtrace::model::tally::Detail;
 use twtrace::model::{Stats, Tally};
 use twtrace::recording::{Item, Reader, Writer};
-use twtrace::view::{Options, Output, Renderer, Scope, docs};
+use twtrace::view::{Of, Options, Output, Renderer, Scope, docs};
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::{BUCKETS, CLOCKS, Clock, bucket};
 use twtrace_common::record::{
@@ -30,10 +32,8 @@ use twtrace_common::record::{
 };
 use twtrace_common::{REASONS, Reason};
 
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
-const STARTED: u64 = 5_000 * S;
-const HOST: u32 = 4_026_531_840;
+use support::{HOST, MS, S, STARTED, expect, golden, put};
+
 const OTHER: u32 = 4_026_532_281;
 
 /// A mini-socket's end as the kernel side reports it, with the lines of its story.
@@ -120,10 +120,6 @@ fn ends() -> Vec<End> {
             ..EXPIRED
         },
     ]
-}
-
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    bytes[at..at + value.len()].copy_from_slice(value);
 }
 
 fn flow(bytes: &mut [u8], end: &End) {
@@ -330,41 +326,8 @@ fn record_to(path: &Path) {
     writer.finish().unwrap();
 }
 
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
-}
-
-fn bless() -> bool {
-    std::env::var_os("TWTRACE_BLESS").is_some()
-}
-
-/// Compares with a file, or writes it.
-fn expect(path: &Path, output: &[u8]) {
-    if bless() {
-        fs::write(path, output).unwrap();
-    }
-    let expected = String::from_utf8(fs::read(path).unwrap()).unwrap();
-    let output = String::from_utf8(output.to_vec()).unwrap();
-    if output != expected {
-        let differs = |(a, b): &(&str, &str)| a != b;
-        let mut lines = output.lines().zip(expected.lines());
-        let (got, expected) = lines.find(differs).unwrap_or(("", ""));
-        panic!(
-            "{}: first difference\n     got: {got}\nexpected: {expected}",
-            path.display()
-        );
-    }
-}
-
 fn options(output: Output) -> Options {
-    Options {
-        output,
-        fields: None,
-        utc: true,
-        wide: false,
-    }
+    support::options(output, Of::TRACE)
 }
 
 /// What `twtrace report` shows of a recording: the events and the summary.

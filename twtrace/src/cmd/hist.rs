@@ -10,7 +10,7 @@ use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 
 use super::live::{self, Moment, Sink};
 use super::output::Output;
-use super::replay::{summary, view_options};
+use super::replay::{Closing, view_options};
 use crate::cli::{HistArgs, View};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Meta, Snapshot};
@@ -18,7 +18,7 @@ use crate::host::Names;
 use crate::kernel::Options;
 use crate::model::tally::Detail;
 use crate::model::{Stats, Tally, stats};
-use crate::view::{Output as Format, Renderer, Scope};
+use crate::view::{Of, Output as Format, Renderer, Scope};
 
 pub(super) fn run(args: &HistArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
@@ -94,7 +94,7 @@ impl Figures {
         Ok(Self {
             meta: meta.clone(),
             tally: Tally::new(meta, Detail::Totals),
-            renderer: Renderer::new(&view_options(view), meta, names)?,
+            renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
             format: view.output.into(),
             hgrm: hgrm.map(Percentiles::create).transpose()?,
         })
@@ -126,12 +126,8 @@ impl Figures {
                 hgrm.write(&stats)?;
             }
         }
-        summary(
-            &mut self.renderer,
-            self.format,
-            &self.tally.summary(cut),
-            out,
-        )
+        let summary = self.tally.summary(cut);
+        Closing::new(self.format).summary(&mut self.renderer, &summary, out)
     }
 }
 

@@ -16,6 +16,7 @@ use super::output::{progress, talk};
 use crate::cli::Tracing;
 use crate::error::{Error, Result};
 use crate::event::{Meta, Snapshot};
+use crate::host::recycle;
 use crate::kernel::{Options, Session, privileges};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
@@ -58,6 +59,9 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
     let until = tracing.duration.as_deref().map(duration).transpose()?;
     // Before anybody is told that tracing has begun, or an early signal would end it unheard.
     let signals = Signals::new()?;
+    if let Some(found) = recycle::look(Path::new("/")) {
+        talk(&found.warning());
+    }
     progress("twtrace: attaching …");
     let mut session = Session::start(options)?;
     // What happens once anybody is told is then on top of these.

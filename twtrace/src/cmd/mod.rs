@@ -1,6 +1,7 @@
 //! One file per subcommand, and what they share. The only place that does I/O end to end.
 
 pub mod check;
+mod conflicts;
 mod filter;
 mod hist;
 mod live;
@@ -11,7 +12,7 @@ mod report;
 mod trace;
 mod version;
 
-use crate::cli::{CheckArgs, CheckOutput, Cli, Command, Tracing};
+use crate::cli::{CheckArgs, CheckOutput, Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
 use crate::kernel::Options;
 
@@ -22,6 +23,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         None => version::run(false),
         Some(Command::Trace(args)) => trace::run(&args),
         Some(Command::Hist(args)) => hist::run(&args),
+        Some(Command::Conflicts(args)) => conflicts::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),
         Some(Command::Check(args)) => run_check(args),
@@ -51,4 +53,13 @@ fn options(tracing: &Tracing, filters: &crate::cli::Filters) -> Result<Options> 
         btf: tracing.btf.clone(),
         ..Options::default()
     })
+}
+
+/// The same for commands that take records.
+fn with_records(options: Options, ring: &Ring) -> Options {
+    Options {
+        ring_bytes: ring.ring_bytes,
+        refusal_rate: ring.max_refusals,
+        ..options
+    }
 }

@@ -9,15 +9,16 @@ use crate::event::{Meta, Snapshot};
 use crate::host::Names;
 use crate::model::tally::Detail;
 use crate::model::{Summary, Tally};
-use crate::view::{Options, Output as Format, Renderer, columns};
+use crate::view::{Of, Options, Output as Format, Renderer, columns};
 
 /// The options of the views that the command line gives.
-pub(super) fn view_options(view: &View) -> Options {
+pub(super) fn view_options(view: &View, events: Of) -> Options {
     Options {
         output: view.output.into(),
         fields: view.fields.clone(),
         utc: view.utc,
         wide: view.wide,
+        events,
     }
 }
 
@@ -40,7 +41,7 @@ impl Lines {
     pub(super) fn new(view: &View, meta: &Meta, names: Names) -> Result<Self> {
         Ok(Self {
             tally: Tally::new(meta, Detail::Records),
-            renderer: Renderer::new(&view_options(view), meta, names)?,
+            renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
             format: view.output.into(),
         })
     }
@@ -65,33 +66,47 @@ impl Lines {
 
     /// Prints the summary. `cut`: the source ended before its end.
     pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
-        summary(
-            &mut self.renderer,
-            self.format,
-            &self.tally.summary(cut),
-            out,
-        )
+        let summary = self.tally.summary(cut);
+        Closing::new(self.format).summary(&mut self.renderer, &summary, out)
     }
 }
 
-/// Prints the summary and says with the exit code whether anything was lost.
-pub(super) fn summary(
-    renderer: &mut Renderer,
-    format: Format,
-    summary: &Summary,
-    out: &mut Output,
-) -> Result<Exit> {
-    if format == Format::Csv {
-        let mut lines = Vec::new();
-        renderer.summary(summary, &mut lines);
-        talk(String::from_utf8_lossy(&lines).trim_end());
-    } else {
-        renderer.summary(summary, out.buffer());
+/// What comes after the last line of data. Beside CSV it is for people, on stderr.
+pub(super) struct Closing {
+    talk: Option<Vec<u8>>,
+}
+
+impl Closing {
+    pub(super) fn new(format: Format) -> Self {
+        Self {
+            talk: (format == Format::Csv).then(Vec::new),
+        }
     }
-    out.flush()?;
-    Ok(if summary.complete() {
-        Exit::Done
-    } else {
-        Exit::Incomplete
-    })
+
+    /// Where the views append.
+    pub(super) fn lines<'a>(&'a mut self, out: &'a mut Output) -> &'a mut Vec<u8> {
+        match &mut self.talk {
+            Some(lines) => lines,
+            None => out.buffer(),
+        }
+    }
+
+    /// Prints the summary and says with the exit code whether anything was lost.
+    pub(super) fn summary(
+        mut self,
+        renderer: &mut Renderer,
+        summary: &Summary,
+        out: &mut Output,
+    ) -> Result<Exit> {
+        renderer.summary(summary, self.lines(out));
+        if let Some(lines) = self.talk {
+            talk(String::from_utf8_lossy(&lines).trim_end());
+        }
+        out.flush()?;
+        Ok(if summary.complete() {
+            Exit::Done
+        } else {
+            Exit::Incomplete
+        })
+    }
 }

@@ -1,18 +1,26 @@
 //! `twtrace report`: a recording in the same views as live.
 
+use super::conflicts::Story;
 use super::hist::Figures;
 use super::output::{Output, talk};
 use super::replay::Lines;
 use crate::cli::ReportArgs;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::host::Names;
 use crate::recording::{Item, Reader};
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit> {
+    if args.questions.any() && !args.conflicts {
+        return Err(
+            Error::new("--what-if and --fail-on ask about conflicts").hint("add --conflicts")
+        );
+    }
     let mut reader = Reader::open(&args.file)?;
     let mut out = Output::stdout();
     if args.hist || args.hgrm.is_some() {
         histograms(args, &mut reader, &mut out)
+    } else if args.conflicts {
+        conflicts(args, &mut reader, &mut out)
     } else {
         lines(args, &mut reader, &mut out)
     }
@@ -37,6 +45,25 @@ fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
         }
     }
     lines.close(out, cut(reader))
+}
+
+fn conflicts(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
+    if !reader.meta().refusals {
+        talk("warning: refusals were not recorded");
+    }
+    let mut story = Story::new(&args.view, args.questions, reader.meta(), names())?;
+    story.header(out);
+    while let Some(item) = reader.next()? {
+        match item {
+            Item::Record(record) => story.record(record, out),
+            Item::Snapshot(totals) => story.totals(totals),
+        }
+        out.spill()?;
+        if out.closed() {
+            return Ok(Exit::Done);
+        }
+    }
+    story.close(out, cut(reader))
 }
 
 fn histograms(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {

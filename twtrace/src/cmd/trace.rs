@@ -3,17 +3,17 @@
 use super::live::{self, Moment, Sink};
 use super::output::Output;
 use super::replay::{Lines, check_view};
-use crate::cli::TraceArgs;
+use crate::cli::{OutputArg, TraceArgs, View};
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
 use crate::host::Names;
 use crate::kernel::Options;
 
 pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
+    let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
-        ring_bytes: args.ring.ring_bytes,
-        reopens: false,
-        ..super::options(&args.tracing, &args.filters)?
+        reopens: tells_of_reopens(&args.view),
+        ..super::with_records(given, &args.ring)
     };
     check_view(&args.view)?;
     let runtime = live::runtime()?;
@@ -29,6 +29,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
         live.run(&mut sink).await?;
         sink.lines.close(&mut sink.out, false)
     })
+}
+
+/// The numbers of accepted SYNs are in the note alone; machines ask `conflicts` for them.
+fn tells_of_reopens(view: &View) -> bool {
+    view.output == OutputArg::Text || view.fields.is_some()
 }
 
 struct Trace {

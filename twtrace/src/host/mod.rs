@@ -2,6 +2,7 @@
 
 mod clock;
 mod names;
+pub mod recycle;
 
 pub use clock::WallClock;
 pub use names::Names;

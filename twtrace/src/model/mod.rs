@@ -1,12 +1,14 @@
 //! What the events mean. Pure: no clock, no files, no kernel; time arrives inside events.
 
 pub mod books;
+pub mod conflicts;
 pub mod lifecycle;
 pub mod refusal;
 pub mod stats;
 pub mod tally;
 
 pub use books::Books;
+pub use conflicts::{Conflict, Conflicts, Reopen};
 pub use lifecycle::{Life, Report};
 pub use refusal::Refused;
 pub use stats::Stats;

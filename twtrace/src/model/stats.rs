@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 use twtrace_common::REASONS;
 use twtrace_common::histogram::{
     BUCKETS, CLOCKS, Clock, MAX_UNITS, UNIT_NS, UNIT_SHIFT, lowest_ns,
@@ -236,13 +236,24 @@ fn difference(to: &[u64], from: &[u64]) -> Option<Histogram<u64>> {
     histogram
 }
 
-fn empty() -> Histogram<u64> {
+/// With the bounds of the kernel side's.
+pub(super) fn empty() -> Histogram<u64> {
     let highest = MAX_UNITS << UNIT_SHIFT;
     Histogram::new_with_bounds(UNIT_NS, highest, SIGNIFICANT_DIGITS)
         .expect("the bounds are constants, and a test makes one")
 }
 
-fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+/// One of which there are many: an eighth of a ms fine, 1 KiB as long as values are below 33 ms,
+/// and half as much again each time they double.
+pub(super) fn growing() -> Histogram<u32> {
+    const UNIT_NS: u64 = 1 << 17;
+    let mut histogram = Histogram::new_with_bounds(UNIT_NS, 2 * UNIT_NS, SIGNIFICANT_DIGITS)
+        .expect("the bounds are constants, and a test makes one");
+    histogram.auto(true);
+    histogram
+}
+
+pub(super) fn percentiles<C: Counter>(histogram: &Histogram<C>) -> Percentiles {
     let at = |quantile| histogram.median_equivalent(histogram.value_at_quantile(quantile));
     Percentiles {
         n: histogram.len(),

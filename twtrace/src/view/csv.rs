@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::columns::{Column, Value};
+use super::evidence::{causes_apart, gaps_apart};
 use super::line::Line;
 use super::note;
 use super::render::Host;
@@ -72,6 +73,8 @@ fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
             name_or_number(host.names.user(uid), uid, scratch);
             quoted(scratch, out);
         }
+        Value::Gaps(gaps) => gaps_apart(gaps, out),
+        Value::Causes(causes) => causes_apart(causes, out),
         Value::Note(report) => {
             note::put(report, scratch);
             quoted(scratch, out);

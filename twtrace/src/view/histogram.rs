@@ -91,7 +91,7 @@ fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
             thousands(n)
         );
         for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
-            write!(out, " {:>9}", duration(ns));
+            write!(out, " {:>9}", units::span(ns));
         }
         out.byte(b'\n');
     }
@@ -113,12 +113,6 @@ fn chart(clock: &str, one: &Lifetimes, out: &mut Line) {
         writeln!(out, "{}", line.trim_end());
     }
     out.byte(b'\n');
-}
-
-fn duration(ns: u64) -> String {
-    let mut text = Line::new();
-    units::duration(ns, &mut text);
-    String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
 
 /// Edges of bars are round: `50 s`, not `50.00 s`.

@@ -7,6 +7,7 @@ use twtrace_common::refusal::{CLASSES, Class as RefusalClass};
 
 use super::columns::{Column, Of, Show, Value, each_of_schema};
 use super::csv::endpoint;
+use super::evidence::CauseObject;
 use super::line::Line;
 use super::note;
 use super::render::Host;
@@ -34,7 +35,7 @@ impl Json {
             Self::Schema => each_of_schema(report, &mut Object { host, out }),
             Self::Picked(columns) => {
                 out.text(",\"event\":");
-                quoted(out, |out| out.text(Of::of(report).name()));
+                quoted(out, |out| out.text(Of::kind(report).name()));
                 for column in columns.iter().filter(|column| column.key != "event") {
                     write!(out, ",\"{}\":", column.key);
                     value((column.get)(report), host, out);
@@ -82,6 +83,8 @@ fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
         Value::User(uid) => name(host.names.user(uid), uid, out),
+        Value::Gaps(gaps) => put(gaps, out),
+        Value::Causes(causes) => put(&CauseObject::all(causes), out),
         Value::Note(report) => quoted(out, |out| note::put(report, out)),
     }
 }

@@ -2,8 +2,10 @@
 
 mod books;
 pub mod columns;
+mod conflicts;
 mod csv;
 pub mod docs;
+mod evidence;
 mod histogram;
 mod json;
 mod kept;
@@ -13,5 +15,7 @@ mod render;
 mod text;
 mod units;
 
+pub use columns::Of;
+pub use conflicts::WhatIf;
 pub use histogram::Scope;
 pub use render::{Options, Output, Renderer, Unknown};

@@ -3,7 +3,8 @@
 use super::line::Line;
 use super::units::{self, count, thousands};
 use crate::event::{Refusal, Reply, Rule, Stage};
-use crate::model::{Life, Refused, Report};
+use crate::model::conflicts::{Outcome, StuckBy};
+use crate::model::{Conflict, Life, Refused, Report};
 
 /// Nothing if there is nothing to say.
 pub(super) fn put(report: &Report, out: &mut Line) {
@@ -14,6 +15,8 @@ pub(super) fn put(report: &Report, out: &mut Line) {
             of_refusal(refused, out);
             answer(&refused.refusal, out);
         }
+        Report::Reopen(reopen) => of_life(&reopen.life, out),
+        Report::Conflict(conflict) => of_conflict(conflict, out),
     }
 }
 
@@ -113,6 +116,51 @@ fn old_sequence(refused: &Refused, out: &mut Line) {
             Some(_) => ", no newer TSval",
             None => ", no timestamp",
         });
+    }
+}
+
+fn of_conflict(conflict: &Conflict, out: &mut Line) {
+    match (conflict.outcome, conflict.delay_ns) {
+        (Outcome::Recovered, Some(ns)) => {
+            out.text("after ");
+            units::duration(ns, out);
+            write!(
+                out,
+                " and {}: the client's RST ended the TIME_WAIT, its next SYN is free to pass",
+                count(conflict.syns.into(), "SYN")
+            );
+        }
+        (Outcome::Reopened, Some(ns)) => {
+            out.text("after ");
+            units::duration(ns, out);
+            write!(
+                out,
+                ", {} before",
+                count(conflict.syns.into(), "refused SYN")
+            );
+        }
+        (Outcome::Stuck, _) => {
+            write!(out, "{} refused over ", count(conflict.syns.into(), "SYN"));
+            units::duration(conflict.span_ns, out);
+            out.text(match conflict.stuck_by {
+                Some(StuckBy::Rfc1337) => ": the client's RST is ignored because of tcp_rfc1337",
+                Some(StuckBy::WrongRst) => ": a RST came, but its numbers do not fit",
+                Some(StuckBy::NoRst) => {
+                    ": no RST came for the ACKs; a firewall or NAT eats the ACK or the RST"
+                }
+                None => "",
+            });
+        }
+        (Outcome::GaveUp, _) => write!(
+            out,
+            "{} refused, then no more until the TIME_WAIT ended",
+            count(conflict.syns.into(), "SYN")
+        ),
+        (_, _) => write!(
+            out,
+            "{} refused; what became of the client was not seen",
+            count(conflict.syns.into(), "SYN")
+        ),
     }
 }
 

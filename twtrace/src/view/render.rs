@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::books;
-use super::columns;
+use super::columns::{self, Of};
+use super::conflicts::{self, WhatIf};
 use super::csv::Csv;
 use super::histogram::{self, Scope};
 use super::json::{self, Json};
@@ -13,7 +14,7 @@ use super::line::Line;
 use super::text::Text;
 use crate::event::Meta;
 use crate::host::{Names, WallClock};
-use crate::model::{Report, Stats, Summary};
+use crate::model::{Conflicts, Report, Stats, Summary};
 
 /// The format of the data on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ pub struct Options {
     pub utc: bool,
     /// Do not shorten IPv6 addresses in text.
     pub wide: bool,
+    pub events: Of,
 }
 
 /// Writes everything that goes to stdout. Nothing is kept back: what a call appends is complete.
@@ -104,10 +106,12 @@ impl Renderer {
         let picked = options.fields.as_deref().map(columns::pick).transpose()?;
         let format = match options.output {
             Output::Text => Format::Text(Text::new(
-                picked.unwrap_or_else(columns::text),
+                picked.unwrap_or_else(|| columns::text(options.events)),
                 options.wide,
             )),
-            Output::Csv => Format::Csv(Csv::new(picked.unwrap_or_else(columns::data))),
+            Output::Csv => Format::Csv(Csv::new(
+                picked.unwrap_or_else(|| columns::data(options.events)),
+            )),
             Output::Json => Format::Json(picked.map_or(Json::Schema, Json::Picked)),
         };
         Ok(Self {
@@ -160,6 +164,17 @@ impl Renderer {
             }
             Format::Csv(_) => histogram::csv(stats, scope, &mut self.line),
             Format::Json(_) => histogram::json(stats, scope, &mut self.line),
+        }
+        self.finish(out);
+    }
+
+    /// The conflicts by remote address, and all together. For CSV they are for people.
+    pub fn conflicts(&mut self, conflicts: &Conflicts, what_if: WhatIf, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Text(_) | Format::Csv(_) => {
+                conflicts::text(conflicts, what_if, &mut self.host.names, &mut self.line);
+            }
+            Format::Json(_) => conflicts::json(conflicts, what_if, &mut self.line),
         }
         self.finish(out);
     }

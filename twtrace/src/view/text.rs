@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::columns::{Align, Column, Value};
+use super::evidence::{causes_apart, gaps_apart};
 use super::line::Line;
 use super::note;
 use super::render::Host;
@@ -99,6 +100,8 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
         Value::Moment(ns) => out.slice(&host.clock.time(ns)),
         Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
         Value::User(uid) => name_or_number(host.names.user(uid), uid, out),
+        Value::Gaps(gaps) => gaps_apart(gaps, out),
+        Value::Causes(causes) => causes_apart(causes, out),
         Value::Note(report) => note::put(report, out),
     }
 }

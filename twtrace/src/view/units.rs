@@ -56,6 +56,13 @@ pub(super) fn duration(ns: u64, out: &mut Line) {
     }
 }
 
+/// The same as a text of its own.
+pub(super) fn span(ns: u64) -> String {
+    let mut text = Line::new();
+    duration(ns, &mut text);
+    String::from_utf8_lossy(text.as_bytes()).into_owned()
+}
+
 /// `SYN|ACK`: byte 13 of a TCP header, lowest bit first.
 pub(super) fn tcp_flags(flags: u8, out: &mut Line) {
     const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];

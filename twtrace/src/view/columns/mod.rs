@@ -1,11 +1,13 @@
 //! The one table of columns: text, CSV, JSON and docs/output.md are made from it.
 
+mod get;
 mod table;
 
 use std::net::IpAddr;
 
 use super::Unknown;
 use crate::model::Report;
+use crate::model::conflicts::causes::Hypothesis;
 
 pub use table::COLUMNS;
 pub(super) use table::each_of_schema;
@@ -45,9 +47,21 @@ impl Of {
     pub const END: Self = Self(1 << 0);
     pub const OVERFLOW: Self = Self(1 << 1);
     pub const REFUSAL: Self = Self(1 << 2);
-    pub const ALL: Self = Self::END.and(Self::OVERFLOW).and(Self::REFUSAL);
+    pub const REOPEN: Self = Self(1 << 3);
+    pub const CONFLICT: Self = Self(1 << 4);
+    pub const ALL: Self = Self::TRACE.and(Self::CONFLICTS);
+    /// What `trace` and `report` show.
+    pub const TRACE: Self = Self::END.and(Self::OVERFLOW).and(Self::REFUSAL);
+    /// What `conflicts` shows.
+    pub const CONFLICTS: Self = Self::REFUSAL.and(Self::REOPEN).and(Self::CONFLICT);
 
-    const EACH: [Self; 3] = [Self::END, Self::OVERFLOW, Self::REFUSAL];
+    const EACH: [Self; 5] = [
+        Self::END,
+        Self::OVERFLOW,
+        Self::REFUSAL,
+        Self::REOPEN,
+        Self::CONFLICT,
+    ];
 
     /// Both sets together.
     #[must_use]
@@ -57,11 +71,13 @@ impl Of {
 
     /// The kind of this event.
     #[inline(always)]
-    pub(super) fn of(report: &Report) -> Self {
+    pub(super) fn kind(report: &Report) -> Self {
         match report {
             Report::End(_) => Self::END,
             Report::Overflow(_) => Self::OVERFLOW,
             Report::Refusal(_) => Self::REFUSAL,
+            Report::Reopen(_) => Self::REOPEN,
+            Report::Conflict(_) => Self::CONFLICT,
         }
     }
 
@@ -71,14 +87,20 @@ impl Of {
         match self {
             Self::END => "end",
             Self::OVERFLOW => "overflow",
-            _ => "refusal",
+            Self::REFUSAL => "refusal",
+            Self::REOPEN => "reopen",
+            _ => "conflict",
         }
+    }
+
+    const fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// The names of its kinds.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let each = Self::EACH.into_iter();
-        each.filter(move |one| self.0 & one.0 != 0).map(Self::name)
+        each.filter(move |one| self.overlaps(*one)).map(Self::name)
     }
 }
 
@@ -118,6 +140,8 @@ pub(super) enum Value<'r> {
     Netns(u32),
     /// uid, by name if it has one.
     User(u32),
+    Gaps(&'r [i32]),
+    Causes(&'r [Hypothesis]),
     /// What else is worth knowing of this event, in words.
     Note(&'r Report),
 }
@@ -141,16 +165,31 @@ const TEXT: [&str; 9] = [
     "note",
 ];
 
-/// The columns of text.
-pub(super) fn text() -> Vec<&'static Column> {
-    TEXT.iter().filter_map(|key| find(key)).collect()
+/// The same where only conflicts are shown.
+const CONFLICTS_TEXT: [&str; 7] = [
+    "time",
+    "local",
+    "remote",
+    "netns_name",
+    "time_wait_ms",
+    "what",
+    "note",
+];
+
+/// The columns of text for these events.
+pub(super) fn text(events: Of) -> Vec<&'static Column> {
+    let keys = match events {
+        Of::CONFLICTS => &CONFLICTS_TEXT[..],
+        _ => &TEXT,
+    };
+    keys.iter().filter_map(|key| find(key)).collect()
 }
 
-/// The columns of CSV.
-pub(super) fn data() -> Vec<&'static Column> {
+/// The columns of CSV for these events.
+pub(super) fn data(events: Of) -> Vec<&'static Column> {
     COLUMNS
         .iter()
-        .filter(|column| column.shown != Shown::Text)
+        .filter(|column| column.shown != Shown::Text && column.of.overlaps(events))
         .collect()
 }
 
@@ -193,9 +232,10 @@ mod tests {
             .filter(|column| column.shown != Shown::Data)
             .map(|column| column.key)
             .collect();
-        let mut text = TEXT.to_vec();
+        let mut text = [&TEXT[..], &CONFLICTS_TEXT].concat();
         shown.sort_unstable();
         text.sort_unstable();
+        text.dedup();
         assert_eq!(text, shown);
     }
 

@@ -1,8 +1,12 @@
 //! The rows of the table, and the walk over those of the schema.
 
+use super::get::{
+    at_ns, conflict, delay_ns, end, family, flow, gap, known, numbers, owner, refusal, seq_gap,
+    time_wait_ns, what,
+};
 use super::{Align, Column, Of, Show, Shown, Value};
-use crate::event::{BornAs, Family, Flow};
-use crate::model::{Life, Refused, Report};
+use crate::event::BornAs;
+use crate::model::Report;
 
 /// Makes the table, and from the same rows the walk over the schema's columns: a loop over
 /// function pointers would cost JSON as much again as the writing itself.
@@ -42,7 +46,7 @@ macro_rules! columns {
 }
 
 const fn in_schema(shown: Shown, of: Of, event: u8) -> bool {
-    !matches!(shown, Shown::Text) && of.0 & event != 0
+    !matches!(shown, Shown::Text) && of.overlaps(Of(event))
 }
 
 /// Shows what the schema has for this event.
@@ -52,6 +56,8 @@ pub(in crate::view) fn each_of_schema(report: &Report, show: &mut impl Show) {
         Report::End(_) => walk::<{ Of::END.0 }>(report, show),
         Report::Overflow(_) => walk_apart::<{ Of::OVERFLOW.0 }>(report, show),
         Report::Refusal(_) => walk_apart::<{ Of::REFUSAL.0 }>(report, show),
+        Report::Reopen(_) => walk_apart::<{ Of::REOPEN.0 }>(report, show),
+        Report::Conflict(_) => walk_apart::<{ Of::CONFLICT.0 }>(report, show),
     }
 }
 
@@ -70,24 +76,17 @@ columns! {
         doc: "what happened; always there in JSON, after the schema version `v`",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::Word(Of::of(report).name()),
+        get: |report| Value::Word(Of::kind(report).name()),
     }
     reason {
         header: "END",
         width: 18,
         align: Align::Left,
         unit: "",
-        doc: "why the mini-socket ended; in CSV `overflow` if there was none, `refused` if it goes on; in text `REFUSED SYN` and the like",
+        doc: "why the mini-socket ended; in CSV `overflow` if there was none, `refused` if it goes on, the outcome of a conflict; in text `REFUSED SYN` and the like",
         of: Of::END,
         shown: Shown::Everywhere,
-        get: |report| match report {
-            Report::End(life) => Value::Word(life.end.reason.name()),
-            Report::Overflow(_) => Value::Word("overflow"),
-            Report::Refusal(refused) => Value::Said {
-                person: what_was_refused(refused),
-                machine: "refused",
-            },
-        },
+        get: what,
     }
     stage {
         header: "STAGE",
@@ -97,7 +96,7 @@ columns! {
         doc: "what refused the segment: `time-wait`, `fin-wait-2`, `syn-recv`, `established`, `syn-sent`; `recycle` is for kernels up to 4.11",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| Some(Value::Word(refused.refusal.stage.name()))),
+        get: |report| known(refusal(report), |one| Value::Word(one.refusal.stage.name())),
     }
     rule {
         header: "RULE",
@@ -107,7 +106,7 @@ columns! {
         doc: "why; see the list of rules",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| Some(Value::Word(refused.refusal.rule.name()))),
+        get: |report| known(refusal(report), |one| Value::Word(one.refusal.rule.name())),
     }
     syn {
         header: "SYN",
@@ -117,7 +116,7 @@ columns! {
         doc: "a SYN that opens a connection (no ACK)",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| Some(Value::Flag(refused.refusal.is_syn()))),
+        get: |report| known(refusal(report), |one| Value::Flag(one.refusal.is_syn())),
     }
     flags {
         header: "FLAGS",
@@ -127,9 +126,7 @@ columns! {
         doc: "of the TCP header: `FIN`, `SYN`, `RST`, `PSH`, `ACK`, `URG`, `ECE`, `CWR`, joined by `|`",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| {
-            of_refusal(report, |refused| Some(Value::TcpFlags(refused.refusal.tcp_flags)))
-        },
+        get: |report| known(refusal(report), |one| Value::TcpFlags(one.refusal.tcp_flags)),
     }
     family {
         header: "FAMILY",
@@ -139,13 +136,7 @@ columns! {
         doc: "`ipv4`, `ipv6`, or `ipv4-mapped` for IPv4 on the wire and an IPv6 socket",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| {
-            Value::Word(match flow(report).family {
-                Family::Ipv4 => "ipv4",
-                Family::Ipv6 => "ipv6",
-                Family::Ipv4Mapped => "ipv4-mapped",
-            })
-        },
+        get: |report| Value::Word(family(report)),
     }
     laddr {
         header: "LADDR",
@@ -165,7 +156,7 @@ columns! {
         doc: "local port",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::Number(flow(report).lport.into()),
+        get: |report| Value::number(flow(report).lport),
     }
     raddr {
         header: "RADDR",
@@ -185,7 +176,7 @@ columns! {
         doc: "remote port",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::Number(flow(report).rport.into()),
+        get: |report| Value::number(flow(report).rport),
     }
     netns {
         header: "NETNS",
@@ -195,7 +186,7 @@ columns! {
         doc: "network namespace: its inode number",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::Number(flow(report).netns.into()),
+        get: |report| Value::number(flow(report).netns),
     }
     uid {
         header: "UID",
@@ -205,7 +196,7 @@ columns! {
         doc: "owner of the full socket",
         of: Of::END.and(Of::OVERFLOW),
         shown: Shown::Data,
-        get: |report| number(flow(report).uid),
+        get: |report| known(flow(report).uid, Value::number),
     }
     cgroup {
         header: "CGROUP",
@@ -215,7 +206,7 @@ columns! {
         doc: "cgroup id of the full socket",
         of: Of::END.and(Of::OVERFLOW),
         shown: Shown::Data,
-        get: |report| number(flow(report).cgroup),
+        get: |report| known(flow(report).cgroup, Value::Number),
     }
     born_as {
         header: "BORN AS",
@@ -226,12 +217,10 @@ columns! {
         of: Of::END,
         shown: Shown::Data,
         get: |report| {
-            of_life(report, |life| {
-                life.end.born_as.map(|substate| {
-                    Value::Word(match substate {
-                        BornAs::FinWait2 => "fin-wait-2",
-                        BornAs::TimeWait => "time-wait",
-                    })
+            known(end(report).and_then(|life| life.end.born_as), |substate| {
+                Value::Word(match substate {
+                    BornAs::FinWait2 => "fin-wait-2",
+                    BornAs::TimeWait => "time-wait",
                 })
             })
         },
@@ -244,7 +233,7 @@ columns! {
         doc: "birth, CLOCK_MONOTONIC",
         of: Of::END,
         shown: Shown::Data,
-        get: |report| of_life(report, |life| life.end.born_ns.map(Value::Number)),
+        get: |report| known(end(report).and_then(|life| life.end.born_ns), Value::Number),
     }
     time_wait_ns {
         header: "PROMOTED",
@@ -254,7 +243,7 @@ columns! {
         doc: "entry into TIME_WAIT, CLOCK_MONOTONIC",
         of: Of::END,
         shown: Shown::Data,
-        get: |report| of_life(report, |life| life.end.time_wait_ns.map(Value::Number)),
+        get: |report| known(end(report).and_then(|life| life.end.time_wait_ns), Value::Number),
     }
     ended_ns {
         header: "ENDED",
@@ -264,7 +253,7 @@ columns! {
         doc: "end, CLOCK_MONOTONIC",
         of: Of::END,
         shown: Shown::Data,
-        get: |report| of_life(report, |life| Some(Value::Number(life.end.ended_ns))),
+        get: |report| known(end(report), |life| Value::Number(life.end.ended_ns)),
     }
     at_ns {
         header: "AT",
@@ -272,13 +261,22 @@ columns! {
         align: Align::Right,
         unit: "ns",
         doc: "when it happened (of an end: `ended_ns`), CLOCK_MONOTONIC",
-        of: Of::OVERFLOW.and(Of::REFUSAL),
+        of: Of::OVERFLOW.and(Of::REFUSAL).and(Of::REOPEN),
         shown: Shown::Data,
         get: |report| match report {
             Report::End(_) => Value::Unknown,
-            Report::Overflow(overflow) => Value::Number(overflow.at_ns),
-            Report::Refusal(refused) => Value::Number(refused.refusal.at_ns),
+            other => Value::Number(at_ns(other)),
         },
+    }
+    first_ns {
+        header: "FIRST",
+        width: 16,
+        align: Align::Right,
+        unit: "ns",
+        doc: "when the first SYN of the conflict was refused, CLOCK_MONOTONIC",
+        of: Of::CONFLICT,
+        shown: Shown::Data,
+        get: |report| known(conflict(report), |one| Value::Number(one.first_ns)),
     }
     fin_wait_2_ms {
         header: "FW2",
@@ -288,7 +286,7 @@ columns! {
         doc: "time in substate FIN_WAIT2; null also if it was born in TIME_WAIT",
         of: Of::END,
         shown: Shown::Everywhere,
-        get: |report| of_life(report, |life| life.fin_wait_2_ns.map(Value::Duration)),
+        get: |report| known(end(report).and_then(|life| life.fin_wait_2_ns), Value::Duration),
     }
     time_wait_ms {
         header: "TIME_WAIT",
@@ -296,16 +294,9 @@ columns! {
         align: Align::Right,
         unit: "ms",
         doc: "time in substate TIME_WAIT; null also if it ended in FIN_WAIT2; of a refusal, in text and CSV, so far",
-        of: Of::END,
+        of: Of::END.and(Of::REOPEN),
         shown: Shown::Everywhere,
-        get: |report| {
-            let time_wait_ns = match report {
-                Report::End(life) => life.time_wait_ns,
-                Report::Overflow(_) => None,
-                Report::Refusal(refused) => refused.time_wait_ns,
-            };
-            time_wait_ns.map_or(Value::Unknown, Value::Duration)
-        },
+        get: |report| known(time_wait_ns(report), Value::Duration),
     }
     rearms {
         header: "REARMS",
@@ -315,7 +306,7 @@ columns! {
         doc: "timer restarts in TIME_WAIT that were seen",
         of: Of::END,
         shown: Shown::Data,
-        get: |report| of_life(report, |life| Some(Value::Number(life.end.rearms.into()))),
+        get: |report| known(end(report), |life| Value::number(life.end.rearms)),
     }
     preexisting {
         header: "PREEXISTING",
@@ -325,7 +316,7 @@ columns! {
         doc: "older than the trace; null if its birth may also have been lost",
         of: Of::END,
         shown: Shown::Data,
-        get: |report| of_life(report, |life| life.preexisting.map(Value::Flag)),
+        get: |report| known(end(report).and_then(|life| life.preexisting), Value::Flag),
     }
     tsval {
         header: "TSVAL",
@@ -333,9 +324,9 @@ columns! {
         align: Align::Right,
         unit: "ticks",
         doc: "timestamp of the segment; null if it had none. A tick is 1 ms on Linux, on others mostly 1 to 10 ms",
-        of: Of::REFUSAL,
+        of: Of::REFUSAL.and(Of::REOPEN),
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| refused.refusal.numbers.tsval.map(unsigned)),
+        get: |report| known(numbers(report).and_then(|one| one.tsval), Value::number),
     }
     ts_recent {
         header: "TS_RECENT",
@@ -343,9 +334,9 @@ columns! {
         align: Align::Right,
         unit: "ticks",
         doc: "last timestamp of the connection; null if it had none",
-        of: Of::REFUSAL,
+        of: Of::REFUSAL.and(Of::REOPEN),
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| refused.refusal.numbers.ts_recent.map(unsigned)),
+        get: |report| known(numbers(report).and_then(|one| one.ts_recent), Value::number),
     }
     gap {
         header: "GAP",
@@ -353,9 +344,9 @@ columns! {
         align: Align::Right,
         unit: "ticks",
         doc: "`tsval` - `ts_recent` on a circle of 2^32, so from -2147483648 to 2147483647: negative is behind",
-        of: Of::REFUSAL,
+        of: Of::REFUSAL.and(Of::REOPEN),
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| refused.gap.map(signed)),
+        get: |report| known(gap(report), Value::Signed),
     }
     ts_recent_age_ms {
         header: "TS_RECENT AGE",
@@ -365,7 +356,9 @@ columns! {
         doc: "age of `ts_recent`: whole seconds, since the kernel keeps no more; null where it keeps none",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| refused.ts_recent_age_ms.map(Value::Number)),
+        get: |report| {
+            known(refusal(report).and_then(|one| one.ts_recent_age_ms), Value::Number)
+        },
     }
     seq_gap {
         header: "SEQ GAP",
@@ -373,9 +366,9 @@ columns! {
         align: Align::Right,
         unit: "bytes",
         doc: "sequence number (of a SYN: its ISN) - the one expected, on a circle of 2^32: negative is before it; null in `syn-sent`",
-        of: Of::REFUSAL,
+        of: Of::REFUSAL.and(Of::REOPEN),
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| refused.seq_gap.map(signed)),
+        get: |report| known(seq_gap(report), Value::Signed),
     }
     ttl {
         header: "TTL",
@@ -385,7 +378,7 @@ columns! {
         doc: "TTL or hop limit of the segment, 1 to 255; null if not known",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| refused.refusal.ttl.map(unsigned)),
+        get: |report| known(refusal(report).and_then(|one| one.refusal.ttl), Value::number),
     }
     window {
         header: "WINDOW",
@@ -395,7 +388,7 @@ columns! {
         doc: "window in the TCP header, 0 to 65535: bytes of a SYN, to be scaled otherwise",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| Some(unsigned(refused.refusal.window))),
+        get: |report| known(refusal(report), |one| Value::number(one.refusal.window)),
     }
     reply {
         header: "REPLY",
@@ -406,8 +399,8 @@ columns! {
         of: Of::REFUSAL,
         shown: Shown::Data,
         get: |report| {
-            of_refusal(report, |refused| {
-                refused.refusal.reply.map(|reply| Value::Word(reply.name()))
+            known(refusal(report).and_then(|one| one.refusal.reply), |reply| {
+                Value::Word(reply.name())
             })
         },
     }
@@ -419,7 +412,82 @@ columns! {
         doc: "it restarted the timer of the TIME_WAIT",
         of: Of::REFUSAL,
         shown: Shown::Data,
-        get: |report| of_refusal(report, |refused| Some(Value::Flag(refused.refusal.rearmed))),
+        get: |report| known(refusal(report), |one| Value::Flag(one.refusal.rearmed)),
+    }
+    refused_before {
+        header: "REFUSED BEFORE",
+        width: 14,
+        align: Align::Right,
+        unit: "",
+        doc: "SYNs that the same mini-socket had refused before it accepted this one",
+        of: Of::REOPEN,
+        shown: Shown::Data,
+        get: |report| match report {
+            Report::Reopen(reopen) => Value::number(reopen.life.end.refused),
+            _ => Value::Unknown,
+        },
+    }
+    syns {
+        header: "SYNS",
+        width: 5,
+        align: Align::Right,
+        unit: "",
+        doc: "SYNs that were refused, also those of which no record came",
+        of: Of::CONFLICT,
+        shown: Shown::Data,
+        get: |report| known(conflict(report), |one| Value::number(one.syns)),
+    }
+    outcome {
+        header: "OUTCOME",
+        width: 9,
+        align: Align::Left,
+        unit: "",
+        doc: "what became of the client: `recovered`, `reopened`, `stuck`, `gave-up`, `unknown`; see below. A conflict that is `stuck` comes again if it ends as something else",
+        of: Of::CONFLICT,
+        shown: Shown::Data,
+        get: |report| known(conflict(report), |one| Value::Word(one.outcome.name())),
+    }
+    delay_ms {
+        header: "DELAY",
+        width: 9,
+        align: Align::Right,
+        unit: "ms",
+        doc: "from the first SYN refused to the one accepted, or to the RST that ended the TIME_WAIT; null if none was refused, or nothing ended it",
+        of: Of::REOPEN.and(Of::CONFLICT),
+        shown: Shown::Data,
+        get: |report| known(delay_ns(report), Value::Duration),
+    }
+    gaps {
+        header: "GAPS",
+        width: 11,
+        align: Align::Left,
+        unit: "ticks",
+        doc: "`gap` of the first 16 SYNs refused that have one",
+        of: Of::CONFLICT,
+        shown: Shown::Data,
+        get: |report| known(conflict(report), |one| Value::Gaps(&one.gaps)),
+    }
+    causes {
+        header: "CAUSES",
+        width: 18,
+        align: Align::Left,
+        unit: "",
+        doc: "what may explain it, by what was known of the remote address then, the best first: `cause` and sentences `for` and `against` it; in CSV names of those for which more speaks than against",
+        of: Of::CONFLICT,
+        shown: Shown::Data,
+        get: |report| known(conflict(report), |one| Value::Causes(&one.causes)),
+    }
+    stuck_by {
+        header: "STUCK BY",
+        width: 9,
+        align: Align::Left,
+        unit: "",
+        doc: "what keeps a client stuck: `rfc1337` (its RST is ignored because of tcp_rfc1337), `wrong-rst` (its RST does not fit), `no-rst` (no RST came back for the ACK: a firewall or NAT eats one of them); null if not known or not stuck",
+        of: Of::CONFLICT,
+        shown: Shown::Data,
+        get: |report| {
+            known(conflict(report).and_then(|one| one.stuck_by), |by| Value::Word(by.name()))
+        },
     }
     time {
         header: "TIME",
@@ -429,13 +497,7 @@ columns! {
         doc: "wall-clock time of the event; with date and zone in JSON and CSV",
         of: Of::ALL,
         shown: Shown::Text,
-        get: |report| {
-            Value::Moment(match report {
-                Report::End(life) => life.end.ended_ns,
-                Report::Overflow(overflow) => overflow.at_ns,
-                Report::Refusal(refused) => refused.refusal.at_ns,
-            })
-        },
+        get: |report| Value::Moment(at_ns(report)),
     }
     local {
         header: "LADDR:LPORT",
@@ -475,7 +537,17 @@ columns! {
         doc: "owner of the full socket: user name, or uid if it has none",
         of: Of::ALL,
         shown: Shown::Text,
-        get: |report| flow(report).uid.map_or(Value::Unknown, Value::User),
+        get: |report| known(owner(report), Value::User),
+    }
+    what {
+        header: "WHAT",
+        width: 15,
+        align: Align::Left,
+        unit: "",
+        doc: "`reason`, as `conflicts` shows it",
+        of: Of::REFUSAL.and(Of::REOPEN).and(Of::CONFLICT),
+        shown: Shown::Text,
+        get: what,
     }
     note {
         header: "NOTE",
@@ -486,61 +558,5 @@ columns! {
         of: Of::ALL,
         shown: Shown::Text,
         get: |report| Value::Note(report),
-    }
-}
-
-fn flow(report: &Report) -> &Flow {
-    match report {
-        Report::End(life) => &life.end.flow,
-        Report::Overflow(overflow) => &overflow.flow,
-        Report::Refusal(refused) => &refused.refusal.flow,
-    }
-}
-
-fn number(value: Option<impl Into<u64>>) -> Value<'static> {
-    value.map_or(Value::Unknown, unsigned)
-}
-
-fn unsigned(value: impl Into<u64>) -> Value<'static> {
-    Value::Number(value.into())
-}
-
-fn signed(value: i32) -> Value<'static> {
-    Value::Signed(value)
-}
-
-fn of_life<'r>(report: &'r Report, get: impl FnOnce(&'r Life) -> Option<Value<'r>>) -> Value<'r> {
-    match report {
-        Report::End(life) => get(life).unwrap_or(Value::Unknown),
-        Report::Overflow(_) | Report::Refusal(_) => Value::Unknown,
-    }
-}
-
-fn of_refusal<'r>(
-    report: &'r Report,
-    get: impl FnOnce(&'r Refused) -> Option<Value<'r>>,
-) -> Value<'r> {
-    match report {
-        Report::Refusal(refused) => get(refused).unwrap_or(Value::Unknown),
-        Report::End(_) | Report::Overflow(_) => Value::Unknown,
-    }
-}
-
-/// By the flag that matters most. Whether an ACK carries data is not known; it mostly does if it
-/// is pushed.
-fn what_was_refused(refused: &Refused) -> &'static str {
-    const FIN: u8 = 1;
-    const SYN: u8 = 2;
-    const RST: u8 = 4;
-    const PSH: u8 = 8;
-    const ACK: u8 = 16;
-    match refused.refusal.tcp_flags {
-        flags if flags & RST != 0 => "REFUSED RST",
-        flags if flags & (SYN | ACK) == SYN | ACK => "REFUSED SYN-ACK",
-        flags if flags & SYN != 0 => "REFUSED SYN",
-        flags if flags & FIN != 0 => "REFUSED FIN",
-        flags if flags & PSH != 0 => "REFUSED data",
-        flags if flags & ACK != 0 => "REFUSED ACK",
-        _ => "REFUSED segment",
     }
 }

@@ -1,0 +1,143 @@
+//! `twtrace conflicts`: SYNs that an old connection kept out, and what may be the cause.
+
+use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
+
+use super::live::{self, Moment, Sink};
+use super::output::Output;
+use super::replay::{Closing, check_view, view_options};
+use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
+use crate::decode::decode;
+use crate::error::{Exit, Result};
+use crate::event::{Meta, Snapshot};
+use crate::host::Names;
+use crate::kernel::Options;
+use crate::model::tally::Detail;
+use crate::model::{Conflict, Conflicts, Report, Tally, conflicts};
+use crate::view::{Of, Output as Format, Renderer, WhatIf};
+
+pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    let options = Options {
+        quiet_ends: true,
+        owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
+        rearms: false,
+        ..super::with_records(given, &args.ring)
+    };
+    check_view(&args.view)?;
+    let runtime = live::runtime()?;
+    runtime.block_on(async {
+        let live = live::start(&options, &args.tracing, None)?;
+        let names = Names::of_this_host();
+        let mut sink = Live {
+            story: Story::new(&args.view, args.questions, live.meta(), names)?,
+            out: Output::stdout(),
+        };
+        sink.story.header(&mut sink.out);
+        sink.out.flush()?;
+        live.run(&mut sink).await?;
+        sink.story.close(&mut sink.out, false)
+    })
+}
+
+struct Live {
+    story: Story,
+    out: Output,
+}
+
+impl Sink for Live {
+    fn record(&mut self, record: &[u8]) -> Result<()> {
+        self.story.record(record, &mut self.out);
+        self.out.spill()
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        self.out.flush()
+    }
+
+    fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
+        self.story.totals(totals);
+        Ok(())
+    }
+
+    fn done(&self) -> bool {
+        self.out.closed()
+    }
+}
+
+/// Conflicts as they happen and their summary, live or from a recording.
+pub(super) struct Story {
+    tally: Tally,
+    conflicts: Conflicts,
+    renderer: Renderer,
+    format: Format,
+    questions: Questions,
+    /// Those whose outcome is known, on their way to the view.
+    known: Vec<Conflict>,
+}
+
+impl Story {
+    pub(super) fn new(
+        view: &View,
+        questions: Questions,
+        meta: &Meta,
+        names: Names,
+    ) -> Result<Self> {
+        Ok(Self {
+            tally: Tally::new(meta, Detail::Records),
+            conflicts: Conflicts::new(meta),
+            renderer: Renderer::new(&view_options(view, Of::CONFLICTS), meta, names)?,
+            format: view.output.into(),
+            questions,
+            known: Vec::new(),
+        })
+    }
+
+    pub(super) fn header(&mut self, out: &mut Output) {
+        self.renderer.header(out.buffer());
+    }
+
+    pub(super) fn record(&mut self, record: &[u8], out: &mut Output) {
+        let Ok(event) = decode(record) else {
+            self.tally.undecoded();
+            return;
+        };
+        let report = self.tally.event(event);
+        if let Some(shown) = conflicts::told(&report, self.format != Format::Text) {
+            self.renderer.event(&shown, out.buffer());
+        }
+        self.conflicts.event(&report, &mut self.known);
+        self.tell(out);
+    }
+
+    pub(super) fn totals(&mut self, totals: Snapshot) {
+        self.tally.snapshot(totals);
+    }
+
+    /// Prints the summary. `cut`: the source ended before its end.
+    pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
+        self.conflicts.finish(&mut self.known);
+        self.tell(out);
+        let what_if = WhatIf {
+            recycle: self.questions.what_if == Some(WhatIfArg::Recycle),
+        };
+        let mut closing = Closing::new(self.format);
+        self.renderer
+            .conflicts(&self.conflicts, what_if, closing.lines(out));
+        let summary = self.tally.summary(cut);
+        let exit = closing.summary(&mut self.renderer, &summary, out)?;
+        let counts = self.conflicts.overview().counts;
+        let found = match self.questions.fail_on {
+            Some(FailOn::Refused) => counts.refused > 0,
+            Some(FailOn::Stuck) => counts.stuck > 0,
+            None => false,
+        };
+        Ok(if found { Exit::Finding } else { exit })
+    }
+
+    fn tell(&mut self, out: &mut Output) {
+        for conflict in self.known.drain(..) {
+            let report = Report::Conflict(Box::new(conflict));
+            self.renderer.event(&report, out.buffer());
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! What may explain the conflicts of an address: hypotheses, each with what speaks for it and
+//! against it. None is ever certain, and docs/conflicts.md gives the reasoning.
+//!
+//! Each fact gives a hypothesis some points or takes some; the sum ranks. A fact that fits two
+//! hypotheses gives to both. That clocks differ between ports speaks for no number of hosts:
+//! kernels that hash the ports into the timestamp offset show as many clocks as connections.
+
+use super::evidence::{Facts, OLD_TICKS, YOUNG_TICKS};
+
+/// What may be behind a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Several hosts behind one address (NAT), each with its clock.
+    SeveralHosts,
+    /// One host, whose source ports a NAT rewrites, and whose clock depends on the port.
+    PortRewritingNat,
+    /// The peer's clock went back: a reboot, a restored virtual machine.
+    ClockReset,
+    /// A stack or proxy whose timestamps do not grow from one connection to the next.
+    NonMonotonicStack,
+    /// A segment of an earlier connection that was long on its way: what PAWS is there for.
+    OldDuplicate,
+}
+
+/// How much is to be said for a hypothesis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Likely,
+    Perhaps,
+    Less,
+    Not,
+}
+
+/// A cause with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hypothesis {
+    pub cause: Cause,
+    pub points: i32,
+    /// The strongest first.
+    pub pro: Vec<Argument>,
+    pub con: Vec<Argument>,
+}
+
+/// A fact that speaks for or against a cause, with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// So many of the gaps are the same: the same pair of clocks, which differ by so many ticks.
+    SameGaps { n: u64, of: u64, ticks: u32 },
+    /// No more than so many of the gaps are alike.
+    UnrelatedGaps { of: u64 },
+    /// So many gaps are too large for an old segment.
+    FarBehind { n: u64, of: u64 },
+    /// So many accepted SYNs are ahead by as much as the refused ones are behind.
+    TurnsTaken { n: u64 },
+    /// So many accepted SYNs have a clock that is far ahead.
+    Jumps { n: u64 },
+    /// Not one SYN that was accepted is far ahead.
+    NoJumps,
+    /// So many accepted SYNs had the clock of the connection before, until the first refusal.
+    InStepBefore { n: u64 },
+    /// The TTL differs from that of the previous owner's FIN so often, for the first time by this
+    /// pair.
+    OtherTtl { n: u64, syn: u8, owner: u8 },
+    /// SYNs came with different TTLs.
+    SeveralTtls { a: u8, b: u8 },
+    /// The TTL is that of the previous owner's FIN in all that are known.
+    SameTtl { n: u64, ttl: u8 },
+    /// SYNs offer so many different windows.
+    SeveralWindows { n: usize },
+    /// All SYNs offer this window.
+    OneWindow { window: u16 },
+    /// The ISN is beyond what was received so often.
+    IsnAhead { n: u64, of: u64 },
+    /// The ISN is now beyond, now before what was received.
+    IsnMixed { ahead: u64, behind: u64 },
+    /// TSval and ISN a little behind, as in the earlier connection itself.
+    LikeDuplicates { n: u64, of: u64 },
+    /// Conflicts are many, where an old segment comes alone.
+    Many { n: u64 },
+    /// So many SYNs were sent again.
+    SentAgain { n: u64, of: u64 },
+    /// From the first refusal to the last.
+    Within { ns: u64 },
+    /// The clock began at 0 no longer ago than this, if it began there.
+    YoungClock { ticks: u32 },
+    /// So many SYNs have the timestamp 0.
+    ZeroTsval { n: u64, of: u64 },
+    /// So many SYNs have no timestamp, where the connection before had them.
+    NoTsval { n: u64, of: u64 },
+    /// Nobody has timestamps: the ISN alone decides.
+    NoTimestamps { n: u64 },
+    /// This kernel hashes the ports into the offset; so does the peer, if it runs the same.
+    PortsHashed,
+}
+
+/// Facts need so many conflicts before what is common to them says anything.
+const FEW: u64 = 3;
+const ENOUGH: u64 = 5;
+/// A clock that went back is over once the TIME_WAITs from before are gone; refused SYNs may have
+/// held some up for a minute more.
+const RESET_NS: u64 = 120_000_000_000;
+/// A window that Linux does not offer by itself: it rounds to whole segments.
+const ROUND_WINDOW: u16 = u16::MAX;
+
+impl Cause {
+    /// In the order of preference among equals.
+    pub const ALL: [Self; 5] = [
+        Self::SeveralHosts,
+        Self::PortRewritingNat,
+        Self::ClockReset,
+        Self::NonMonotonicStack,
+        Self::OldDuplicate,
+    ];
+
+    /// The name in JSON and CSV.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SeveralHosts => "several-hosts",
+            Self::PortRewritingNat => "port-rewriting-nat",
+            Self::ClockReset => "clock-reset",
+            Self::NonMonotonicStack => "non-monotonic-stack",
+            Self::OldDuplicate => "old-duplicate",
+        }
+    }
+}
+
+impl Hypothesis {
+    fn new(cause: Cause) -> Self {
+        Self {
+            cause,
+            points: 0,
+            pro: Vec::new(),
+            con: Vec::new(),
+        }
+    }
+
+    /// From what number of points on it is what.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self.points {
+            3.. => Standing::Likely,
+            1..3 => Standing::Perhaps,
+            -1..1 => Standing::Less,
+            _ => Standing::Not,
+        }
+    }
+
+    fn pro(&mut self, points: i32, holds: bool, argument: Argument) {
+        if holds {
+            self.points += points;
+            self.pro.push(argument);
+        }
+    }
+
+    fn con(&mut self, points: i32, holds: bool, argument: Argument) {
+        if holds {
+            self.points -= points;
+            self.con.push(argument);
+        }
+    }
+}
+
+/// All hypotheses, the best first; nothing without a conflict.
+pub(super) fn weigh(facts: &Facts) -> Vec<Hypothesis> {
+    if facts.conflicts == 0 {
+        return Vec::new();
+    }
+    let mut all: Vec<_> = Cause::ALL
+        .into_iter()
+        .map(|cause| {
+            let mut case = Hypothesis::new(cause);
+            match cause {
+                Cause::SeveralHosts => several_hosts(facts, &mut case),
+                Cause::PortRewritingNat => port_rewriting_nat(facts, &mut case),
+                Cause::ClockReset => clock_reset(facts, &mut case),
+                Cause::NonMonotonicStack => non_monotonic_stack(facts, &mut case),
+                Cause::OldDuplicate => old_duplicate(facts, &mut case),
+            }
+            case
+        })
+        .collect();
+    all.sort_by_key(|case| std::cmp::Reverse(case.points));
+    all
+}
+
+fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
+    let (same, unrelated) = (facts.same_gaps(), facts.unrelated_gaps());
+    case.pro(3, facts.other_ttl().is_some(), facts.other_ttl_said());
+    case.pro(3, facts.jumps_back > 0, facts.turns_taken());
+    case.pro(3, same, facts.same_gaps_said());
+    case.pro(1, facts.clocks_apart(), facts.far_behind());
+    let again = facts.retried > 0 && !facts.clocks_apart() && facts.gaps > 0;
+    case.pro(1, again, facts.sent_again());
+    case.pro(1, facts.windows.len() > 1, facts.several_windows());
+    case.pro(1, facts.without_tsval > 0, facts.no_tsval());
+    case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
+    case.con(1, unrelated && facts.gaps >= ENOUGH, facts.unrelated_said());
+    case.con(1, facts.same_ttl(), facts.same_ttl_said());
+    let no_turns = same && facts.same >= ENOUGH && facts.jumps == 0;
+    case.con(1, no_turns, Argument::NoJumps);
+}
+
+fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
+    let (same, unrelated) = (facts.same_gaps(), facts.unrelated_gaps());
+    let gaps = facts.gaps;
+    let weight = if gaps >= ENOUGH { 4 } else { 2 };
+    case.pro(weight, unrelated, facts.unrelated_said());
+    case.pro(1, facts.clocks_apart() && !unrelated, facts.far_behind());
+    case.pro(1, facts.jumps > facts.jumps_back, facts.jumps_said());
+    case.pro(1, facts.isn_mixed(), facts.isn_mixed_said());
+    case.pro(1, facts.same_ttl(), facts.same_ttl_said());
+    case.pro(1, facts.one_window(), facts.one_window_said());
+    case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
+    let another_clock = facts.clocks_apart() || unrelated;
+    case.pro(
+        1,
+        facts.ports_hashed && another_clock,
+        Argument::PortsHashed,
+    );
+    case.con(6, same, facts.same_gaps_said());
+    case.con(4, facts.clocks_stand_still(), facts.zero_tsval_said());
+    case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
+}
+
+fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
+    let span = Argument::Within { ns: facts.span_ns };
+    let at_once = facts.span_ns <= RESET_NS;
+    let went_back = facts.same_gaps() && facts.jumps == 0 && at_once;
+    case.pro(3, went_back, facts.same_gaps_said());
+    case.pro(1, went_back, span);
+    let in_step = Argument::InStepBefore {
+        n: facts.in_step_before,
+    };
+    case.pro(1, went_back && facts.in_step_before > 0, in_step);
+    let young = facts.highest_tsval.unwrap_or(u32::MAX);
+    let young_said = Argument::YoungClock { ticks: young };
+    case.pro(
+        1,
+        young <= YOUNG_TICKS && !facts.clocks_stand_still(),
+        young_said,
+    );
+    // A reboot also makes a new secret, which the offsets of all connections hang on.
+    let new_secret = facts.unrelated_gaps() && at_once && facts.in_step_before >= FEW;
+    case.pro(3, new_secret, in_step);
+    case.con(
+        3,
+        facts.unrelated_gaps() && !new_secret,
+        facts.unrelated_said(),
+    );
+    case.con(3, facts.jumps > 0 && !new_secret, facts.jumps_said());
+    case.con(2, !at_once, span);
+    case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
+}
+
+fn non_monotonic_stack(facts: &Facts, case: &mut Hypothesis) {
+    let unrelated = facts.unrelated_gaps();
+    case.pro(4, facts.clocks_stand_still(), facts.zero_tsval_said());
+    case.pro(1, unrelated, facts.unrelated_said());
+    // As one host's is on the same ports; but Linux NAT, too, lets only such a SYN have a port
+    // again (`nf_seq_has_advanced`).
+    case.pro(
+        1,
+        unrelated && facts.isn_always_ahead(),
+        facts.isn_ahead_said(),
+    );
+    case.pro(2, facts.without_tsval > 0, facts.no_tsval());
+    let round = facts.windows == [ROUND_WINDOW];
+    case.pro(1, round, facts.one_window_said());
+    case.con(1, facts.same_gaps(), facts.same_gaps_said());
+    case.con(1, facts.isn_mixed(), facts.isn_mixed_said());
+}
+
+fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
+    let of = facts.isn_ahead + facts.isn_behind;
+    let all_alike = facts.like_duplicates == of && of > 0;
+    let alike = Argument::LikeDuplicates {
+        n: facts.like_duplicates,
+        of,
+    };
+    case.pro(4, all_alike, alike);
+    case.pro(1, facts.like_duplicates > 0 && !all_alike, alike);
+    let far = facts.far_back > 0 && 2 * facts.far_back >= facts.gaps;
+    case.con(2, far, facts.far_behind());
+    case.con(
+        3,
+        2 * facts.isn_ahead >= of && of > 0,
+        facts.isn_ahead_said(),
+    );
+    let many = Argument::Many { n: facts.conflicts };
+    case.con(2, facts.conflicts >= ENOUGH, many);
+    case.con(2, facts.retried > 0, facts.sent_again());
+}
+
+/// What the facts amount to, and how it is said.
+impl Facts {
+    /// Two of three gaps are the same.
+    fn same_gaps(&self) -> bool {
+        self.gaps >= 2 && 3 * self.same >= 2 * self.gaps
+    }
+
+    /// No more than one in three is like another.
+    fn unrelated_gaps(&self) -> bool {
+        (self.gaps >= FEW && 3 * self.same <= self.gaps.max(FEW))
+            || (self.gaps == 2 && self.same == 1)
+    }
+
+    /// A gap that an old segment does not explain is one between two clocks.
+    fn clocks_apart(&self) -> bool {
+        self.far_back > 0
+    }
+
+    fn other_ttl(&self) -> Option<Argument> {
+        let differs = self
+            .ttl_differs
+            .map(|(n, [syn, owner])| Argument::OtherTtl { n, syn, owner });
+        differs.or(match self.ttls[..] {
+            [a, b, ..] => Some(Argument::SeveralTtls { a, b }),
+            _ => None,
+        })
+    }
+
+    fn other_ttl_said(&self) -> Argument {
+        self.other_ttl()
+            .unwrap_or(Argument::SeveralTtls { a: 0, b: 0 })
+    }
+
+    fn same_ttl(&self) -> bool {
+        self.ttl_same >= FEW && self.other_ttl().is_none()
+    }
+
+    fn same_ttl_said(&self) -> Argument {
+        Argument::SameTtl {
+            n: self.ttl_same,
+            ttl: self.ttls.first().copied().unwrap_or(0),
+        }
+    }
+
+    fn one_window(&self) -> bool {
+        self.windows.len() == 1 && self.conflicts >= FEW
+    }
+
+    fn one_window_said(&self) -> Argument {
+        Argument::OneWindow {
+            window: self.windows.first().copied().unwrap_or(0),
+        }
+    }
+
+    fn several_windows(&self) -> Argument {
+        Argument::SeveralWindows {
+            n: self.windows.len(),
+        }
+    }
+
+    /// Between two hosts or ports it is as often ahead as behind, if chance decides; one host's
+    /// grows from one connection to the next on the same ports (RFC 6528).
+    fn isn_always_ahead(&self) -> bool {
+        self.isn_ahead >= ENOUGH && self.isn_behind == 0
+    }
+
+    fn isn_ahead_said(&self) -> Argument {
+        Argument::IsnAhead {
+            n: self.isn_ahead,
+            of: self.isn_ahead + self.isn_behind,
+        }
+    }
+
+    fn isn_mixed(&self) -> bool {
+        let of = self.isn_ahead + self.isn_behind;
+        of >= ENOUGH && 5 * self.isn_ahead.min(self.isn_behind) >= of
+    }
+
+    fn isn_mixed_said(&self) -> Argument {
+        Argument::IsnMixed {
+            ahead: self.isn_ahead,
+            behind: self.isn_behind,
+        }
+    }
+
+    fn same_gaps_said(&self) -> Argument {
+        Argument::SameGaps {
+            n: self.same,
+            of: self.gaps,
+            ticks: self.same_skew.unsigned_abs(),
+        }
+    }
+
+    fn unrelated_said(&self) -> Argument {
+        Argument::UnrelatedGaps { of: self.gaps }
+    }
+
+    fn far_behind(&self) -> Argument {
+        Argument::FarBehind {
+            n: self.far_back,
+            of: self.gaps.max(self.far_back),
+        }
+    }
+
+    fn turns_taken(&self) -> Argument {
+        Argument::TurnsTaken { n: self.jumps_back }
+    }
+
+    fn jumps_said(&self) -> Argument {
+        Argument::Jumps { n: self.jumps }
+    }
+
+    fn sent_again(&self) -> Argument {
+        Argument::SentAgain {
+            n: self.retried,
+            of: self.conflicts,
+        }
+    }
+
+    /// Half of the SYNs have the timestamp 0.
+    fn clocks_stand_still(&self) -> bool {
+        self.zero_tsval > 0 && 2 * self.zero_tsval >= self.conflicts
+    }
+
+    fn zero_tsval_said(&self) -> Argument {
+        Argument::ZeroTsval {
+            n: self.zero_tsval,
+            of: self.conflicts,
+        }
+    }
+
+    fn no_tsval(&self) -> Argument {
+        Argument::NoTsval {
+            n: self.without_tsval,
+            of: self.conflicts,
+        }
+    }
+
+    fn no_timestamps(&self) -> Argument {
+        Argument::NoTimestamps {
+            n: self.without_timestamps,
+        }
+    }
+}
+
+/// Gaps beyond this are called far: the view says what it is.
+pub const FAR_TICKS: u32 = OLD_TICKS;
+
+#[cfg(test)]
+mod tests;

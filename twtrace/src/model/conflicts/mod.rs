@@ -1,0 +1,426 @@
+//! Which SYNs were refused, what became of their clients, and what may explain it.
+//!
+//! A conflict begins with the first SYN that is refused on a connection's addresses and ports, and
+//! ends with the mini-socket that refused it. Memory is bounded: so many open conflicts, so many
+//! remote addresses; what is over is counted, and told apart only no more.
+
+pub mod causes;
+mod evidence;
+mod peers;
+mod tuples;
+pub mod what_if;
+
+use hdrhistogram::Histogram;
+
+use super::Report;
+use super::lifecycle::Life;
+use super::refusal::{Refused, gap, seq_gap};
+use super::stats;
+use crate::event::{End, Flow, Meta, Reason, Rule, Stage, TsOffset};
+use causes::Hypothesis;
+use peers::Peers;
+pub use peers::{Counts, Peer, PeerKey};
+use tuples::{Key, Tuple, Tuples};
+use what_if::Recycle;
+
+/// What became of the client whose SYN was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client answered the ACK by a RST (RFC 9293, 3.10.7.3), which ended the mini-socket.
+    /// Since then nothing refuses its next SYN. No hook sees that: Linux sends it two jiffies
+    /// later (since 5.6), others after their first retransmission timeout.
+    Recovered,
+    /// A later SYN was accepted over the TIME_WAIT.
+    Reopened,
+    /// [`STUCK_SYNS`] or more SYNs over [`STUCK_NS`] or more, and no end of it.
+    Stuck,
+    /// Fewer, and then the mini-socket ended otherwise.
+    GaveUp,
+    /// The trace was over before, or too much was open at once, or no mini-socket refused it.
+    Unknown,
+}
+
+/// How many SYNs make a client stuck, if they come over [`STUCK_NS`]: Linux sends its first three
+/// within 3 s.
+pub const STUCK_SYNS: u32 = 3;
+pub const STUCK_NS: u64 = 3_000_000_000;
+
+/// What keeps a client stuck, as far as was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StuckBy {
+    /// Its RST came, and was ignored because of tcp_rfc1337.
+    Rfc1337,
+    /// A RST came, but its numbers did not fit.
+    WrongRst,
+    /// ACKs were sent, and no RST came back: something on the way eats the ACK or the RST.
+    NoRst,
+}
+
+/// A conflict and its outcome. One that is stuck is given once as such, and again if it ends as
+/// something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub flow: Flow,
+    /// CLOCK_MONOTONIC ns of the first SYN that was refused.
+    pub first_ns: u64,
+    /// When the outcome was known.
+    pub at_ns: u64,
+    /// SYNs that were refused.
+    pub syns: u32,
+    pub outcome: Outcome,
+    /// From the first SYN to what let the client in; of [`Outcome::Recovered`], to the RST.
+    pub delay_ns: Option<u64>,
+    /// From the first SYN to the last that was seen.
+    pub span_ns: u64,
+    /// TSval less ts_recent of the SYNs refused, in ticks; the first [`GAPS`].
+    pub gaps: Vec<i32>,
+    pub stuck_by: Option<StuckBy>,
+    /// By what is known of the remote address at this moment; the best first.
+    pub causes: Vec<Hypothesis>,
+}
+
+/// How many gaps of one conflict are kept.
+pub const GAPS: usize = 16;
+
+/// A SYN that was accepted over a TIME_WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reopen {
+    pub life: Life,
+    pub seq_gap: Option<i32>,
+}
+
+impl Reopen {
+    /// `None` if it ended otherwise.
+    #[must_use]
+    pub fn new(life: &Life) -> Option<Self> {
+        (life.end.reason == Reason::SynReopened).then(|| Self {
+            life: *life,
+            seq_gap: life.end.accepted.as_ref().map(seq_gap),
+        })
+    }
+}
+
+/// All conflicts of a trace, and what came of them.
+#[derive(Debug)]
+pub struct Conflicts {
+    tuples: Tuples,
+    peers: Peers,
+    delays: Histogram<u64>,
+    recycle: Recycle,
+    ports_hashed: bool,
+    /// When the last event was.
+    now_ns: u64,
+}
+
+/// All remote addresses together.
+#[derive(Clone, Copy, Debug)]
+pub struct Overview {
+    pub counts: Counts,
+    /// Remote addresses of which a SYN was refused, as far as they could be told apart.
+    pub addresses: usize,
+    /// Over all addresses; `None` if nobody was let in.
+    pub delays: Option<stats::Percentiles>,
+}
+
+/// The addresses that matter most.
+#[derive(Clone, Debug)]
+pub struct Top<'a> {
+    pub peers: Vec<(PeerKey, &'a Peer)>,
+    pub rest: Option<Rest>,
+}
+
+/// All other addresses with conflicts together.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    pub addresses: usize,
+    /// There were even more, which could not be told apart.
+    pub more: bool,
+    pub counts: Counts,
+}
+
+pub const OUTCOMES: usize = 5;
+
+impl Outcome {
+    pub const ALL: [Self; OUTCOMES] = [
+        Self::Recovered,
+        Self::Reopened,
+        Self::Stuck,
+        Self::GaveUp,
+        Self::Unknown,
+    ];
+
+    /// The name in all output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Reopened => "reopened",
+            Self::Stuck => "stuck",
+            Self::GaveUp => "gave-up",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl StuckBy {
+    pub const ALL: [Self; 3] = [Self::Rfc1337, Self::WrongRst, Self::NoRst];
+
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rfc1337 => "rfc1337",
+            Self::WrongRst => "wrong-rst",
+            Self::NoRst => "no-rst",
+        }
+    }
+}
+
+impl Conflicts {
+    #[must_use]
+    pub fn new(meta: &Meta) -> Self {
+        Self {
+            tuples: Tuples::new(),
+            peers: Peers::new(),
+            delays: stats::empty(),
+            recycle: Recycle::new(),
+            ports_hashed: meta.ts_offset == Some(TsOffset::Ports),
+            now_ns: meta.started_ns,
+        }
+    }
+
+    /// Takes the next event; appends the conflicts whose outcome is known now.
+    pub fn event(&mut self, report: &Report, known: &mut Vec<Conflict>) {
+        match report {
+            Report::Refusal(refused) => {
+                self.at(refused.refusal.at_ns, known);
+                self.refusal(refused, known);
+            }
+            Report::End(life) => {
+                self.at(life.end.ended_ns, known);
+                self.end(life, known);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the trace: what is still open stays unknown, or stuck.
+    pub fn finish(&mut self, known: &mut Vec<Conflict>) {
+        for tuple in self.tuples.drain() {
+            self.close(tuple, Ended::Unseen, known);
+        }
+    }
+
+    /// The `most` addresses with the most refused SYNs, and what the rest adds up to.
+    #[must_use]
+    pub fn top(&self, most: usize) -> Top<'_> {
+        let mut peers = self.peers.sorted();
+        let rest = peers.split_off(most.min(peers.len()));
+        let others = &self.peers.others.counts;
+        let mut sum = *others;
+        for (_, peer) in &rest {
+            sum.add(&peer.counts);
+        }
+        Top {
+            peers,
+            rest: (sum.refused > 0).then_some(Rest {
+                addresses: rest.len(),
+                more: others.refused > 0,
+                counts: sum,
+            }),
+        }
+    }
+
+    /// What may explain the conflicts of an address, the best first.
+    #[must_use]
+    pub fn causes(&self, peer: &Peer) -> Vec<Hypothesis> {
+        causes::weigh(&peer.evidence.facts(self.ports_hashed))
+    }
+
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        Overview {
+            counts: self.peers.all,
+            addresses: self.peers.with_conflicts(),
+            delays: (!self.delays.is_empty()).then(|| stats::percentiles(&self.delays)),
+        }
+    }
+
+    /// All delays, in ns.
+    #[must_use]
+    pub fn delays(&self) -> &Histogram<u64> {
+        &self.delays
+    }
+
+    /// What tcp_tw_recycle would have done.
+    #[must_use]
+    pub fn recycle(&self) -> &Recycle {
+        &self.recycle
+    }
+
+    /// Gives up on conflicts whose end must have been missed.
+    fn at(&mut self, now_ns: u64, known: &mut Vec<Conflict>) {
+        self.now_ns = self.now_ns.max(now_ns);
+        while let Some(tuple) = self.tuples.overdue(self.now_ns) {
+            self.close(tuple, Ended::Unseen, known);
+        }
+    }
+
+    fn refusal(&mut self, refused: &Refused, known: &mut Vec<Conflict>) {
+        let refusal = &refused.refusal;
+        let key = Key::of(&refusal.flow);
+        if !refusal.is_syn() {
+            self.tuples.rst(&key, refusal);
+            return;
+        }
+        let mini = matches!(refusal.stage, Stage::TimeWait | Stage::FinWait2);
+        if mini {
+            let address = PeerKey::of(&refusal.flow);
+            let age_ns = refused.ts_recent_age_ns().unwrap_or(0);
+            self.recycle
+                .syn(address, refusal.at_ns, &refusal.numbers, age_ns);
+        }
+        if !is_conflict(refusal.stage, refusal.rule) {
+            self.tuples.turned_away(&key);
+            return;
+        }
+        if let Some(older) = self.tuples.take_older(&key, refusal) {
+            self.close(older, Ended::Unseen, known);
+        }
+        let added = self.tuples.add(key, refused);
+        let address = PeerKey::of(&refusal.flow);
+        self.peers.count(address, |counts| {
+            counts.refused += u64::from(added.syns);
+            counts.tuples += u64::from(added.new_tuple);
+        });
+        self.peers.of(address).evidence.refused(refused, &added);
+        if let Some(oldest) = added.evicted {
+            self.close(oldest, Ended::Unseen, known);
+        }
+        if added.stuck
+            && let Some(tuple) = self.tuples.get(&key)
+        {
+            let by = tuple.stuck_by();
+            self.peers.count(address, |counts| counts.stuck(by));
+            known.push(self.conflict(tuple, Outcome::Stuck, None));
+        }
+    }
+
+    fn end(&mut self, life: &Life, known: &mut Vec<Conflict>) {
+        let end = &life.end;
+        let address = PeerKey::of(&end.flow);
+        if end.reason == Reason::SynReopened {
+            self.peers.count(address, |counts| counts.accepted += 1);
+            self.peers.of(address).evidence.accepted(life);
+            if let Some(numbers) = &end.accepted {
+                let age_ns = life.time_wait_ns.unwrap_or(0);
+                self.recycle.syn(address, end.ended_ns, numbers, age_ns);
+            }
+        }
+        let key = Key::of(&end.flow);
+        let (mut tuple, new_tuple) = match self.tuples.take_ended(&key, end) {
+            Some(tuple) => (tuple, false),
+            // In FIN_WAIT2 it may have refused them for another reason than their numbers.
+            None if end.refused == 0 || !end.in_time_wait => return,
+            None => (Tuple::unseen(end), self.tuples.first_time(&key)),
+        };
+        let missed = tuple.complete(end);
+        self.peers.count(address, |counts| {
+            counts.refused += u64::from(missed);
+            counts.tuples += u64::from(new_tuple);
+        });
+        self.close(tuple, Ended::Seen(end), known);
+    }
+
+    fn close(&mut self, tuple: Tuple, ended: Ended<'_>, known: &mut Vec<Conflict>) {
+        let outcome = tuple.outcome(ended);
+        let delay_ns = match (outcome, ended) {
+            (Outcome::Recovered | Outcome::Reopened, Ended::Seen(end)) => {
+                end.ended_ns.checked_sub(tuple.first_ns)
+            }
+            _ => None,
+        };
+        let address = PeerKey::of(&tuple.flow);
+        let stuck_unseen = outcome == Outcome::Stuck && !tuple.stuck;
+        self.peers.count(address, |counts| {
+            counts.outcomes[outcome as usize] += 1;
+            if stuck_unseen {
+                counts.stuck(None);
+            }
+        });
+        if let Some(ns) = delay_ns {
+            self.peers.of(address).delayed(ns);
+            self.delays.saturating_record(ns);
+        }
+        if outcome != Outcome::Stuck || stuck_unseen {
+            known.push(self.conflict(&tuple, outcome, delay_ns));
+        }
+    }
+
+    fn conflict(&self, tuple: &Tuple, outcome: Outcome, delay_ns: Option<u64>) -> Conflict {
+        let address = PeerKey::of(&tuple.flow);
+        Conflict {
+            flow: tuple.flow,
+            first_ns: tuple.first_ns,
+            at_ns: self.now_ns,
+            syns: tuple.syns,
+            outcome,
+            delay_ns,
+            span_ns: tuple.last_ns.saturating_sub(tuple.first_ns),
+            gaps: tuple.gaps.clone(),
+            stuck_by: (outcome == Outcome::Stuck)
+                .then(|| tuple.stuck_by())
+                .flatten(),
+            causes: self.causes(self.peers.get(address)),
+        }
+    }
+}
+
+/// What is told of an event where only conflicts matter. `all`: to programs. People are told what
+/// keeps a client out: accepted SYNs are the rule, and other segments are refused every day.
+#[must_use]
+pub fn told(report: &Report, all: bool) -> Option<Report> {
+    match report {
+        Report::End(life) => Reopen::new(life).filter(|_| all).map(Report::Reopen),
+        Report::Refusal(refused) => {
+            let matters = refused.refusal.is_syn() || refused.refusal.rule == Rule::Rfc1337;
+            (all || matters).then(|| report.clone())
+        }
+        _ => None,
+    }
+}
+
+/// How a conflict ended.
+#[derive(Clone, Copy)]
+enum Ended<'a> {
+    /// With its mini-socket.
+    Seen(&'a End),
+    /// Not while anybody looked.
+    Unseen,
+}
+
+/// Of SYNs that open a connection: those that the numbers of another one keep out. What
+/// FIN_WAIT2 answers by a RST is none: it never comes to a comparison.
+fn is_conflict(stage: Stage, rule: Rule) -> bool {
+    match stage {
+        Stage::TimeWait | Stage::FinWait2 => matches!(rule, Rule::Paws | Rule::OldSequence),
+        Stage::SynRecv | Stage::Established | Stage::Recycle => true,
+        Stage::SynSent => false,
+    }
+}
+
+/// TSval less ts_recent, less what their clock would have moved on by itself in between if it
+/// counts ms: what two clocks differ by, in ticks. On a circle of 2^32.
+fn skew(gap: i32, age_ns: u64) -> i32 {
+    let ms = age_ns / 1_000_000;
+    gap.wrapping_sub(ms as u32 as i32)
+}
+
+/// The skew of a SYN that was accepted.
+fn accepted_skew(life: &Life) -> Option<i32> {
+    let gap = gap(life.end.accepted.as_ref()?)?;
+    Some(skew(gap, life.time_wait_ns?))
+}
+
+#[cfg(test)]
+mod tests;

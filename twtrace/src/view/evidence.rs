@@ -1,0 +1,187 @@
+//! Causes and their evidence in words.
+
+use serde::Serialize;
+
+use super::line::Line;
+use super::units::{self, thousands};
+use crate::model::conflicts::causes::{Argument, Cause, FAR_TICKS, Hypothesis, Standing};
+
+/// A cause for people.
+pub(super) fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::SeveralHosts => "several hosts behind one address",
+        Cause::PortRewritingNat => "one host behind a NAT that rewrites ports",
+        Cause::ClockReset => "a clock that went back: reboot, restored VM",
+        Cause::NonMonotonicStack => "a stack or proxy whose timestamps do not grow",
+        Cause::OldDuplicate => "old duplicates: segments that were long on their way",
+    }
+}
+
+/// What to do about it. Nothing here can make it worse.
+pub(super) fn advice(cause: Cause) -> &'static str {
+    match cause {
+        Cause::SeveralHosts => {
+            "more addresses for the NAT, or one that leaves a port unused for a minute after its connection; connections that are kept open"
+        }
+        Cause::PortRewritingNat => {
+            "tcp_timestamps=2 on the client's side, or MASQUERADE without --random-fully"
+        }
+        Cause::ClockReset => {
+            "nothing: it is over when the TIME_WAITs from before are gone, about a minute later"
+        }
+        Cause::NonMonotonicStack => {
+            "timestamps that grow from one connection to the next on that stack, or none"
+        }
+        Cause::OldDuplicate => "nothing: refusing them is what PAWS is there for",
+    }
+}
+
+pub(super) fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Likely => "likely",
+        Standing::Perhaps => "perhaps",
+        Standing::Less => "less",
+        Standing::Not => "not",
+    }
+}
+
+/// A fact as a short sentence.
+pub(super) fn sentence(argument: &Argument) -> String {
+    let n = |n: u64| thousands(n);
+    match *argument {
+        Argument::SameGaps { n: same, of, ticks } => format!(
+            "{} of {} gaps are the same, {} ticks: the same two clocks",
+            n(same),
+            n(of),
+            n(ticks.into())
+        ),
+        Argument::UnrelatedGaps { of } => {
+            format!(
+                "the {} gaps are of unrelated size: another clock each time",
+                n(of)
+            )
+        }
+        Argument::FarBehind { n: far, of } => format!(
+            "{} of {} gaps are over {} ticks: another clock, no late segment",
+            n(far),
+            n(of),
+            n(FAR_TICKS.into())
+        ),
+        Argument::TurnsTaken { n: turns } => format!(
+            "{} ahead by as much as the refused ones are behind: two clocks take turns",
+            units::count(turns, "accepted SYN")
+        ),
+        Argument::Jumps { n: jumps } => {
+            format!(
+                "{} with a clock far ahead",
+                units::count(jumps, "accepted SYN")
+            )
+        }
+        Argument::NoJumps => "no accepted SYN is far ahead, as if two hosts took turns".to_owned(),
+        Argument::InStepBefore { n: before } => format!(
+            "{} before the first refusal with the clock of the connection before",
+            units::count(before, "SYN")
+        ),
+        Argument::OtherTtl {
+            n: times,
+            syn,
+            owner,
+        } => format!(
+            "TTL {syn} where the connection before had {owner}, {}: another host or path",
+            units::count(times, "time")
+        ),
+        Argument::SeveralTtls { a, b } => {
+            format!("SYNs come with TTL {a} and {b}: several hosts or paths")
+        }
+        Argument::SameTtl { n: times, ttl } => {
+            format!("TTL {ttl} as the connection before, all {} times", n(times))
+        }
+        Argument::SeveralWindows { n: windows } => {
+            format!("SYNs offer {windows} or more different windows: several stacks")
+        }
+        Argument::OneWindow { window } => format!("all SYNs offer the window {window}"),
+        Argument::IsnAhead { n: ahead, of } => {
+            format!("ISN beyond rcv_nxt in {} of {}", n(ahead), n(of))
+        }
+        Argument::IsnMixed { ahead, behind } => format!(
+            "ISN beyond rcv_nxt {} times, before it {} times: unrelated connections",
+            n(ahead),
+            n(behind)
+        ),
+        Argument::LikeDuplicates { n: alike, of } => format!(
+            "TSval and ISN are only a little behind in {} of {}, as in the connection before",
+            n(alike),
+            n(of)
+        ),
+        Argument::Many { n: many } => {
+            format!("{} conflicts, where a late segment comes alone", n(many))
+        }
+        Argument::SentAgain { n: again, of } => format!(
+            "{} of {} SYNs were sent again: somebody wants to connect",
+            n(again),
+            n(of)
+        ),
+        Argument::Within { ns } => format!("all refusals within {}", units::span(ns)),
+        Argument::YoungClock { ticks } => format!(
+            "no TSval above {}: a clock that just began at 0, if it adds no offset",
+            n(ticks.into())
+        ),
+        Argument::ZeroTsval { n: zero, of } => {
+            format!("TSval 0 in {} of {} SYNs", n(zero), n(of))
+        }
+        Argument::NoTsval { n: without, of } => format!(
+            "{} of {} SYNs have no timestamp, the connections before had",
+            n(without),
+            n(of)
+        ),
+        Argument::NoTimestamps { n: without } => format!(
+            "{} without timestamps: only the ISN decides",
+            units::count(without, "connection")
+        ),
+        Argument::PortsHashed => {
+            "this kernel has a clock per port; so has the client if it runs the same".to_owned()
+        }
+    }
+}
+
+/// A hypothesis in JSON.
+#[derive(Serialize)]
+pub(super) struct CauseObject {
+    cause: &'static str,
+    r#for: Vec<String>,
+    against: Vec<String>,
+}
+
+impl CauseObject {
+    pub(super) fn all(causes: &[Hypothesis]) -> Vec<Self> {
+        let object = |one: &Hypothesis| Self {
+            cause: one.cause.name(),
+            r#for: one.pro.iter().map(sentence).collect(),
+            against: one.con.iter().map(sentence).collect(),
+        };
+        causes.iter().map(object).collect()
+    }
+}
+
+/// `port-rewriting-nat several-hosts`: those for which more speaks than against.
+pub(super) fn causes_apart(causes: &[Hypothesis], out: &mut Line) {
+    let good = causes
+        .iter()
+        .filter(|one| one.standing() <= Standing::Perhaps);
+    for (index, one) in good.enumerate() {
+        if index > 0 {
+            out.byte(b' ');
+        }
+        out.text(one.cause.name());
+    }
+}
+
+/// `-5 -17`.
+pub(super) fn gaps_apart(gaps: &[i32], out: &mut Line) {
+    for (index, gap) in gaps.iter().enumerate() {
+        if index > 0 {
+            out.byte(b' ');
+        }
+        out.signed(*gap);
+    }
+}

@@ -1,0 +1,666 @@
+//! Refusals and conflicts: a recording in, exact bytes out.
+//!
+//! `golden/v2.twtrace` has what ABI 2 brought; see `golden.rs` for how these files are made anew.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy.toml's exception does not reach"
+)]
+
+mod support;
+
+use std::mem::{offset_of, size_of};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use support::{HOST, MS, S, STARTED, bless, expect, golden, options, put};
+use twtrace::decode::decode;
+use twtrace::event::{KernelCounters, Meta, Snapshot, TsOffset, TwCountedAt};
+use twtrace::host::Names;
+use twtrace::model::conflicts::told;
+use twtrace::model::tally::Detail;
+use twtrace::model::{Conflict, Conflicts, Report, Tally};
+use twtrace::recording::{Item, Reader, Writer};
+use twtrace::view::{Of, Output, Renderer, WhatIf};
+use twtrace_common::Reason;
+use twtrace_common::counters::Counters;
+use twtrace_common::histogram::{BUCKETS, CLOCKS};
+use twtrace_common::record::{
+    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_REARMED,
+    FLAG_TS_RECENT, FLAG_TSVAL, KIND_END, KIND_REFUSAL,
+};
+use twtrace_common::refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage};
+
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+const PSH_ACK: u8 = 24;
+
+/// Of one remote address and port.
+#[derive(Clone, Copy)]
+struct Whose {
+    raddr: &'static str,
+    rport: u16,
+    /// After the start of the trace.
+    time_wait: u64,
+}
+
+/// A segment and what it met.
+#[derive(Clone, Copy)]
+struct Refusal {
+    stage: Stage,
+    rule: Rule,
+    reply: u8,
+    flags: u8,
+    gap: Option<i32>,
+    seq_gap: i32,
+    ttl: [u8; 2],
+    window: u16,
+    rearmed: bool,
+    nth: u32,
+}
+
+const PAWS: Refusal = Refusal {
+    stage: Stage::TimeWait,
+    rule: Rule::Paws,
+    reply: Reply::Ack as u8,
+    flags: SYN,
+    gap: None,
+    seq_gap: 5_000,
+    ttl: [63, 63],
+    window: 64_240,
+    rearmed: true,
+    nth: 1,
+};
+
+const TS_RECENT: u32 = 3_000_000_000;
+const RCV_NXT: u32 = 70_000;
+
+fn flow(bytes: &mut [u8], whose: Whose, kind: u8, reason: u8, flags: u8) {
+    let raddr: IpAddr = whose.raddr.parse().unwrap();
+    bytes[0] = kind;
+    bytes[offset_of!(record::Flow, reason)] = reason;
+    bytes[offset_of!(record::Flow, flags)] = flags;
+    let (laddr_at, raddr_at) = (
+        offset_of!(record::Flow, laddr),
+        offset_of!(record::Flow, raddr),
+    );
+    match raddr {
+        IpAddr::V4(raddr) => {
+            bytes[offset_of!(record::Flow, family)] = AF_INET;
+            put(bytes, laddr_at, &[10, 0, 0, 5]);
+            put(bytes, raddr_at, &raddr.octets());
+        }
+        IpAddr::V6(raddr) => {
+            bytes[offset_of!(record::Flow, family)] = AF_INET6;
+            put(
+                bytes,
+                laddr_at,
+                &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5],
+            );
+            put(bytes, raddr_at, &raddr.octets());
+        }
+    }
+    put(
+        bytes,
+        offset_of!(record::Flow, lport),
+        &443_u16.to_ne_bytes(),
+    );
+    put(
+        bytes,
+        offset_of!(record::Flow, rport),
+        &whose.rport.to_ne_bytes(),
+    );
+    put(bytes, offset_of!(record::Flow, netns), &HOST.to_ne_bytes());
+}
+
+/// A record, and when it was made.
+type Made = (u64, Vec<u8>);
+
+fn refusal(whose: Whose, at: u64, refusal: Refusal) -> Made {
+    let mut bytes = vec![0; size_of::<record::Refusal>()];
+    let timestamps = refusal.gap.map_or(0, |_| FLAG_TSVAL | FLAG_TS_RECENT);
+    let rearmed = if refusal.rearmed { FLAG_REARMED } else { 0 };
+    flow(
+        &mut bytes,
+        whose,
+        KIND_REFUSAL,
+        refusal.stage as u8,
+        timestamps | rearmed,
+    );
+    let in_time_wait = refusal.stage == Stage::TimeWait;
+    let time_wait = if in_time_wait {
+        STARTED + whose.time_wait
+    } else {
+        0
+    };
+    for (offset, ns) in [
+        (offset_of!(record::Refusal, at_ns), STARTED + at),
+        (offset_of!(record::Refusal, time_wait_ns), time_wait),
+    ] {
+        put(&mut bytes, offset, &ns.to_ne_bytes());
+    }
+    let tsval = TS_RECENT.wrapping_add_signed(refusal.gap.unwrap_or(0));
+    let age_s = (at - whose.time_wait) / S;
+    for (offset, value) in [
+        (offset_of!(record::Refusal, tsval), tsval),
+        (offset_of!(record::Refusal, ts_recent), TS_RECENT),
+        (offset_of!(record::Refusal, ts_recent_age_s), age_s as u32),
+        (
+            offset_of!(record::Refusal, seq),
+            RCV_NXT.wrapping_add_signed(refusal.seq_gap),
+        ),
+        (offset_of!(record::Refusal, rcv_nxt), RCV_NXT),
+        (offset_of!(record::Refusal, refused), refusal.nth),
+    ] {
+        put(&mut bytes, offset, &value.to_ne_bytes());
+    }
+    put(
+        &mut bytes,
+        offset_of!(record::Refusal, window),
+        &refusal.window.to_ne_bytes(),
+    );
+    for (offset, value) in [
+        (offset_of!(record::Refusal, rule), refusal.rule as u8),
+        (offset_of!(record::Refusal, reply), refusal.reply),
+        (offset_of!(record::Refusal, tcp_flags), refusal.flags),
+        (offset_of!(record::Refusal, ttl), refusal.ttl[0]),
+        (offset_of!(record::Refusal, owner_ttl), refusal.ttl[1]),
+    ] {
+        bytes[offset] = value;
+    }
+    (at, bytes)
+}
+
+/// `refused`: how many SYNs, and when the first. `gap`: of the SYN that was accepted.
+fn end(whose: Whose, at: u64, reason: Reason, refused: (u32, u64), gap: Option<i32>) -> Made {
+    let mut bytes = vec![0; size_of::<record::End>()];
+    let numbers = gap.map_or(0, |_| FLAG_NUMBERS | FLAG_TSVAL | FLAG_TS_RECENT);
+    let flags = FLAG_BORN_FIN_WAIT_2 | FLAG_IN_TIME_WAIT | numbers;
+    flow(&mut bytes, whose, KIND_END, reason as u8, flags);
+    let first = if refused.0 == 0 {
+        0
+    } else {
+        STARTED + refused.1
+    };
+    for (offset, ns) in [
+        (
+            offset_of!(record::End, born_ns),
+            STARTED + whose.time_wait - MS,
+        ),
+        (
+            offset_of!(record::End, time_wait_ns),
+            STARTED + whose.time_wait,
+        ),
+        (offset_of!(record::End, ended_ns), STARTED + at),
+        (offset_of!(record::End, first_refused_ns), first),
+    ] {
+        put(&mut bytes, offset, &ns.to_ne_bytes());
+    }
+    for (offset, value) in [
+        (offset_of!(record::End, refused), refused.0),
+        (
+            offset_of!(record::End, tsval),
+            TS_RECENT.wrapping_add_signed(gap.unwrap_or(0)),
+        ),
+        (offset_of!(record::End, ts_recent), TS_RECENT),
+        (offset_of!(record::End, seq), RCV_NXT + 9_000),
+        (offset_of!(record::End, rcv_nxt), RCV_NXT),
+    ] {
+        put(&mut bytes, offset, &value.to_ne_bytes());
+    }
+    (at, bytes)
+}
+
+/// One host behind `MASQUERADE --random-fully`, on a kernel with a clock per port.
+fn random_ports(made: &mut Vec<Made>) {
+    let whose = |rport, at| Whose {
+        raddr: "203.0.113.7",
+        rport,
+        time_wait: at - 800 * MS,
+    };
+    let gaps = [
+        -552_395_288,
+        -1_204_118_007,
+        -77_002_351,
+        -1_990_440_812,
+        -310_900_441,
+    ];
+    for (n, gap) in gaps.into_iter().enumerate() {
+        let n = n as u64;
+        let at = (2 + 3 * n) * S;
+        let whose = whose(30_011 + n as u16, at);
+        let seq_gap = if n % 2 == 0 { 91_006_112 } else { -550_317 };
+        made.push(refusal(
+            whose,
+            at,
+            Refusal {
+                gap: Some(gap),
+                seq_gap,
+                ..PAWS
+            },
+        ));
+        let recovered = at + (12 + n) * MS;
+        made.push(end(whose, recovered, Reason::Reset, (1, at), None));
+    }
+    for (rport, gap) in [(31_000, 1_412_007_155), (31_001, 88_120_400)] {
+        let at = u64::from(rport - 30_995) * S;
+        made.push(end(
+            whose(rport, at),
+            at,
+            Reason::SynReopened,
+            (0, 0),
+            Some(gap),
+        ));
+    }
+    // Something ate the ACK, so it sent its SYN again and again until another clock was ahead.
+    let (at, whose) = (20 * S, whose(30_500, 20 * S));
+    let retries = [(0, Reply::Ack), (1_040, Reply::Ack), (3_100, Reply::Ack)];
+    for (n, (later, reply)) in retries.into_iter().enumerate() {
+        let again = Refusal {
+            gap: Some(-640_000_111 + later),
+            reply: reply as u8,
+            nth: n as u32 + 1,
+            ..PAWS
+        };
+        made.push(refusal(whose, at + later as u64 * MS, again));
+    }
+    // The record of the fourth was left out.
+    made.push(end(
+        whose,
+        at + 9_300 * MS,
+        Reason::SynReopened,
+        (4, at),
+        Some(1_100),
+    ));
+}
+
+/// Two hosts with a clock each, and tcp_rfc1337 on this side of a third.
+fn two_hosts(made: &mut Vec<Made>) {
+    for (n, later) in [(0_u64, 0), (1, 4_000), (2, 45_000)] {
+        let at = 30 * S + later * MS;
+        let whose = Whose {
+            raddr: "198.51.100.20",
+            rport: 50_000 + n as u16,
+            time_wait: at - 2 * S,
+        };
+        let behind = Refusal {
+            gap: Some(-9_000_000 + 2_000),
+            ttl: [57, 63],
+            ..PAWS
+        };
+        made.push(refusal(whose, at, behind));
+        made.push(end(whose, at + 20 * MS, Reason::Reset, (1, at), None));
+    }
+    let whose = Whose {
+        raddr: "192.0.2.9",
+        rport: 40_001,
+        time_wait: 49 * S,
+    };
+    for (n, later) in [(1, 0), (2, 1_000), (3, 3_000)] {
+        let at = 50 * S + later * MS;
+        let reply = if n == 1 {
+            Reply::Ack
+        } else {
+            Reply::RateLimited
+        };
+        let syn = Refusal {
+            gap: Some(-700),
+            reply: reply as u8,
+            nth: n,
+            ..PAWS
+        };
+        made.push(refusal(whose, at, syn));
+        let rst = Refusal {
+            rule: Rule::Rfc1337,
+            reply: Reply::None as u8,
+            flags: RST,
+            seq_gap: 0,
+            gap: None,
+            rearmed: false,
+            window: 0,
+            ..syn
+        };
+        made.push(refusal(whose, at + 2 * MS, rst));
+    }
+}
+
+/// What is refused elsewhere, and an old duplicate over IPv6.
+fn others(made: &mut Vec<Made>) {
+    let whose = Whose {
+        raddr: "2001:db8::77",
+        rport: 1_025,
+        time_wait: 60 * S,
+    };
+    let duplicate = Refusal {
+        rule: Rule::OldSequence,
+        gap: Some(0),
+        seq_gap: -12_345,
+        rearmed: false,
+        ..PAWS
+    };
+    made.push(refusal(whose, 61 * S, duplicate));
+    made.push(end(whose, 121 * S, Reason::Expired, (1, 61 * S), None));
+    let whose = Whose {
+        raddr: "10.0.0.9",
+        rport: 41_822,
+        time_wait: 70 * S,
+    };
+    let elsewhere = Refusal {
+        ttl: [64, 0],
+        rearmed: false,
+        nth: 0,
+        ..PAWS
+    };
+    let all = [
+        (
+            Stage::Established,
+            Rule::Challenge,
+            REPLY_UNKNOWN,
+            SYN,
+            None,
+            77,
+        ),
+        (
+            Stage::Established,
+            Rule::Paws,
+            Reply::Ack as u8,
+            PSH_ACK,
+            Some(-4_000),
+            -1_448,
+        ),
+        (
+            Stage::SynRecv,
+            Rule::Echo,
+            Reply::Ack as u8,
+            ACK,
+            Some(3),
+            1,
+        ),
+        (
+            Stage::SynSent,
+            Rule::Echo,
+            Reply::Rst as u8,
+            SYN | ACK,
+            None,
+            0,
+        ),
+        (
+            Stage::FinWait2,
+            Rule::Unexpected,
+            Reply::Rst as u8,
+            PSH_ACK,
+            Some(3),
+            0,
+        ),
+        (
+            Stage::TimeWait,
+            Rule::OutOfWindow,
+            Reply::Ack as u8,
+            ACK,
+            Some(3),
+            70_000,
+        ),
+        (
+            Stage::TimeWait,
+            Rule::OldSequence,
+            Reply::Ack as u8,
+            SYN,
+            None,
+            0,
+        ),
+    ];
+    for (n, (stage, rule, reply, flags, gap, seq_gap)) in all.into_iter().enumerate() {
+        let one = Refusal {
+            stage,
+            rule,
+            reply,
+            flags,
+            gap,
+            seq_gap,
+            ..elsewhere
+        };
+        made.push(refusal(whose, (71 + n as u64) * S, one));
+    }
+}
+
+fn records() -> Vec<Made> {
+    let mut made = Vec::new();
+    random_ports(&mut made);
+    two_hosts(&mut made);
+    others(&mut made);
+    made.sort_by_key(|&(at, _)| at);
+    made
+}
+
+fn meta() -> Meta {
+    Meta {
+        kernel: "6.12.107-golden".into(),
+        attach: "fentry".into(),
+        hooks: 15,
+        tw_counted_at: TwCountedAt::Birth,
+        // 2026-02-03 13:02:11 UTC at the start.
+        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
+        started_ns: STARTED,
+        filtered: false,
+        rearms: false,
+        refusals: true,
+        quiet_ends: true,
+        ts_offset: Some(TsOffset::Ports),
+    }
+}
+
+fn kernel(names: &[(&str, u64)]) -> KernelCounters {
+    KernelCounters {
+        netns: HOST,
+        tcp_ext: names
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value))
+            .collect(),
+    }
+}
+
+fn snapshot(at_ns: u64, counters: Vec<Counters>, kernel: KernelCounters) -> Snapshot {
+    Snapshot {
+        at_ns,
+        counters,
+        histograms: vec![0; twtrace_common::REASONS * CLOCKS * BUCKETS],
+        missed: Some(0),
+        kernel: vec![kernel],
+        slack: 0,
+    }
+}
+
+/// Before the first and after the last event. Two refusals were beyond the rate, and one did not
+/// fit the ring; the kernel counted a RST in SYN_RECV, too.
+fn totals() -> [Snapshot; 2] {
+    let mut counters = Counters {
+        netns: HOST,
+        born_fin_wait_2: 40,
+        promoted: 40,
+        ..Counters::ZERO
+    };
+    let mut in_time_wait = 0;
+    for (_, bytes) in records() {
+        let kind = bytes[0];
+        let reason = bytes[offset_of!(record::Flow, reason)];
+        if kind == KIND_END {
+            counters.ended[usize::from(reason)] += 1;
+            continue;
+        }
+        let rule = bytes[offset_of!(record::Refusal, rule)];
+        let paws = rule == Rule::Paws as u8;
+        let class = match Stage::from_u8(reason).unwrap() {
+            Stage::TimeWait if paws => Class::TimeWaitPaws,
+            Stage::TimeWait => Class::TimeWaitOther,
+            Stage::FinWait2 => Class::FinWait2Other,
+            Stage::SynRecv => Class::SynRecvOther,
+            Stage::Established if paws => Class::EstablishedPaws,
+            Stage::Established => Class::EstablishedChallenge,
+            Stage::SynSent | Stage::Recycle => Class::SynSent,
+        };
+        counters.refused[class as usize] += 1;
+        in_time_wait += u64::from(class == Class::TimeWaitPaws);
+        if bytes[offset_of!(record::Refusal, reply)] == Reply::RateLimited as u8 {
+            counters.skipped[Skipped::TimeWait as usize] += 1;
+        }
+    }
+    counters.refused[Class::TimeWaitPaws as usize] += 3;
+    counters.refused_syns = 16;
+    counters.refusal_limited = 2;
+    counters.refusal_ring_full = 1;
+    counters.ended[Reason::Expired as usize] += 12;
+    counters.end_quiet = 12;
+    let before = [
+        ("TW", 100),
+        ("TWKilled", 0),
+        ("TWRecycled", 4),
+        ("TCPTimeWaitOverflow", 0),
+        ("PAWSEstab", 7),
+        ("TCPACKSkippedTimeWait", 1),
+    ];
+    let mut after = before;
+    after[0].1 += 40;
+    after[4].1 += in_time_wait + 3 + 1 + 1;
+    after[5].1 += 2;
+    [
+        snapshot(STARTED + MS, Vec::new(), kernel(&before)),
+        snapshot(STARTED + 130 * S, vec![counters], kernel(&after)),
+    ]
+}
+
+fn record_to(path: &Path) {
+    let mut writer = Writer::create(path, &meta()).unwrap();
+    let [first, last] = totals();
+    writer.snapshot(&first).unwrap();
+    for (_, record) in records() {
+        writer.record(&record).unwrap();
+    }
+    writer.snapshot(&last).unwrap();
+    writer.finish().unwrap();
+}
+
+fn recording() -> PathBuf {
+    golden("v2.twtrace")
+}
+
+#[test]
+fn the_golden_recording_holds_what_is_described_here() {
+    let path = std::env::temp_dir().join(format!("twtrace-golden-v2-{}", std::process::id()));
+    record_to(&path);
+    if bless() {
+        std::fs::copy(&path, recording()).unwrap();
+    }
+    let items = |path: &Path| {
+        let mut reader = Reader::open(path).unwrap();
+        assert_eq!(reader.meta(), &meta());
+        let mut items = Vec::new();
+        while let Some(item) = reader.next().unwrap() {
+            items.push(format!("{item:?}"));
+        }
+        items
+    };
+    let fresh = items(&path);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(items(&recording()), fresh);
+}
+
+/// Every event of the recording with its meaning, and then the summary.
+fn each(mut tell: impl FnMut(Report)) -> Tally {
+    let mut reader = Reader::open(&recording()).unwrap();
+    let mut tally = Tally::new(reader.meta(), Detail::Records);
+    while let Some(item) = reader.next().unwrap() {
+        match item {
+            Item::Snapshot(snapshot) => tally.snapshot(snapshot),
+            Item::Record(bytes) => tell(tally.event(decode(bytes).unwrap())),
+        }
+    }
+    tally
+}
+
+/// What `twtrace report` shows.
+fn trace(output: Output) -> Vec<u8> {
+    let mut out = Vec::new();
+    let options = options(output, Of::TRACE);
+    let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
+    renderer.header(&mut out);
+    let tally = each(|report| renderer.event(&report, &mut out));
+    renderer.summary(&tally.summary(false), &mut out);
+    out
+}
+
+/// What `twtrace report --conflicts --what-if recycle` shows.
+fn conflicts(output: Output) -> Vec<u8> {
+    let mut out = Vec::new();
+    let options = options(output, Of::CONFLICTS);
+    let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
+    renderer.header(&mut out);
+    let mut conflicts = Conflicts::new(&meta());
+    let mut known: Vec<Conflict> = Vec::new();
+    let tally = each(|report| {
+        if let Some(shown) = told(&report, output != Output::Text) {
+            renderer.event(&shown, &mut out);
+        }
+        conflicts.event(&report, &mut known);
+        for conflict in known.drain(..) {
+            renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
+        }
+    });
+    conflicts.finish(&mut known);
+    for conflict in known {
+        renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
+    }
+    renderer.conflicts(&conflicts, WhatIf { recycle: true }, &mut out);
+    renderer.summary(&tally.summary(false), &mut out);
+    out
+}
+
+#[test]
+fn refusals_in_the_trace() {
+    for (output, name) in [
+        (Output::Text, "refusals.txt"),
+        (Output::Csv, "refusals.csv"),
+        (Output::Json, "refusals.json"),
+    ] {
+        expect(&golden(name), &trace(output));
+    }
+}
+
+#[test]
+fn conflicts_in_every_output() {
+    for (output, name) in [
+        (Output::Text, "conflicts.txt"),
+        (Output::Csv, "conflicts.csv"),
+        (Output::Json, "conflicts.json"),
+    ] {
+        expect(&golden(name), &conflicts(output));
+    }
+}
+
+#[test]
+fn fields_of_each_object_are_those_of_the_schema_in_its_order() {
+    let keys = |event: &str| {
+        let json = String::from_utf8(conflicts(Output::Json)).unwrap();
+        let start = format!("{{\"v\":1,\"event\":\"{event}\"");
+        let line = json.lines().find(|line| line.starts_with(&start)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(object.is_object());
+        let mut keys: Vec<_> = object.as_object().unwrap().keys().cloned().collect();
+        keys.sort_by_key(|key| line.find(&format!("\"{key}\":")));
+        keys.join(" ")
+    };
+    assert_eq!(
+        keys("refusal"),
+        "v event stage rule syn flags family laddr lport raddr rport netns at_ns tsval ts_recent \
+         gap ts_recent_age_ms seq_gap ttl window reply rearmed"
+    );
+    assert_eq!(
+        keys("reopen"),
+        "v event family laddr lport raddr rport netns at_ns time_wait_ms tsval ts_recent gap \
+         seq_gap refused_before delay_ms"
+    );
+    assert_eq!(
+        keys("conflict"),
+        "v event family laddr lport raddr rport netns first_ns syns outcome delay_ms gaps causes \
+         stuck_by"
+    );
+}

@@ -1,0 +1,53 @@
+//! What the golden tests share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use twtrace::view::{Of, Options, Output};
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const S: u64 = 1_000 * MS;
+pub(crate) const STARTED: u64 = 5_000 * S;
+pub(crate) const HOST: u32 = 4_026_531_840;
+
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+pub(crate) fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+pub(crate) fn bless() -> bool {
+    std::env::var_os("TWTRACE_BLESS").is_some()
+}
+
+/// Compares with a file, or writes it.
+pub(crate) fn expect(path: &Path, output: &[u8]) {
+    if bless() {
+        fs::write(path, output).unwrap();
+    }
+    let expected = String::from_utf8(fs::read(path).unwrap()).unwrap();
+    let output = String::from_utf8(output.to_vec()).unwrap();
+    if output != expected {
+        let differs = |(a, b): &(&str, &str)| a != b;
+        let mut lines = output.lines().zip(expected.lines());
+        let (got, expected) = lines.find(differs).unwrap_or(("", ""));
+        panic!(
+            "{}: first difference\n     got: {got}\nexpected: {expected}",
+            path.display()
+        );
+    }
+}
+
+pub(crate) fn options(output: Output, events: Of) -> Options {
+    Options {
+        output,
+        fields: None,
+        utc: true,
+        wide: false,
+        events,
+    }
+}
