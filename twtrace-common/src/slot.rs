@@ -25,7 +25,6 @@ pub const CANCEL_BOUND: u8 = 2;
 pub const CANCEL_ABORT: u8 = 3;
 
 /// `enum tcp_tw_status`, what `tcp_timewait_state_process` returns; the same on all kernels.
-pub const TCP_TW_SUCCESS: u8 = 0;
 pub const TCP_TW_RST: u8 = 1;
 pub const TCP_TW_ACK: u8 = 2;
 pub const TCP_TW_SYN: u8 = 3;

@@ -11,7 +11,7 @@ use twtrace_common::{
 };
 
 use crate::{
-    evidence::{Sample, fresh},
+    evidence::{Sample, fresh, keep},
     hooks::NS_PER_S,
     maps::{BUDGET, RING},
     read::Access,
@@ -55,47 +55,40 @@ fn waiting() -> u64 {
 /// Counts a refusal, and reports it unless there were too many lately or the ring is needed for
 /// ends.
 #[inline(always)]
-pub fn refusal<A: Access>(common: u64, sample: &Sample) {
+pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
     let netns = netns::<A>(common);
-    let fits = if enabled(FEATURE_RECORDS) {
-        refusal_record::<A>(common, netns, sample)
-    } else {
-        Fits::Yes
-    };
-    let limited = matches!(fits, Fits::Limited);
-    let ring_full = matches!(fits, Fits::No);
+    keep!(sample.fits = FITS);
+    if enabled(FEATURE_RECORDS) {
+        keep!(sample.fits = refusal_record::<A>(common, netns, sample));
+    }
+    let fits = u64::from(fresh!(sample.fits));
     tally::count(netns, |counters| {
-        bump_if(&mut counters.refusal_limited, u64::from(limited));
-        bump_if(&mut counters.refusal_ring_full, u64::from(ring_full));
+        bump_if(&mut counters.refusal_limited, fits & u64::from(LIMITED));
+        bump_if(&mut counters.refusal_ring_full, fits >> 1);
         tally::bump_at(&mut counters.refused, fresh!(sample.class));
         tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
-        bump_if(&mut counters.refused_syns, u64::from(fresh!(sample.opens)));
-        bump_if(
-            &mut counters.verdict_differs,
-            u64::from(fresh!(sample.differs)),
-        );
+        bump_if(&mut counters.refused_syns, fresh!(sample.opens).into());
+        bump_if(&mut counters.verdict_differs, fresh!(sample.differs).into());
     });
 }
 
-/// Whether a record found room.
-enum Fits {
-    Yes,
-    No,
-    /// It was not tried.
-    Limited,
-}
+// Whether a record found room.
+const FITS: u8 = 0;
+/// It was not tried.
+const LIMITED: u8 = 1;
+const RING_FULL: u8 = 2;
 
 #[inline(always)]
-fn refusal_record<A: Access>(common: u64, netns: u32, sample: &Sample) -> Fits {
+fn refusal_record<A: Access>(common: u64, netns: u32, sample: &Sample) -> u8 {
     let at_ns = fresh!(sample.at_ns);
     if !within_budget(at_ns) {
-        return Fits::Limited;
+        return LIMITED;
     }
     if waiting() >= u64::from(setting!(refusal_bytes)) {
-        return Fits::No;
+        return RING_FULL;
     }
     let Some(mut entry) = reserve::<Refusal>() else {
-        return Fits::No;
+        return RING_FULL;
     };
     // SAFETY: integers only, and every field is written.
     let record = unsafe { &mut *entry.as_mut_ptr() };
@@ -121,7 +114,7 @@ fn refusal_record<A: Access>(common: u64, netns: u32, sample: &Sample) -> Fits {
     record.owner_ttl = fresh!(sample.owner_ttl);
     record.reserved = 0;
     submit(entry);
-    Fits::Yes
+    FITS
 }
 
 /// Whether this CPU may report one more in this window.

@@ -24,10 +24,10 @@ pub const ACK: u8 = 16;
 pub const FLAGS: usize = 13;
 
 /// Length of the TCP header without options, and of the options at most.
-const HEADER: usize = 20;
-const OPTIONS: usize = 40;
-/// How many options and NOPs are looked at before the timestamp; real stacks send at most seven.
-const STEPS: u64 = 14;
+const HEADER: u32 = 20;
+const OPTIONS: u32 = 40;
+/// How many options and NOPs are looked at before the timestamp; real stacks send at most five.
+const STEPS: u64 = 8;
 
 /// Room for an offset of six bits, and a timestamp there.
 const BUFFER: usize = 72;
@@ -83,7 +83,13 @@ pub struct Sample {
     pub differs: u8,
     /// `FLAG_` bits of the slot.
     pub slot: u8,
-    pub reserved: u8,
+    /// What `tcp_timewait_state_process` returned.
+    pub verdict: u8,
+    /// Refused by timestamp.
+    pub paws: u8,
+    /// Whether its record found room; see `emit`.
+    pub fits: u8,
+    pub reserved: [u8; 6],
     /// A part of the `tcp_timewait_sock`, at entry.
     pub tail: [u8; TAIL],
     /// TCP options.
@@ -129,53 +135,33 @@ impl Sample {
     }
 }
 
-/// The fixed part of a TCP header.
-#[derive(Clone, Copy)]
-pub struct Header {
-    pub seq: u32,
-    pub window: u16,
-    pub flags: u8,
-    /// Bytes of options.
-    pub options: u32,
+/// A SYN that opens a connection.
+#[inline(always)]
+pub fn opens(flags: u8) -> bool {
+    flags & (SYN | RST | ACK) == SYN
 }
 
-impl Header {
-    /// Takes over what a record tells of it.
-    #[inline(always)]
-    pub fn keep(&self, sample: &mut Sample) {
-        keep!(sample.seq = self.seq);
-        keep!(sample.window = self.window);
-        keep!(sample.tcp_flags = self.flags);
-    }
-
-    #[inline(always)]
-    pub fn read<A: Access>(th: u64) -> Self {
-        let length: u8 = A::get(th, 12);
-        Self {
-            seq: u32::from_be(A::get(th, 4)),
-            window: u16::from_be(A::get(th, 14)),
-            flags: A::get(th, FLAGS),
-            options: (u32::from(length >> 4) * 4).wrapping_sub(HEADER as u32),
-        }
-    }
-
-    #[inline(always)]
-    pub fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
-    /// A SYN that opens a connection.
-    #[inline(always)]
-    pub fn opens(&self) -> bool {
-        self.flags & (SYN | RST | ACK) == SYN
-    }
+/// What the segment says; `sample.stamp_s` says whether a timestamp would mean anything.
+#[inline(always)]
+pub fn read_segment<A: Access>(sample: &mut Sample, th: u64) {
+    keep!(sample.seq = u32::from_be(A::get(th, 4)));
+    keep!(sample.window = u16::from_be(A::get(th, 14)));
+    keep!(sample.tcp_flags = A::get(th, FLAGS));
+    let has = over(0, fresh!(sample.stamp_s).into()) as u8;
+    keep!(sample.flags = FLAG_TS_RECENT & has.wrapping_neg());
+    let length: u8 = A::get(th, 12);
+    timestamp(
+        sample,
+        th,
+        (u32::from(length >> 4) * 4).wrapping_sub(HEADER),
+    );
 }
 
 /// Finds the timestamp option (`tcp_parse_options`); [`FLAG_TSVAL`] tells whether there is one.
 #[inline(always)]
-pub fn timestamp(sample: &mut Sample, th: u64, header: &Header) {
+fn timestamp(sample: &mut Sample, th: u64, length: u32) {
     // A timestamp takes ten bytes, and more than forty there cannot be.
-    if header.options.wrapping_sub(10) > OPTIONS as u32 - 10 {
+    if length.wrapping_sub(10) > OPTIONS - 10 {
         return;
     }
     let options = sample.options.as_mut_ptr();
@@ -183,11 +169,11 @@ pub fn timestamp(sample: &mut Sample, th: u64, header: &Header) {
     unsafe {
         bpf_probe_read_kernel(
             options.cast(),
-            OPTIONS as u32,
-            th.wrapping_add(HEADER as u64) as *const c_void,
+            OPTIONS,
+            th.wrapping_add(u64::from(HEADER)) as *const c_void,
         );
     }
-    let Some(at) = find(options, header.options) else {
+    let Some(at) = find(options, length) else {
         return;
     };
     // SAFETY: the offset has six bits, and BUFFER is made for that.
@@ -269,7 +255,7 @@ fn six_bits(mut at: u32) -> u32 {
 /// is the age of `ts_recent` in seconds. In arithmetic, because each branch would double what
 /// comes behind it.
 #[inline(always)]
-pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32, header: &Header) -> u64 {
+pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32) -> u64 {
     /// TCP_PAWS_MSL: a RST is refused for its timestamp only so long.
     const MSL: u32 = 60;
     const BOTH: u8 = FLAG_TSVAL | FLAG_TS_RECENT;
@@ -277,7 +263,7 @@ pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32, header: &Header) -
     let ts_recent = fresh!(sample.ts_recent);
     let behind = ts_recent.wrapping_sub(fresh!(sample.tsval));
     let positive = over(0, u64::from(behind)) & u64::from(!behind >> 31);
-    let rst = u64::from(header.flags & RST) >> 2;
+    let rst = u64::from(fresh!(sample.tcp_flags) & RST) >> 2;
     known
         & positive
         & over(0, u64::from(ts_recent))

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::say;
-use crate::test::{books, filters, footprint, interrupt, kill9};
+use crate::test::{books, filters, footprint, interrupt, kill9, lacking};
 use crate::tracer::TWTRACE;
 
 #[derive(Debug, clap::Args)]
@@ -31,10 +31,13 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),
+    ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),
     ("footprint, fentry", footprint::run, "fentry"),
     ("footprint, kprobe", footprint::run, "kprobe"),
+    ("programs, fentry", footprint::programs, "fentry"),
+    ("programs, kprobe", footprint::programs, "kprobe"),
 ];
 
 /// Results for the host, a line each: verdict, name and detail with tabs between.

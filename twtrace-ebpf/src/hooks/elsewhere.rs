@@ -11,14 +11,14 @@ use aya_ebpf::{
 };
 use twtrace_common::{
     histogram::over,
-    record::{FLAG_TS_RECENT, Flow},
+    record::Flow,
     refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage},
 };
 
 use super::{NS_PER_S, now, pair};
 use crate::{
     emit,
-    evidence::{self, Header, NOT_SKIPPED, Sample, fresh, keep},
+    evidence::{self, NOT_SKIPPED, Sample, fresh, keep},
     filter,
     read::{Access, Probed, argument},
     settings::{offset, value},
@@ -82,10 +82,12 @@ fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     let (common, skipped) = if by_connection {
         let sk = last_oow_ack_time.wrapping_sub(offset!(tp_last_oow_ack_time) as u64);
         of_connection(sample, sk);
+        keep!(sample.stage = Stage::Established as u8);
         (sk, Skipped::Paws)
     } else {
         let req = last_oow_ack_time.wrapping_sub(offset!(req_last_oow_ack_time) as u64);
         of_request(sample, req);
+        keep!(sample.stage = Stage::SynRecv as u8);
         (req, Skipped::SynRecv)
     };
     if suppressed {
@@ -95,12 +97,11 @@ fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
         keep!(sample.reply = Reply::Ack as u8);
         keep!(sample.skipped = NOT_SKIPPED);
     }
-    let header = of_segment(sample, skb);
-    if by_connection {
-        keep!(sample.stage = Stage::Established as u8);
+    of_segment(sample, skb);
+    if fresh!(sample.stage) == Stage::Established as u8 {
         keep!(sample.rule = Rule::Paws as u8);
         keep!(sample.class = Class::EstablishedPaws as u8);
-    } else if !by_request(sample, common, &header) {
+    } else if !by_request(sample, common) {
         return;
     }
     report(sample, common);
@@ -108,29 +109,29 @@ fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
 
 /// `tcp_check_req`; false if it is no refusal.
 #[inline(always)]
-fn by_request(sample: &mut Sample, req: u64, header: &Header) -> bool {
-    keep!(sample.stage = Stage::SynRecv as u8);
-    if evidence::paws_rejects(sample, 0, 1, header) != 0 {
+fn by_request(sample: &mut Sample, req: u64) -> bool {
+    if evidence::paws_rejects(sample, 0, 1) != 0 {
         keep!(sample.rule = Rule::Paws as u8);
         keep!(sample.class = Class::SynRecvPaws as u8);
         return true;
     }
-    if header.opens() && header.seq == Probed::get::<u32>(req, offset!(req_rcv_isn)) {
+    let rcv_isn: u32 = Probed::get(req, offset!(req_rcv_isn));
+    if evidence::opens(fresh!(sample.tcp_flags)) && fresh!(sample.seq) == rcv_isn {
         // The same SYN once more: no refusal, but its answer may have been suppressed.
         tally::count(emit::netns::<Probed>(req), |counters| {
             tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
         });
         return false;
     }
-    keep!(sample.rule = by_sequence(sample, req, header) as u8);
+    keep!(sample.rule = by_sequence(sample, req) as u8);
     keep!(sample.class = Class::SynRecvOther as u8);
     true
 }
 
 /// In the window there is only one other reason to refuse: what it echoes.
 #[inline(always)]
-fn by_sequence(sample: &Sample, req: u64, header: &Header) -> Rule {
-    let ahead = header.seq.wrapping_sub(fresh!(sample.rcv_nxt));
+fn by_sequence(sample: &Sample, req: u64) -> Rule {
+    let ahead = fresh!(sample.seq).wrapping_sub(fresh!(sample.rcv_nxt));
     if (ahead as i32) < 0 {
         Rule::OldSequence
     } else if ahead <= Probed::get::<u32>(req, offset!(req_rcv_wnd)) {
@@ -151,33 +152,40 @@ fn unanswered(skb: u64, reason: u32, sk: u64) {
     if sk == 0 || opening != (reason == value!(reason_paws)) {
         return;
     }
-    of_connection(sample, sk);
-    let header = of_segment(sample, skb);
-    let age_s = ((fresh!(sample.at_ns) / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
-    let paws = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s), &header) != 0;
-    let (stage, class, rule, reply) = if opening {
-        let (rule, reply) = if paws {
-            (Rule::Paws, Reply::None)
-        } else {
-            (Rule::Echo, Reply::Rst)
-        };
-        (Stage::SynSent, Class::SynSent, rule, reply as u8)
+    let (stage, class) = if opening {
+        (Stage::SynSent, Class::SynSent)
     } else if reason == value!(reason_paws_ack) {
-        let class = Class::EstablishedOldAck;
-        (Stage::Established, class, Rule::Paws, Reply::None as u8)
+        (Stage::Established, Class::EstablishedOldAck)
     } else {
-        let rule = if paws { Rule::Paws } else { Rule::Challenge };
-        // The challenge ACK has a limit of its own, which is not seen here.
-        let class = Class::EstablishedChallenge;
-        (Stage::Established, class, rule, REPLY_UNKNOWN)
+        (Stage::Established, Class::EstablishedChallenge)
     };
     keep!(sample.stage = stage as u8);
     keep!(sample.class = class as u8);
-    keep!(sample.rule = rule as u8);
-    keep!(sample.reply = reply);
     keep!(sample.skipped = NOT_SKIPPED);
+    of_connection(sample, sk);
+    of_segment(sample, skb);
+    let age_s = ((fresh!(sample.at_ns) / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
+    let paws = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s)) != 0;
+    match (fresh!(sample.class), paws) {
+        (SYN_SENT_CLASS, false) => {
+            keep!(sample.rule = Rule::Echo as u8);
+            keep!(sample.reply = Reply::Rst as u8);
+        }
+        // The challenge ACK has a limit of its own, which is not seen here.
+        (CHALLENGE_CLASS, paws) => {
+            keep!(sample.rule = if paws { Rule::Paws } else { Rule::Challenge } as u8);
+            keep!(sample.reply = REPLY_UNKNOWN);
+        }
+        _ => {
+            keep!(sample.rule = Rule::Paws as u8);
+            keep!(sample.reply = Reply::None as u8);
+        }
+    }
     report(sample, sk);
 }
+
+const SYN_SENT_CLASS: u8 = Class::SynSent as u8;
+const CHALLENGE_CLASS: u8 = Class::EstablishedChallenge as u8;
 
 #[inline(always)]
 fn of_connection(sample: &mut Sample, sk: u64) {
@@ -201,20 +209,15 @@ fn of_request(sample: &mut Sample, req: u64) {
 
 /// What the segment says, beside what the socket said.
 #[inline(always)]
-fn of_segment(sample: &mut Sample, skb: u64) -> Header {
+fn of_segment(sample: &mut Sample, skb: u64) {
     let th = evidence::tcp_header::<Probed>(skb);
-    let header = Header::read::<Probed>(th);
-    header.keep(sample);
+    evidence::read_segment::<Probed>(sample, th);
     keep!(sample.ttl = evidence::hop_limit::<Probed>(skb));
-    let has = over(0, fresh!(sample.stamp_s).into()) as u8;
-    keep!(sample.flags = FLAG_TS_RECENT & has.wrapping_neg());
-    evidence::timestamp(sample, th, &header);
-    header
 }
 
 /// What has no mini-socket has no slot either: the rest of a sample is never written, and so 0.
 #[inline(always)]
-fn report(sample: &Sample, common: u64) {
+fn report(sample: &mut Sample, common: u64) {
     if filter::active() {
         let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
         // SAFETY: the filters read only what is written here.

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use twtrace_common::{
     record::FLAG_IN_TIME_WAIT,
     settings::{FEATURE_REARMS, FEATURE_REFUSALS},
-    slot::{Slot, TCP_TW_ACK, TCP_TW_RST, TCP_TW_SUCCESS, TCP_TW_SYN, TTL_SHIFT},
+    slot::{Slot, TCP_TW_ACK, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
 };
 
 use super::{FIN_WAIT2, TIME_WAIT, adopt, find_or_adopt, hash, now, pair, substate, verdict};
@@ -20,7 +20,7 @@ use crate::{
     read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
-    tally::{self, bump},
+    tally::{self, bump_if},
 };
 
 #[fentry]
@@ -76,22 +76,23 @@ fn enter<A: Access>(tw: u64, th: u64) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
     if enabled(FEATURE_REARMS | FEATURE_REFUSALS) {
-        sample::<A>(tw, substate);
+        sample::<A>(tw, th, substate);
     }
-    if flags & RST != 0 {
-        if let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate) {
-            slot.marks.rst = 1;
-        }
-    } else if substate == FIN_WAIT2 && flags & FIN != 0 {
-        // So that a promotion is told from a re-arm even if the birth was not seen.
-        find_or_adopt(tw, hash::<A>(tw), substate);
+    // A RST needs its mark. A FIN in FIN_WAIT2 needs a slot, so that a promotion is told from a
+    // re-arm even if the birth was not seen; so does what is to be counted.
+    let rst = flags & RST != 0;
+    let needed = rst || (substate == FIN_WAIT2 && flags & FIN != 0);
+    if (needed || enabled(FEATURE_REARMS | FEATURE_REFUSALS))
+        && let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate)
+    {
+        slot.marks.rst = u8::from(rst);
     }
     0
 }
 
-/// Remembers what the segment may change.
+/// Remembers what the segment may change, and what it says.
 #[inline(always)]
-fn sample<A: Access>(tw: u64, substate: u8) {
+fn sample<A: Access>(tw: u64, th: u64, substate: u8) {
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
@@ -101,6 +102,9 @@ fn sample<A: Access>(tw: u64, substate: u8) {
     if enabled(FEATURE_REFUSALS) {
         sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt));
         evidence::read_tail(sample, tw);
+        sample.ts_recent = sample.tail(offset!(tw_ts_recent));
+        sample.stamp_s = sample.tail(offset!(tw_ts_recent_stamp));
+        evidence::read_segment::<A>(sample, th);
     }
 }
 
@@ -110,49 +114,80 @@ fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
     // The hash survives in freed memory until the slab is recycled; a wrong one finds nothing.
     let hash = hash::<A>(tw);
     let mut slot = state::find(hash, tw).map(|found| found.0);
-    // With any verdict but this one, the caller still holds the mini-socket.
-    if slot.is_none() && flags & RST == 0 && verdict != u32::from(TCP_TW_SUCCESS) {
+    // The caller still holds the mini-socket.
+    if !enabled(FEATURE_REARMS | FEATURE_REFUSALS)
+        && slot.is_none()
+        && (verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST))
+    {
         slot = adopt(tw, substate::<A>(tw));
     }
+    let mut change = NOTHING;
     if let Some(slot) = slot.as_deref_mut() {
-        mark::<A>(tw, skb, slot, flags, verdict);
+        change = mark::<A>(tw, skb, slot, flags, verdict);
     }
     if enabled(FEATURE_REFUSALS) {
-        verdict::judge::<A>([tw, skb, th, drop_reason], slot, verdict);
+        verdict::remember(slot.as_deref(), verdict);
+    }
+    count(emit::netns::<A>(tw), change);
+    if enabled(FEATURE_REFUSALS) {
+        verdict::judge::<A>([tw, skb, drop_reason]);
     }
     0
 }
 
+/// What became of a mini-socket that stays in TIME_WAIT.
+const NOTHING: u64 = 0;
+const PROMOTED: u64 = 1;
+const REARMED: u64 = 2;
+
 #[inline(always)]
-fn mark<A: Access>(tw: u64, skb: u64, slot: &mut Slot, flags: u8, verdict: u32) {
+fn count(netns: u32, change: u64) {
+    if change != NOTHING {
+        tally::count(netns, |counters| {
+            bump_if(&mut counters.promoted, change & PROMOTED);
+            bump_if(&mut counters.rearmed, change >> 1);
+        });
+    }
+}
+
+#[inline(always)]
+fn mark<A: Access>(tw: u64, skb: u64, slot: &mut Slot, flags: u8, verdict: u32) -> u64 {
+    if enabled(FEATURE_REFUSALS) && evidence::opens(flags) && verdict != u32::from(TCP_TW_SYN) {
+        slot.refused += 1;
+        if slot.first_refused_ns == 0 {
+            slot.first_refused_ns = now();
+        }
+    }
     if flags & RST != 0 {
         slot.marks.rst = 0;
     } else if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
         slot.marks.verdict = verdict as u8;
     } else if substate::<A>(tw) == TIME_WAIT {
-        stays::<A>(tw, skb, slot, verdict);
+        return stays::<A>(tw, skb, slot, verdict);
     }
+    NOTHING
 }
 
 /// A segment left the mini-socket in TIME_WAIT: promoted by it, re-armed or neither.
 #[inline(always)]
-fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) {
+fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) -> u64 {
     // A SYN accepted earlier found no listener, or this segment could not be here.
     slot.marks.verdict = 0;
     if slot.flags & u32::from(FLAG_IN_TIME_WAIT) == 0 {
-        if verdict == u32::from(TCP_TW_ACK) {
-            slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
-            slot.time_wait_ns = now();
-            if enabled(FEATURE_REFUSALS) {
-                slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
-            }
-            tally::count(emit::netns::<A>(tw), |counters| {
-                bump(&mut counters.promoted)
-            });
+        if verdict != u32::from(TCP_TW_ACK) {
+            return NOTHING;
         }
+        slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
+        slot.time_wait_ns = now();
+        if enabled(FEATURE_REFUSALS) {
+            slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
+        }
+        PROMOTED
     } else if enabled(FEATURE_REARMS) && rearmed::<A>(tw) {
         slot.rearms += 1;
-        tally::count(emit::netns::<A>(tw), |counters| bump(&mut counters.rearmed));
+        REARMED
+    } else {
+        NOTHING
     }
 }
 

@@ -5,12 +5,18 @@
 //! (docs/overhead.md). This one walks the types once, looks for the wanted names on the way and
 //! copies nothing.
 
-use std::fs;
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::{ptr, slice};
 
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
 
 use crate::error::{Error, Result};
+
+/// The running kernel's BTF.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 const TYPE_HEADER: usize = 12;
@@ -31,7 +37,7 @@ const ENUM64: u32 = 19;
 /// Parsed just far enough to find a type by its number.
 #[derive(Debug)]
 pub struct Btf {
-    data: Vec<u8>,
+    data: Cow<'static, [u8]>,
     strings: usize,
     /// Byte offset of each type; entry 0 is `void`.
     types: Vec<u32>,
@@ -60,7 +66,10 @@ pub struct Member {
 impl Btf {
     /// Reads BTF from a file, by default the running kernel's.
     pub fn read(path: &Path, wanted: &[(&'static str, Kind)]) -> Result<Self> {
-        let data = fs::read(path).map_err(|error| {
+        let running = path == Path::new(VMLINUX);
+        let mapped = running.then(|| map(path)).flatten();
+        let read = || fs::read(path).map(Cow::Owned);
+        let data = mapped.map_or_else(read, |mapped| Ok(Cow::Borrowed(mapped))).map_err(|error| {
             Error::new(format!(
                 "cannot read the kernel's type information {}: {error}",
                 path.display()
@@ -78,7 +87,7 @@ impl Btf {
 
     /// Parses BTF and finds the wanted names.
     pub fn parse(
-        data: Vec<u8>,
+        data: Cow<'static, [u8]>,
         wanted: &[(&'static str, Kind)],
     ) -> std::result::Result<Self, String> {
         let header = |index: usize| {
@@ -328,6 +337,27 @@ fn kind_of(info: u32) -> u32 {
     (info >> 24) & 0x1f
 }
 
+/// The running kernel's BTF without a copy, where sysfs lets it be mapped (6.16 and later). Never
+/// unmapped: these are the kernel's own pages, and cost nobody anything.
+fn map(path: &Path) -> Option<&'static [u8]> {
+    let file = File::open(path).ok()?;
+    let length = usize::try_from(file.metadata().ok()?.len()).ok()?;
+    // SAFETY: a new private mapping, of a file that neither changes nor shrinks while the kernel
+    // runs: only sysfs is mapped.
+    let at = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            length,
+            libc::PROT_READ,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    // SAFETY: mapped with this length, and never unmapped.
+    (at != libc::MAP_FAILED).then(|| unsafe { slice::from_raw_parts(at.cast(), length) })
+}
+
 /// Bytes behind the common header of a type (linux/btf.h).
 fn trailing(kind: u32, count: usize) -> std::result::Result<usize, String> {
     Ok(match kind {
@@ -398,7 +428,7 @@ mod tests {
 
     /// A machine without BTF cannot run these; CI's and every developer's has it.
     fn vmlinux(wanted: &[(&'static str, Kind)]) -> Btf {
-        Btf::read(Path::new("/sys/kernel/btf/vmlinux"), wanted).unwrap()
+        Btf::read(Path::new(VMLINUX), wanted).unwrap()
     }
 
     #[test]
@@ -475,7 +505,7 @@ mod tests {
         }
         data.extend(strings);
         let wanted = [("NARROW", Kind::Enumerator), ("WIDE", Kind::Enumerator)];
-        let btf = Btf::parse(data, &wanted).unwrap();
+        let btf = Btf::parse(data.into(), &wanted).unwrap();
         assert_eq!(btf.enumerator("NARROW"), Some(7));
         assert_eq!(btf.enumerator("WIDE"), Some(3 << 32 | 5));
     }
@@ -497,10 +527,10 @@ mod tests {
 
     #[test]
     fn a_cut_anywhere_is_an_error_and_not_a_panic() {
-        let whole = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+        let whole = fs::read(VMLINUX).unwrap();
         let wanted = [("tcp_abort", Kind::Function), ("sock", Kind::Struct)];
         for length in (0..whole.len()).step_by(whole.len() / 40).chain(0..64) {
-            assert!(Btf::parse(whole[..length].to_vec(), &wanted).is_err());
+            assert!(Btf::parse(whole[..length].to_vec().into(), &wanted).is_err());
         }
     }
 }

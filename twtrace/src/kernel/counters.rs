@@ -33,6 +33,8 @@ const NAMES: [&str; 15] = [
 pub struct Namespaces {
     /// Only this one, by inode number.
     filter: Option<u32>,
+    /// How many there were at the last look, those that the filter leaves out included.
+    all: u32,
     ways: BTreeMap<u32, Way>,
 }
 
@@ -41,6 +43,7 @@ impl Namespaces {
     pub fn find(filter: Option<u32>) -> Result<Self> {
         let mut found = Self {
             filter,
+            all: 0,
             ways: BTreeMap::new(),
         };
         found.refresh();
@@ -53,7 +56,9 @@ impl Namespaces {
     /// Looks for new namespaces, and for another way to those that lost theirs.
     pub fn refresh(&mut self) {
         self.ways.retain(|inode, way| way.inode() == Some(*inode));
-        for (inode, way) in netns::find_all() {
+        let all = netns::find_all();
+        self.all = all.len() as u32;
+        for (inode, way) in all {
             if self.filter.is_none_or(|wanted| wanted == inode) {
                 self.ways.entry(inode).or_insert(way);
             }
@@ -75,6 +80,12 @@ impl Namespaces {
             );
         }
         read
+    }
+
+    /// How many there are, whatever the filter.
+    #[must_use]
+    pub fn count_all(&self) -> u32 {
+        self.all
     }
 
     /// The namespaces known, by inode number.

@@ -15,6 +15,7 @@ use twtrace_common::{ABI, names};
 
 use super::Options;
 use super::size::Sizes;
+use super::threads::beside;
 use crate::error::{Error, Result};
 
 /// The eBPF object, built by `cargo xtask ebpf`.
@@ -60,12 +61,7 @@ fn loader() -> Result<EbpfLoader<'static>> {
         }
         EbpfLoader::new()
     };
-    std::thread::Builder::new()
-        .name("loader".into())
-        .spawn(make)
-        .ok()
-        .and_then(|thread| thread.join().ok())
-        .ok_or_else(|| Error::new("cannot start a thread"))
+    Ok(beside("loader", make, || ())?.0)
 }
 
 fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -> Settings {

@@ -14,6 +14,7 @@ mod session;
 mod size;
 pub mod sock_diag;
 mod syscall;
+mod threads;
 
 use std::io;
 use std::path::PathBuf;

@@ -11,10 +11,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::threads::beside;
 use crate::error::{Error, Result};
 
 /// The namespace of the calling thread.
@@ -64,10 +64,11 @@ impl Netns {
 
     /// Runs `work` in a thread of its own inside this namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        in_thread(|| {
+        let inside = || {
             self.enter()?;
             Ok(work())
-        })?
+        };
+        beside("netns", inside, || ())?.0
     }
 }
 
@@ -114,18 +115,6 @@ fn set_loopback_up() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .name("netns".into())
-            .spawn_scoped(scope, work)
-            .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
-        thread
-            .join()
-            .map_err(|_| Error::new("the thread in a network namespace panicked"))
-    })
 }
 
 /// A way to a namespace that does not keep it alive.

@@ -11,16 +11,15 @@ use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
 
 use super::attach::{Attached, Mode, attach_all, unload};
-use super::btf::{Btf, stand_in};
+use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
 use super::load::{chain, load};
-use super::size::{namespaces, sizes};
+use super::size::sizes;
 use super::syscall::{self, ProgramFacts};
+use super::threads::beside;
 use super::{Answer, Options, hooks, offsets};
 use crate::error::{Error, Result};
 use crate::event::{KernelCounters, Meta, Snapshot};
-
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// How often a snapshot is tried again when something ended while it was taken.
 const TRIES: u32 = 4;
@@ -71,29 +70,46 @@ impl Session {
             .chain(offsets::ENUMERATORS)
             .collect();
         let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
-        let btf = Btf::read(path, &wanted)?;
+        let filter = options.filter;
+        let only_netns = (filter.netns != 0).then_some(filter.netns);
+        syscall::raise_memlock();
+        // The types take a while to read, and nobody needs them yet for what is done meanwhile.
+        let (btf, (slots, namespaces)) = beside(
+            "types",
+            || Btf::read(path, &wanted),
+            || {
+                (
+                    syscall::has_compare_exchange(),
+                    Namespaces::find(only_netns),
+                )
+            },
+        )?;
+        let btf = btf?;
         let offsets = offsets::resolve(&btf)?;
         let values = offsets::values(&btf);
         let tw_counted_at = offsets::tw_counted_at(&btf);
-
-        syscall::raise_memlock();
-        let slots = matches!(syscall::has_compare_exchange(), Answer::Yes);
-        let sizes = sizes(options.max_sockets, slots, namespaces());
-        let mut ebpf = load(options, offsets, values, sizes)?;
-        let stand_in = stand_in(&btf);
+        let slots = matches!(slots, Answer::Yes);
+        let known = namespaces.as_ref().map_or(0, Namespaces::count_all);
+        let sizes = sizes(options.max_sockets, slots, known);
+        let (stand_in, ebpf) = beside(
+            "stand-in",
+            || stand_in(&btf),
+            || load(options, offsets, values, sizes),
+        )?;
+        let mut ebpf = ebpf?;
+        // Who may not trace is told so first, whatever namespaces may be seen.
+        let namespaces = namespaces?;
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
         let attached = attach_all(&mut ebpf, &btf, &stand_in, options, slots)?;
 
-        let filter = options.filter;
-        let only_netns = (filter.netns != 0).then_some(filter.netns);
         let session = Self {
             ring: RingBuf::try_from(take(&mut ebpf, names::RING)?)
                 .map_err(|error| broken(&error))?,
             counters: PerCpuArray::try_from(take(&mut ebpf, names::COUNTERS)?)
                 .map_err(|error| broken(&error))?,
             histograms: take_array(&mut ebpf, names::HISTOGRAMS)?,
-            namespaces: Namespaces::find(only_netns)?,
+            namespaces,
             meta: Meta {
                 kernel: syscall::kernel_release(),
                 attach: mode_name(&attached).to_owned(),
@@ -206,8 +222,12 @@ impl Session {
         Ok(Snapshot {
             at_ns: syscall::monotonic_ns(),
             slack: activity(&counters) - activity(before),
+            // Half a megabyte of zeroes when tracing begins, as a rule.
+            histograms: match counters.iter().all(|one| one.ended == Counters::ZERO.ended) {
+                true => vec![0; TOTAL_BUCKETS],
+                false => self.histograms()?,
+            },
             counters,
-            histograms: self.histograms()?,
             missed: self.missed(),
             kernel,
         })

@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use super::netns;
-
 /// Room in the state maps and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -55,11 +53,6 @@ fn expected_sockets() -> u32 {
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(FEWEST_SOCKETS)
         .clamp(FEWEST_SOCKETS, MOST_SOCKETS)
-}
-
-/// Number of namespaces there are now.
-pub(super) fn namespaces() -> u32 {
-    netns::find_all().len() as u32
 }
 
 #[cfg(test)]

@@ -117,13 +117,8 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::text;
     use super::*;
-
-    fn text(write: impl FnOnce(&mut Line)) -> String {
-        let mut line = Line::new();
-        write(&mut line);
-        String::from_utf8(line.as_bytes().to_vec()).unwrap()
-    }
 
     #[test]
     fn addresses_are_written_as_the_standard_library_does() {

@@ -137,15 +137,17 @@ impl fmt::Write for Line {
     }
 }
 
+/// What was written.
+#[cfg(test)]
+pub(super) fn text(write: impl FnOnce(&mut Line)) -> String {
+    let mut line = Line::new();
+    write(&mut line);
+    String::from_utf8(line.as_bytes().to_vec()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(write: impl FnOnce(&mut Line)) -> String {
-        let mut line = Line::new();
-        write(&mut line);
-        String::from_utf8(line.as_bytes().to_vec()).unwrap()
-    }
 
     #[test]
     fn every_digit_is_right() {

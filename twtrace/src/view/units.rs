@@ -88,13 +88,8 @@ pub(super) fn width(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::text;
     use super::*;
-
-    fn text(write: impl FnOnce(&mut Line)) -> String {
-        let mut line = Line::new();
-        write(&mut line);
-        String::from_utf8(line.as_bytes().to_vec()).unwrap()
-    }
 
     #[test]
     fn durations_have_about_three_figures_and_round_half_up() {

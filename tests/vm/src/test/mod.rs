@@ -5,3 +5,4 @@ pub(crate) mod filters;
 pub(crate) mod footprint;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;
+pub(crate) mod lacking;

@@ -119,17 +119,7 @@ fn judge_times(life: &Life, end: &End, failures: &mut Failures) {
     });
     match (life.time_wait, end.time_wait_ns) {
         (Some(window), Some(stamp)) => {
-            failures.check(window.holds(stamp, CLOCK_GRACE), || {
-                format!("{name} entered TIME_WAIT {}", off(stamp, window))
-            });
-            lasts(
-                &name,
-                "TIME_WAIT",
-                stamp,
-                end.ended_ns,
-                &life.time_wait_lasts,
-                failures,
-            );
+            judge_time_wait(life, window, stamp..end.ended_ns, CLOCK_GRACE, failures);
         }
         (None, None) => {}
         (_, found) => failures
@@ -162,17 +152,7 @@ fn judge_old_times(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &m
     );
     match (life.time_wait, end.time_wait_ns) {
         (Some(window), Some(stamp)) => {
-            failures.check(window.holds(stamp, STAMP_GRACE), || {
-                format!("{name} entered TIME_WAIT {}", off(stamp, window))
-            });
-            lasts(
-                &name,
-                "TIME_WAIT",
-                stamp,
-                end.ended_ns,
-                &life.time_wait_lasts,
-                failures,
-            );
+            judge_time_wait(life, window, stamp..end.ended_ns, STAMP_GRACE, failures);
         }
         (Some(_), None) => failures.check(!evidence.has_stamp, || {
             format!("{name} has no age, though this kernel keeps tw_entry_stamp")
@@ -181,6 +161,22 @@ fn judge_old_times(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &m
             format!("{name} time of TIME_WAIT: {found:?}")
         }),
     }
+}
+
+/// Entered within the window, and lasted as long as it may.
+fn judge_time_wait(
+    life: &Life,
+    window: Window,
+    told: Range<u64>,
+    grace: Duration,
+    failures: &mut Failures,
+) {
+    let name = name(life);
+    failures.check(window.holds(told.start, grace), || {
+        format!("{name} entered TIME_WAIT {}", off(told.start, window))
+    });
+    let allowed = &life.time_wait_lasts;
+    lasts(&name, "TIME_WAIT", told.start, told.end, allowed, failures);
 }
 
 fn lasts(
