@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::lab::{Attempt, Lab, Step, Stop};
 use super::life::{Life, Made, Rejection, Said, Window, now_ns};
+use super::net::field::clock;
 use super::segment::{Forger, Segment};
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, Sequence, clock, deafen, loopback, sequence, vanish};
+use super::sockets::{Pair, Sequence, deafen, loopback, sequence, vanish};
 use crate::event::{BornAs, Numbers, Reason, Reply, Rule, Stage};
 use crate::kernel::sock_diag::Substate;
 

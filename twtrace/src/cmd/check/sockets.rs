@@ -37,15 +37,6 @@ sockopt_impl!(
     u32
 );
 
-sockopt_impl!(
-    /// What this socket would say as its TSval now.
-    Timestamp,
-    GetOnly,
-    libc::IPPROTO_TCP,
-    libc::TCP_TIMESTAMP,
-    u32
-);
-
 const REPAIR_ON: u32 = 1;
 /// TCP_REPAIR_OFF_NO_WP (-1): leaves repair mode without sending a window probe.
 const REPAIR_OFF: u32 = u32::MAX;
@@ -119,11 +110,6 @@ pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
         peer: numbers.1?,
         clock: None,
     })
-}
-
-/// What a socket would say as its TSval now.
-pub(super) fn clock(socket: &impl AsFd) -> io::Result<u32> {
-    Ok(getsockopt(socket, Timestamp)?)
 }
 
 /// Makes a socket hear nothing and say nothing, not even when it is closed. TCP still finds it, so

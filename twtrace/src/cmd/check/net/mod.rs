@@ -1,6 +1,7 @@
 //! Networks of namespaces: links between them, routes, and a NAT in the middle.
 
-pub mod nat;
+pub mod field;
+mod nat;
 mod netlink;
 mod route;
 
@@ -15,14 +16,14 @@ const PREFIX_V6: u8 = 64;
 
 /// One end of a link: the namespace it is in, the name of its device, its address.
 #[derive(Clone, Copy, Debug)]
-pub struct End<'a> {
-    pub netns: &'a Netns,
-    pub device: &'a str,
-    pub address: IpAddr,
+struct End<'a> {
+    netns: &'a Netns,
+    device: &'a str,
+    address: IpAddr,
 }
 
 /// Joins two namespaces by a pair of Ethernet devices that are up and have their addresses.
-pub fn join(near: End<'_>, far: End<'_>) -> Result<()> {
+fn join(near: End<'_>, far: End<'_>) -> Result<()> {
     let made = near
         .netns
         .run(|| route::add_pair(near.device, far.device, far.netns));
@@ -51,7 +52,7 @@ fn set_up(end: End<'_>) -> Result<()> {
 }
 
 /// Sends all that is not for a neighbour to this gateway.
-pub fn default_route(netns: &Netns, gateway: IpAddr) -> Result<()> {
+fn default_route(netns: &Netns, gateway: IpAddr) -> Result<()> {
     let set = netns.run(|| route::add_default_route(gateway));
     set?.map_err(|error| Error::new(format!("cannot route by {gateway}: {error}")))
 }

@@ -20,7 +20,7 @@ const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
 
 /// What becomes of the source of a connection that goes out.
 #[derive(Clone, Debug)]
-pub enum Mapping {
+pub(super) enum Mapping {
     /// All get this one address and port.
     One(SocketAddr),
     /// The address of the outer device, and any of these ports: `MASQUERADE --random-fully`.
@@ -29,13 +29,13 @@ pub enum Mapping {
 
 /// A running NAT. It is gone with its namespace.
 #[derive(Debug)]
-pub struct Nat {
+pub(super) struct Nat {
     netns: Netns,
 }
 
 impl Nat {
     /// Makes a namespace forward, and what leaves by `device` look as if it came from there.
-    pub fn start(netns: Netns, device: &str, mapping: &Mapping) -> Result<Self> {
+    pub(super) fn start(netns: Netns, device: &str, mapping: &Mapping) -> Result<Self> {
         let rules = rules(device, mapping);
         netns.run(|| {
             forward().map_err(|error| Error::new(format!("cannot forward: {error}")))?;
@@ -46,7 +46,7 @@ impl Nat {
 
     /// Forgets all connections, as after a minute or two of silence, or a reboot: their ports are
     /// free for others.
-    pub fn forget(&self) -> Result<()> {
+    pub(super) fn forget(&self) -> Result<()> {
         let forgotten = self.netns.run(|| ask(NETLINK_NETFILTER, 0, Flush))?;
         forgotten.map_err(|error| {
             Error::new(format!("cannot make the NAT forget: {error}"))
