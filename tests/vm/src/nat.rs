@@ -1,6 +1,7 @@
 //! The workload: one client behind `MASQUERADE --random-fully`, whose connections come back to the
 //! same few ports of the NAT.
 
+use std::io::{self, Write as _};
 use std::thread;
 use std::time::Duration;
 
@@ -8,8 +9,6 @@ use anyhow::{Context as _, Result, anyhow};
 use twtrace::cmd::check::net::field::{Field, Way};
 use twtrace::error::Error;
 use twtrace::kernel::netns::{self, Netns};
-
-use crate::say;
 
 /// About half of the NAT's ports, so that half of the SYNs meet the TIME_WAIT of another.
 const AT_ONCE: usize = 53;
@@ -26,7 +25,9 @@ pub(crate) fn run() -> Result<()> {
         thread::sleep(PAUSE);
         field.forget().map_err(plain)?;
     }
-    say(&format!("{came} of {} came through", AT_ONCE * ROUNDS));
+    // Stdout is the tracer's.
+    let of = AT_ONCE * ROUNDS;
+    writeln!(io::stderr(), "{came} of {of} came through")?;
     Ok(())
 }
 

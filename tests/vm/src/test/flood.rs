@@ -12,6 +12,10 @@ use crate::tracer::{Tracer, Written};
 
 const SYNS: u32 = 1_000_000;
 const CONNECTIONS: u32 = 1_009;
+/// A tenth of the default, as reading the lines takes longer than the flood.
+const RATE: &str = "1000";
+/// Exit code of a trace that did not report everything.
+const INCOMPLETE: i32 = 3;
 const LOAD: Args = Args {
     ports: 97,
     hosts: 1,
@@ -22,7 +26,9 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     fs::write("/proc/sys/net/core/netdev_max_backlog", "1000000")
         .context("cannot set netdev_max_backlog")?;
     let stdout = Path::new("/tmp/flood.json");
-    let tracer = Tracer::start(&["trace", "-o", "json", "--attach", attach], stdout)?;
+    let mut args = vec!["trace", "-o", "json", "--attach", attach];
+    args.extend(["--max-refusals", RATE]);
+    let tracer = Tracer::start(&args, stdout)?;
     let mut flood = Served::start(&["flood"])?;
     let mut load = Load::start(&LOAD)?;
     let started = std::time::Instant::now();
@@ -55,7 +61,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     });
     ends(&mut checks, &written, alive)?;
     checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
-    checks.equal("exit code", code, 0);
+    checks.equal("exit code", code, INCOMPLETE);
     checks.end(format!(
         "{SYNS} SYNs in {:.1} s, {reported} of {seen} refusals reported, {lost} lost in the ring",
         took.as_secs_f64()
