@@ -3,9 +3,13 @@
 use std::fmt::Write;
 
 use twtrace_common::Reason;
+use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
 use super::json::VERSION;
+use crate::event::Rule;
+use crate::model::conflicts::causes::Cause;
+use crate::model::conflicts::{self, Outcome};
 
 /// Key, unit and meaning.
 pub type Field = (&'static str, &'static str, &'static str);
@@ -105,6 +109,153 @@ pub const HISTOGRAM: [Field; 13] = [
     ),
 ];
 
+/// Why a segment was refused.
+const RULES: [(Rule, &str); RULE_COUNT] = [
+    (
+        Rule::Paws,
+        "its timestamp is older than the last one of the connection",
+    ),
+    (
+        Rule::OldSequence,
+        "a SYN whose ISN is not beyond what was received, and whose timestamp is not newer; any other segment that begins before what was received",
+    ),
+    (Rule::OutOfWindow, "it begins beyond what is expected"),
+    (
+        Rule::Rfc1337,
+        "a RST in TIME_WAIT that would have ended it, but for tcp_rfc1337",
+    ),
+    (
+        Rule::Unexpected,
+        "a new SYN, or data, while FIN_WAIT2 waits for a FIN: the answer is a RST, and the mini-socket ends",
+    ),
+    (
+        Rule::Challenge,
+        "a SYN on a connection that lives: challenged whatever its numbers (RFC 5961)",
+    ),
+    (Rule::Echo, "it echoes a timestamp that was never sent"),
+];
+
+/// What became of a client.
+const OUTCOMES: [(Outcome, &str); conflicts::OUTCOMES] = [
+    (
+        Outcome::Recovered,
+        "the client answered the ACK by a RST, which ended the mini-socket. Nothing refuses its next SYN, which no hook sees: Linux sends it two jiffies later since 5.6, others after their retransmission timeout, which comes on top of `delay_ms`",
+    ),
+    (
+        Outcome::Reopened,
+        "a later SYN was accepted over the TIME_WAIT",
+    ),
+    (
+        Outcome::Stuck,
+        "three or more SYNs over 3 s or more, and no end of it; told when it becomes so",
+    ),
+    (
+        Outcome::GaveUp,
+        "fewer SYNs, and then the mini-socket ended otherwise",
+    ),
+    (
+        Outcome::Unknown,
+        "the trace was over before, its end was missed, or no mini-socket refused it",
+    ),
+];
+
+/// What may be the cause.
+const CAUSES: [(Cause, &str); Cause::ALL.len()] = [
+    (
+        Cause::SeveralHosts,
+        "several hosts behind one address, each with its clock",
+    ),
+    (
+        Cause::PortRewritingNat,
+        "one host behind a NAT that rewrites its ports, on a kernel with a clock per port",
+    ),
+    (
+        Cause::ClockReset,
+        "the peer's clock went back: a reboot, a restored virtual machine",
+    ),
+    (
+        Cause::NonMonotonicStack,
+        "a stack or proxy whose timestamps do not grow from one connection to the next",
+    ),
+    (
+        Cause::OldDuplicate,
+        "a segment of an earlier connection that was long on its way",
+    ),
+];
+
+/// One JSON object per remote address with conflicts, at the end of `conflicts`.
+pub const PEER: [Field; 12] = [
+    ("v", "", "version of the schema"),
+    ("event", "", "`peer`"),
+    (
+        "raddr",
+        "",
+        "remote address; null in a last object for all those that could not be told apart",
+    ),
+    ("netns", "", "network namespace: its inode number"),
+    (
+        "refused",
+        "",
+        "SYNs refused because of their numbers, also those of which no record came",
+    ),
+    (
+        "accepted",
+        "",
+        "SYNs accepted over a TIME_WAIT, since the address is followed",
+    ),
+    (
+        "tuples",
+        "",
+        "different addresses and ports that had a conflict; 262,144 are told apart in all",
+    ),
+    ("outcomes", "", "conflicts by outcome"),
+    (
+        "stuck",
+        "",
+        "conflicts that were stuck at some time, whatever became of them",
+    ),
+    (
+        "stuck_by",
+        "",
+        "the same by what kept them stuck, as far as it was known then",
+    ),
+    (
+        "delay",
+        "ms",
+        "`n`, `p50_ms`, `p90_ms`, `p99_ms`, `max_ms` of `delay_ms`; null if nobody got in",
+    ),
+    (
+        "causes",
+        "",
+        "as in `conflict`, by all that is known at the end",
+    ),
+];
+
+/// The object after those: all addresses together.
+pub const CONFLICTS: [Field; 5] = [
+    ("event", "", "`conflicts`"),
+    (
+        "addresses",
+        "",
+        "remote addresses with conflicts that could be told apart, 4,096 at most",
+    ),
+    (
+        "refused, accepted, tuples, outcomes, stuck, stuck_by, delay",
+        "",
+        "as in `peer`",
+    ),
+    (
+        "buckets",
+        "ns",
+        "the histogram of all delays: lowest value and count of each bucket that is not empty",
+    ),
+    (
+        "recycle",
+        "",
+        "with `--what-if recycle`: of `syns` that met a TIME_WAIT, tcp_tw_recycle would have `dropped` at least so many: `behind` another clock of their address, `without_timestamp`; else null",
+    ),
+];
+
 /// The whole of docs/output.md.
 #[must_use]
 pub fn output_md() -> String {
@@ -115,9 +266,11 @@ pub fn output_md() -> String {
          version of this schema in `v`, now {VERSION}. A field is only ever added; one that changes its\n\
          meaning raises the version. `null` (in CSV an empty field, in text `–`) means unknown,\n\
          never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\
-         ## Fields of `trace` and `report`\n\n\
-         JSON has each event's own fields, CSV those of both. `--fields` chooses others and their\n\
-         order, in every output.\n\n\
+         ## Fields of events\n\n\
+         `trace` and `report` show ends, overflows and refusals; `conflicts` and `report\n\
+         --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs that\n\
+         tcp_rfc1337 has ignored, and conflicts). JSON has each event's own fields, CSV those of all\n\
+         that the command shows. `--fields` chooses others and their order, in every output.\n\n\
          | field | unit | events | shown in | meaning |\n|---|---|---|---|---|\n"
     );
     for column in COLUMNS {
@@ -136,16 +289,23 @@ pub fn output_md() -> String {
     page.push_str("\nEnd reasons: ");
     let reasons = Reason::ALL.map(|reason| format!("`{}`", reason.name()));
     page.push_str(&reasons.join(", "));
+    page.push_str(".\n\nRules by which a segment is refused:\n\n| `rule` | meaning |\n|---|---|\n");
+    for (rule, doc) in RULES {
+        line(&mut page, &[&format!("`{}`", rule.name()), doc]);
+    }
+    conflicts_md(&mut page);
     page.push_str(
-        ".\n\n## The summary\n\n\
-         The last line. In text it reads `2,904 ends · lost 0 (ring 0, map 0, missed 0) · kernel\n\
-         counters agree (…)`; a counter that does not agree has a line of its own.\n\n",
+        "\n## The summary\n\n\
+         The last line. In text it reads `2,904 ends · 41 refusals · lost 0 (ring 0, map 0, missed 0)\n\
+         · kernel counters agree (…)`; a counter that does not agree has a line of its own.\n\n",
     );
     fields(&mut page, &SUMMARY);
     page.push_str(
         "\nWhat the kernel counts when: `TW+TWKilled` moves at each birth on kernels since 6.1, and\n\
          when a timer fires before; `TWRecycled` at each reuse by a local connect();\n\
-         `TCPTimeWaitOverflow` at each overflow.\n\n\
+         `TCPTimeWaitOverflow` at each overflow. Refusals by PAWS: `PAWSTimewait` in TIME_WAIT where\n\
+         the kernel has it, else `PAWSEstab`, which also counts those on connections that live and in\n\
+         SYN_RECV; `PAWSOldAck` old ACKs without data; `TCPACKSkipped…` suppressed answers.\n\n\
          ## Histograms of `hist`\n\n\
          The kernel side counts in the buckets of an HdrHistogram with two significant digits: 16 µs\n\
          wide up to 4 ms, at most 1/128 of the value above. Percentiles and maximum are the middle of\n\
@@ -155,6 +315,31 @@ pub fn output_md() -> String {
     );
     fields(&mut page, &HISTOGRAM);
     page
+}
+
+fn conflicts_md(page: &mut String) {
+    page.push_str(
+        "\n## Conflicts\n\n\
+         A conflict begins with the first SYN that is refused by its numbers, and ends with the\n\
+         mini-socket that refused it. What to make of it is in [conflicts.md](conflicts.md).\n\n\
+         | `outcome` | meaning |\n|---|---|\n",
+    );
+    for (outcome, doc) in OUTCOMES {
+        line(page, &[&format!("`{}`", outcome.name()), doc]);
+    }
+    page.push_str("\n| `cause` | meaning |\n|---|---|\n");
+    for (cause, doc) in CAUSES {
+        line(page, &[&format!("`{}`", cause.name()), doc]);
+    }
+    page.push_str(
+        "\nAt the end comes an object for each remote address, those with the most refused SYNs\n\
+         first, and one for all together. In text, the 15 first have a row and lines with what is\n\
+         `likely`, `perhaps`, `less` or `not` the cause; with CSV this goes to stderr. Delays of an\n\
+         address are known to 1/8 ms or 1/128 of their value.\n\n",
+    );
+    fields(page, &PEER);
+    page.push('\n');
+    fields(page, &CONFLICTS);
 }
 
 fn fields(page: &mut String, fields: &[Field]) {

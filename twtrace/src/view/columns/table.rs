@@ -123,7 +123,7 @@ columns! {
         width: 11,
         align: Align::Left,
         unit: "",
-        doc: "of the TCP header: `FIN`, `SYN`, `RST`, `PSH`, `ACK`, `URG`, `ECE`, `CWR`, joined by `|`",
+        doc: "of the TCP header: `FIN`, `SYN`, `RST`, `PSH`, `ACK`, `URG`, `ECE`, `CWR`, joined by vertical bars: `SYN` is one, a SYN-ACK has `SYN` and `ACK`",
         of: Of::REFUSAL,
         shown: Shown::Data,
         get: |report| known(refusal(report), |one| Value::TcpFlags(one.refusal.tcp_flags)),

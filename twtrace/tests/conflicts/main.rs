@@ -1,0 +1,160 @@
+//! Refusals and conflicts: a recording in, exact bytes out.
+//!
+//! `golden/v2.twtrace` has what ABI 2 brought; see `golden.rs` for how these files are made anew.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy.toml's exception does not reach"
+)]
+
+mod story;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use story::{meta, record_to};
+use support::{bless, expect, golden, options};
+use twtrace::decode::decode;
+use twtrace::host::Names;
+use twtrace::model::conflicts::told;
+use twtrace::model::tally::Detail;
+use twtrace::model::{Conflict, Conflicts, Report, Tally};
+use twtrace::recording::{Item, Reader};
+use twtrace::view::{Of, Output, Renderer, WhatIf, docs};
+
+fn recording() -> &'static Path {
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = golden("v2.twtrace");
+        if bless() {
+            record_to(&path);
+        }
+        path
+    });
+    &PATH
+}
+
+#[test]
+fn the_golden_recording_holds_what_is_described_here() {
+    let path = std::env::temp_dir().join(format!("twtrace-golden-v2-{}", std::process::id()));
+    record_to(&path);
+    let items = |path: &Path| {
+        let mut reader = Reader::open(path).unwrap();
+        assert_eq!(reader.meta(), &meta());
+        let mut items = Vec::new();
+        while let Some(item) = reader.next().unwrap() {
+            items.push(format!("{item:?}"));
+        }
+        items
+    };
+    let fresh = items(&path);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(items(recording()), fresh);
+}
+
+/// Every event of the recording with its meaning, and then the summary.
+fn each(mut tell: impl FnMut(Report)) -> Tally {
+    let mut reader = Reader::open(recording()).unwrap();
+    let mut tally = Tally::new(reader.meta(), Detail::Records);
+    while let Some(item) = reader.next().unwrap() {
+        match item {
+            Item::Snapshot(snapshot) => tally.snapshot(snapshot),
+            Item::Record(bytes) => tell(tally.event(decode(bytes).unwrap())),
+        }
+    }
+    tally
+}
+
+/// What `twtrace report` shows.
+fn trace(output: Output) -> Vec<u8> {
+    let mut out = Vec::new();
+    let options = options(output, Of::TRACE);
+    let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
+    renderer.header(&mut out);
+    let tally = each(|report| renderer.event(&report, &mut out));
+    renderer.summary(&tally.summary(false), &mut out);
+    out
+}
+
+/// What `twtrace report --conflicts --what-if recycle` shows.
+fn conflicts(output: Output) -> Vec<u8> {
+    let mut out = Vec::new();
+    let options = options(output, Of::CONFLICTS);
+    let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
+    renderer.header(&mut out);
+    let mut conflicts = Conflicts::new(&meta());
+    let mut known: Vec<Conflict> = Vec::new();
+    let tally = each(|report| {
+        if let Some(shown) = told(&report, output != Output::Text) {
+            renderer.event(&shown, &mut out);
+        }
+        conflicts.event(&report, &mut known);
+        for conflict in known.drain(..) {
+            renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
+        }
+    });
+    conflicts.finish(&mut known);
+    for conflict in known {
+        renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
+    }
+    renderer.conflicts(&conflicts, WhatIf { recycle: true }, &mut out);
+    renderer.summary(&tally.summary(false), &mut out);
+    out
+}
+
+#[test]
+fn refusals_in_the_trace() {
+    for (output, name) in [
+        (Output::Text, "refusals.txt"),
+        (Output::Csv, "refusals.csv"),
+        (Output::Json, "refusals.json"),
+    ] {
+        expect(&golden(name), &trace(output));
+    }
+}
+
+#[test]
+fn conflicts_in_every_output() {
+    for (output, name) in [
+        (Output::Text, "conflicts.txt"),
+        (Output::Csv, "conflicts.csv"),
+        (Output::Json, "conflicts.json"),
+    ] {
+        expect(&golden(name), &conflicts(output));
+    }
+}
+
+#[test]
+fn fields_of_each_object_are_those_of_the_schema_in_its_order() {
+    let keys = |event: &str| {
+        let json = String::from_utf8(conflicts(Output::Json)).unwrap();
+        let start = format!("{{\"v\":1,\"event\":\"{event}\"");
+        let line = json.lines().find(|line| line.starts_with(&start)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(object.is_object());
+        let mut keys: Vec<_> = object.as_object().unwrap().keys().cloned().collect();
+        keys.sort_by_key(|key| line.find(&format!("\"{key}\":")));
+        keys.join(" ")
+    };
+    let documented = docs::PEER.map(|field| field.0).join(" ");
+    assert_eq!(keys("peer"), documented);
+    let documented = docs::CONFLICTS.map(|field| field.0).join(" ");
+    let documented = format!("v {}", documented.replace(',', ""));
+    assert_eq!(keys("conflicts"), documented);
+    assert_eq!(
+        keys("refusal"),
+        "v event stage rule syn flags family laddr lport raddr rport netns at_ns tsval ts_recent \
+         gap ts_recent_age_ms seq_gap ttl window reply rearmed"
+    );
+    assert_eq!(
+        keys("reopen"),
+        "v event family laddr lport raddr rport netns at_ns time_wait_ms tsval ts_recent gap \
+         seq_gap refused_before delay_ms"
+    );
+    assert_eq!(
+        keys("conflict"),
+        "v event family laddr lport raddr rport netns first_ns syns outcome delay_ms gaps causes \
+         stuck_by"
+    );
+}
