@@ -41,10 +41,12 @@ pub fn judge<A: Access>([tw, skb, drop_reason]: [u64; 3]) {
     {
         return;
     }
-    decide::<A>(sample, [tw, skb, drop_reason]);
+    by_timestamp(sample, drop_reason);
+    keep!(sample.rule = rule::<A>(sample, skb));
     if fresh!(sample.rule) == ACCEPTED {
         return;
     }
+    describe::<A>(sample, tw);
     if filter::active() && !passes::<A>(sample, tw) {
         return;
     }
@@ -79,51 +81,59 @@ pub fn remember(slot: Option<&Slot>, verdict: u32) {
 /// In [`Sample::slot`]: there is none. No owner is known, and no birth was seen.
 const GONE: u8 = 1 << 7 | FLAG_UNTRACKED;
 
-/// Fills in rule, reply and class, and whose it is.
+/// Whether it was refused for its timestamp: the test repeated, or the kernel's own verdict where
+/// it hands one out (in TIME_WAIT, seen from 6.16 on).
 #[inline(always)]
-fn decide<A: Access>(sample: &mut Sample, [tw, skb, drop_reason]: [u64; 3]) {
+fn by_timestamp(sample: &mut Sample, drop_reason: u64) {
     let at_ns = now();
     keep!(sample.at_ns = at_ns);
     let age_s = ((at_ns / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
-    let tested = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s));
-    keep!(sample.paws = tested as u8);
+    let tested = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s)) as u8;
+    keep!(sample.paws = tested);
     keep!(sample.differs = 0);
-    if value!(reason_tw_paws) != NO_VALUE && fresh!(sample.substate) == TIME_WAIT {
-        by_drop_reason(sample, drop_reason);
+    if value!(reason_tw_paws) != NO_VALUE {
+        let reason: u32 = Probed::get(drop_reason, 0);
+        let said = 1 ^ over(0, u64::from(reason ^ value!(reason_tw_paws))) as u8;
+        let differs = (said ^ tested) & (1 ^ in_fin_wait_2(sample));
+        keep!(sample.differs = differs);
+        keep!(sample.paws = tested ^ differs);
+        let known = FLAG_DROP_REASON & in_fin_wait_2(sample).wrapping_sub(1);
+        keep!(sample.flags = fresh!(sample.flags) | known);
     }
-    keep!(sample.rule = rule::<A>(sample, skb));
+}
+
+/// 1 if the mini-socket was in FIN_WAIT2 at entry, 0 if in TIME_WAIT.
+#[inline(always)]
+fn in_fin_wait_2(sample: &Sample) -> u8 {
+    const { assert!(TIME_WAIT == FIN_WAIT2 + 1) };
+    TIME_WAIT.wrapping_sub(fresh!(sample.substate)) & 1
+}
+
+/// Fills in what a record tells beside the rule. In arithmetic: no branches, no walks.
+#[inline(always)]
+fn describe<A: Access>(sample: &mut Sample, tw: u64) {
     keep!(sample.reply = reply(sample));
-    let other = u8::from(fresh!(sample.rule) != Rule::Paws as u8);
-    let (stage, class, skipped) = if fresh!(sample.substate) == TIME_WAIT {
-        (Stage::TimeWait, Class::TimeWaitPaws, Skipped::TimeWait)
-    } else {
-        (Stage::FinWait2, Class::FinWait2Paws, Skipped::FinWait2)
-    };
-    keep!(sample.stage = stage as u8);
-    keep!(sample.class = class as u8 + other);
-    keep!(sample.skipped = skipped as u8);
+    const {
+        assert!(Stage::FinWait2 as u8 == Stage::TimeWait as u8 + 1);
+        assert!(Skipped::FinWait2 as u8 == Skipped::TimeWait as u8 + 1);
+        assert!(Class::FinWait2Paws as u8 == Class::TimeWaitPaws as u8 + 2);
+        assert!(Class::TimeWaitOther as u8 == Class::TimeWaitPaws as u8 + 1);
+        assert!(Rule::Paws as u8 == 0);
+    }
+    let fin_wait_2 = in_fin_wait_2(sample);
+    let other = over(0, fresh!(sample.rule).into()) as u8;
+    keep!(sample.stage = Stage::TimeWait as u8 + fin_wait_2);
+    keep!(sample.class = Class::TimeWaitPaws as u8 + 2 * fin_wait_2 + other);
+    keep!(sample.skipped = Skipped::TimeWait as u8 + fin_wait_2);
     if fresh!(sample.reply) != Reply::RateLimited as u8 {
         keep!(sample.skipped = NOT_SKIPPED);
     }
-    // Not after a RST that ended it: nothing of the mini-socket may then be read.
-    if fresh!(sample.slot) != GONE
-        && A::get::<u32>(tw, offset!(tw_timer_expires)) != fresh!(sample.expires)
-    {
-        keep!(sample.flags = fresh!(sample.flags) | FLAG_REARMED);
-    }
+    // It is still there: of what a RST has ended, nothing gets here.
+    let moved = A::get::<u32>(tw, offset!(tw_timer_expires)) ^ fresh!(sample.expires);
+    let rearmed = FLAG_REARMED & (over(0, moved.into()) as u8).wrapping_neg();
+    keep!(sample.flags = fresh!(sample.flags) | rearmed);
     keep!(sample.flags = fresh!(sample.flags) | (fresh!(sample.slot) & FLAG_OWNER));
     keep!(sample.opens = u8::from(evidence::opens(fresh!(sample.tcp_flags))));
-}
-
-/// The kernel's own verdict by timestamp takes the place of the test repeated: in TIME_WAIT, seen
-/// from 6.16 on.
-#[inline(always)]
-fn by_drop_reason(sample: &mut Sample, drop_reason: u64) {
-    let reason: u32 = Probed::get(drop_reason, 0);
-    let said = 1 ^ over(0, u64::from(reason ^ value!(reason_tw_paws))) as u8;
-    keep!(sample.differs = said ^ fresh!(sample.paws));
-    keep!(sample.paws = said);
-    keep!(sample.flags = fresh!(sample.flags) | FLAG_DROP_REASON);
 }
 
 /// Why the segment was refused, or [`ACCEPTED`].
