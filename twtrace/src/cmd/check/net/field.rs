@@ -184,7 +184,7 @@ fn visitors(server: SocketAddr, at_once: usize) -> usize {
         let visitors: Vec<_> = (0..at_once)
             .map(|_| scope.spawn(|| visit(server).is_ok()))
             .collect();
-        let came = visitors.into_iter().map(|visitor| visitor.join());
+        let came = visitors.into_iter().map(thread::ScopedJoinHandle::join);
         came.filter(|came| matches!(came, Ok(true))).count()
     })
 }

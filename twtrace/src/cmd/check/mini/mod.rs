@@ -1,26 +1,24 @@
 //! Groups of mini-sockets that a scenario brings to life and to their end together.
 
+mod deaf;
+mod forge;
+
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::Duration;
 
 use super::lab::{Attempt, Lab, Step, Stop};
-use super::life::{Life, Made, Rejection, Said, Window, now_ns};
-use super::net::field::clock;
-use super::segment::{Forger, Segment};
+use super::life::{Life, Made, Rejection, Window, now_ns};
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, Sequence, deafen, loopback, sequence, vanish};
-use crate::event::{BornAs, Numbers, Reason, Reply, Rule, Stage};
+use super::sockets::{Pair, Sequence, sequence, vanish};
+use crate::event::{BornAs, Numbers, Reason, Stage};
 use crate::kernel::sock_diag::Substate;
+pub(super) use forge::How;
 
 const ANY: Range<Duration> = Duration::ZERO..Duration::MAX;
-/// TTL of what the kernel sends, and of a forged FIN.
+/// TTL of what the kernel sends.
 const USUAL_TTL: u8 = 64;
-const FIN_TTL: u8 = 57;
-/// The clock that forged segments go by is so far ahead of the peer's own, in ms: the kernel takes
-/// it for the last timestamp whatever the peer has said before.
-const AHEAD: u32 = 100_000;
 
 /// One mini-socket.
 #[derive(Debug)]
@@ -55,66 +53,6 @@ pub(super) struct Group {
     refused: u32,
     first_refused: Option<Window>,
     rejections: Vec<Rejection>,
-}
-
-/// How a segment is refused.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct How {
-    rule: Rule,
-    /// `None` if the tracer cannot know.
-    reply: Option<Reply>,
-    rearmed: bool,
-}
-
-impl How {
-    /// An ACK goes back.
-    pub(super) const fn answered(rule: Rule) -> Self {
-        Self {
-            rule,
-            reply: Some(Reply::Ack),
-            rearmed: false,
-        }
-    }
-
-    /// No ACK goes back, because one did before.
-    pub(super) const fn rate_limited(rule: Rule) -> Self {
-        Self {
-            reply: Some(Reply::RateLimited),
-            ..Self::answered(rule)
-        }
-    }
-
-    /// Nothing goes back.
-    pub(super) const fn ignored(rule: Rule) -> Self {
-        Self {
-            reply: Some(Reply::None),
-            ..Self::answered(rule)
-        }
-    }
-
-    /// A RST goes back, and the mini-socket ends.
-    pub(super) const fn reset(rule: Rule) -> Self {
-        Self {
-            reply: Some(Reply::Rst),
-            ..Self::answered(rule)
-        }
-    }
-
-    /// A challenge ACK goes back, or not: that has a limit of its own.
-    pub(super) const fn challenged(rule: Rule) -> Self {
-        Self {
-            reply: None,
-            ..Self::answered(rule)
-        }
-    }
-
-    /// It restarts the timer.
-    pub(super) const fn rearming(self) -> Self {
-        Self {
-            rearmed: true,
-            ..self
-        }
-    }
 }
 
 impl Group {
@@ -179,82 +117,6 @@ impl Group {
         Ok(group)
     }
 
-    /// Mini-sockets in FIN_WAIT2 whose peers are deaf. The last timestamp of each is known.
-    pub(super) fn deaf_fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
-        let start = now_ns();
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
-        drop(open);
-        let mut group = Self::of(all, BornAs::FinWait2);
-        group.deaf = true;
-        group.forge(lab, acknowledge)?;
-        group.await_substate(lab, Substate::FinWait2)?;
-        group.born = Window::since(start);
-        Ok(group)
-    }
-
-    /// The same in TIME_WAIT.
-    pub(super) fn deaf_time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
-        let mut group = Self::deaf_fin_wait_2(lab, pairs)?;
-        let start = now_ns();
-        group.send(lab, 1, |at| Segment {
-            fin: true,
-            ttl: FIN_TTL,
-            ..acknowledge(at)
-        })?;
-        group.await_substate(lab, Substate::TimeWait)?;
-        group.stage = Stage::TimeWait;
-        group.time_wait = Some(Window::since(start));
-        group.promoted = true;
-        group.owner_ttl = Some(FIN_TTL);
-        Ok(group)
-    }
-
-    /// Connections that live, whose peers are deaf; the last timestamp of each is known. The other
-    /// ends must be made to vanish.
-    pub(super) fn deaf_established(
-        lab: &Lab<'_>,
-        pairs: Vec<Pair>,
-    ) -> Step<(Self, Vec<TcpStream>)> {
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
-        let mut group = Self::of(all, BornAs::TimeWait);
-        group.stage = Stage::Established;
-        group.deaf = true;
-        group.forge(lab, |at| Segment {
-            acknowledgement: Some(at.own.wrapping_sub(1)),
-            ..acknowledge(at)
-        })?;
-        Ok((group, open))
-    }
-
-    /// Connections of which only a SYN has come, from deaf peers; `all` has local and remote
-    /// address and the numbers.
-    pub(super) fn deaf_syn_recv(all: Vec<(SocketAddr, SocketAddr, Sequence)>) -> Self {
-        let mini = |(local, remote, sequence)| Mini {
-            local,
-            remote,
-            sequence,
-            peer: None,
-            accepted: None,
-        };
-        let mut group = Self::of(all.into_iter().map(mini).collect(), BornAs::TimeWait);
-        group.stage = Stage::SynRecv;
-        group.deaf = true;
-        group
-    }
-
-    /// Makes the passive ends deaf; the active ends are handed back.
-    fn deaf(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<(Mini, TcpStream)>> {
-        let timestamps = lab.sysctl_value("tcp_timestamps") != Some(0);
-        let deaf = |pair: Pair| {
-            let now = clock(&pair.passive).attempt("read a connection's clock")?;
-            deafen(&pair.passive).attempt("make a socket deaf")?;
-            let (mut mini, active) = Mini::new(pair)?;
-            mini.sequence.clock = timestamps.then(|| now.wrapping_add(AHEAD));
-            Ok((mini, active))
-        };
-        pairs.into_iter().map(deaf).collect()
-    }
-
     fn of(all: Vec<Mini>, born_as: BornAs) -> Self {
         Self {
             all,
@@ -307,122 +169,6 @@ impl Group {
     /// The passive ends that are still open.
     pub(super) fn peers(&self) -> impl Iterator<Item = &TcpStream> {
         self.all.iter().filter_map(|mini| mini.peer.as_ref())
-    }
-
-    /// Sends a segment to each in its peer's name, and waits until TCP has seen them.
-    pub(super) fn forge(
-        &self,
-        lab: &Lab<'_>,
-        make: impl Fn(Sequence) -> Segment<'static>,
-    ) -> Step<()> {
-        self.send(lab, 0, make).map(drop)
-    }
-
-    /// The same with a SYN that is accepted.
-    pub(super) fn forge_accepted(
-        &mut self,
-        lab: &Lab<'_>,
-        make: impl Fn(Sequence) -> Segment<'static>,
-    ) -> Step<()> {
-        let accepted: Vec<_> = self
-            .all
-            .iter()
-            .map(|mini| self.numbers(mini, &make(mini.sequence)))
-            .collect();
-        for (mini, numbers) in self.all.iter_mut().zip(accepted) {
-            mini.accepted = Some(numbers);
-        }
-        self.send(lab, 0, make).map(drop)
-    }
-
-    /// The same with a segment that is refused.
-    pub(super) fn forge_refused(
-        &mut self,
-        lab: &Lab<'_>,
-        how: How,
-        make: impl Fn(Sequence) -> Segment<'static>,
-    ) -> Step<()> {
-        let answers = matches!(how.reply, Some(Reply::Ack | Reply::Rst));
-        let at = self.send(lab, usize::from(answers), &make)?;
-        self.refused(how, at, make);
-        Ok(())
-    }
-
-    /// Each refused such a segment.
-    pub(super) fn refused(
-        &mut self,
-        how: How,
-        at: Window,
-        make: impl Fn(Sequence) -> Segment<'static>,
-    ) {
-        let by_mini_socket = matches!(self.stage, Stage::TimeWait | Stage::FinWait2);
-        if by_mini_socket && make(Sequence::default()).opens() {
-            self.refused += 1;
-            self.first_refused = self.first_refused.or(Some(at));
-        }
-        self.rearms += u32::from(how.rearmed);
-        for mini in &self.all {
-            let said = self.said(mini, &make(mini.sequence));
-            let said = self.deaf.then_some(said);
-            self.rejections.push(self.rejection(mini, how, at, said));
-        }
-    }
-
-    fn said(&self, mini: &Mini, segment: &Segment<'_>) -> Said {
-        Said {
-            numbers: self.numbers(mini, segment),
-            tcp_flags: segment.flags(),
-            window: segment.window,
-            ttl: segment.ttl,
-            owner_ttl: self.owner_ttl,
-        }
-    }
-
-    fn rejection(&self, mini: &Mini, how: How, at: Window, said: Option<Said>) -> Rejection {
-        Rejection {
-            local: mini.local,
-            remote: mini.remote,
-            at,
-            stage: self.stage,
-            rule: how.rule,
-            reply: how.reply,
-            rearmed: how.rearmed,
-            refused: self.refused,
-            said,
-        }
-    }
-
-    /// A segment's numbers beside those of the mini-socket.
-    fn numbers(&self, mini: &Mini, segment: &Segment<'_>) -> Numbers {
-        let at = mini.sequence;
-        Numbers {
-            tsval: segment.timestamp,
-            ts_recent: at.clock,
-            seq: segment.sequence,
-            rcv_nxt: match self.stage {
-                // A FIN, or a SYN, took one.
-                Stage::TimeWait | Stage::SynRecv => after_fin(at),
-                _ => at.peer,
-            },
-        }
-    }
-
-    /// Sends, and waits until TCP has seen each segment and so many answers to each.
-    pub(super) fn send(
-        &self,
-        lab: &Lab<'_>,
-        answers: usize,
-        make: impl Fn(Sequence) -> Segment<'static>,
-    ) -> Step<Window> {
-        let forger = Forger::open(loopback(lab.family)).attempt("open a raw socket")?;
-        let before = lab.received()?;
-        let start = now_ns();
-        for mini in &self.all {
-            let sent = forger.send(mini.remote, mini.local, make(mini.sequence));
-            sent.attempt("send a segment by a raw socket")?;
-        }
-        lab.await_received(before, self.all.len() * (1 + answers))?;
-        Ok(Window::since(start))
     }
 
     /// When the timer of each runs out, no earlier than `.from` and no later than `.to`.
@@ -586,14 +332,4 @@ impl Mini {
 /// What TIME_WAIT expects next: the FIN took one number.
 pub(super) fn after_fin(at: Sequence) -> u32 {
     at.peer.wrapping_add(1)
-}
-
-/// What acknowledges the active closer's FIN.
-fn acknowledge(at: Sequence) -> Segment<'static> {
-    Segment {
-        sequence: at.peer,
-        acknowledgement: Some(at.own),
-        timestamp: at.clock,
-        ..Segment::default()
-    }
 }
