@@ -35,6 +35,8 @@ enum Task {
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
     BenchCost,
+    /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
+    BenchRefusals,
     /// Measure the time from exec to attached.
     BenchAttach,
 }
@@ -52,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Task::Nat => nat::run(),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost => bench::cost(),
+        Task::BenchRefusals => bench::refusals(),
         Task::BenchAttach => bench::attach(),
     }
 }
