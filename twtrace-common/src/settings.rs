@@ -67,11 +67,8 @@ pub struct Offsets {
     pub net_tcp_death_row: u32,
     /// `skc_tw_rcv_nxt`.
     pub tw_rcv_nxt: u32,
-    /// Where the [`TAIL`] bytes begin that hold the three fields after it.
-    pub tw_tail: u32,
     pub tw_rcv_wnd: u32,
     pub tw_ts_recent: u32,
-    pub tw_last_oow_ack_time: u32,
     pub skb_end_seq: u32,
     pub skb_head: u32,
     pub skb_network_header: u32,
@@ -86,9 +83,6 @@ pub struct Offsets {
     pub req_rcv_wnd: u32,
     pub req_last_oow_ack_time: u32,
 }
-
-/// Bytes of a `tcp_timewait_sock` that are read at once.
-pub const TAIL: usize = 32;
 
 /// Values of kernel enums; [`NO_VALUE`] where this kernel has no such name.
 #[repr(C)]
@@ -181,10 +175,8 @@ impl Offsets {
         skc_tw_dr: 0,
         net_tcp_death_row: 0,
         tw_rcv_nxt: 0,
-        tw_tail: 0,
         tw_rcv_wnd: 0,
         tw_ts_recent: 0,
-        tw_last_oow_ack_time: 0,
         skb_end_seq: 0,
         skb_head: 0,
         skb_network_header: 0,
@@ -227,7 +219,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 43 * 4, align 4);
+assert_layout!(Offsets, size 41 * 4, align 4);
 assert_layout!(Values, size 7 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 172 + 28 + 88 + 24, align 8);
+assert_layout!(Settings, size 164 + 28 + 88 + 24, align 8);

@@ -2,16 +2,15 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_timewait_sock};
 use twtrace_common::{
     histogram::over,
     record::{FLAG_TS_RECENT, FLAG_TSVAL},
-    settings::TAIL,
 };
 
 use crate::{
     maps::SAMPLE,
-    read::{Access, Probed, opaque},
+    read::{Access, Direct, Probed, opaque},
     settings::offset,
 };
 
@@ -49,6 +48,9 @@ pub struct Sample {
     /// The mini-socket, at entry.
     pub tw: u64,
     pub at_ns: u64,
+    /// For a kretprobe: the packet and where its drop reason is, 0 if the entry was not seen.
+    pub skb: u64,
+    pub drop_reason: u64,
     /// What its slot knows.
     pub time_wait_ns: u64,
     pub cgroup: u64,
@@ -56,6 +58,7 @@ pub struct Sample {
     pub refused: u32,
     pub expires: u32,
     pub rcv_nxt: u32,
+    pub rcv_wnd: u32,
     /// Of the segment.
     pub seq: u32,
     pub tsval: u32,
@@ -89,9 +92,7 @@ pub struct Sample {
     pub paws: u8,
     /// Whether its record found room; see `emit`.
     pub fits: u8,
-    pub reserved: [u8; 6],
-    /// A part of the `tcp_timewait_sock`, at entry.
-    pub tail: [u8; TAIL],
+    pub reserved: [u8; 2],
     /// TCP options.
     pub options: [u8; BUFFER],
 }
@@ -124,21 +125,10 @@ pub fn sample(entry: u32) -> Option<&'static mut Sample> {
     Some(unsafe { &mut *sample })
 }
 
-impl Sample {
-    /// A field of the mini-socket, by its offset there.
-    #[inline(always)]
-    pub fn tail(&self, field: usize) -> u32 {
-        let at = field.wrapping_sub(offset!(tw_tail));
-        // SAFETY: both offsets are settings, and user space asserts that the block holds the
-        // field; the verifier checks it again.
-        unsafe { self.tail.as_ptr().add(at).cast::<u32>().read_unaligned() }
-    }
-}
-
-/// A SYN that opens a connection.
+/// 1 for a SYN that opens a connection, else 0.
 #[inline(always)]
-pub fn opens(flags: u8) -> bool {
-    flags & (SYN | RST | ACK) == SYN
+pub fn opens(flags: u8) -> u64 {
+    1 ^ over(0, u64::from((flags & (SYN | RST | ACK)) ^ SYN))
 }
 
 /// What the segment says; `sample.stamp_s` says whether a timestamp would mean anything.
@@ -297,10 +287,22 @@ pub fn tcp_header<A: Access>(skb: u64) -> u64 {
     head.wrapping_add(u64::from(A::get::<u16>(skb, offset!(skb_transport_header))))
 }
 
-/// Reads the block of a mini-socket that [`Sample::tail`] looks into.
+/// Reads what a mini-socket remembers of timestamps and window, at entry.
 #[inline(always)]
-pub fn read_tail(sample: &mut Sample, tw: u64) {
-    let from = tw.wrapping_add(offset!(tw_tail) as u64) as *const c_void;
-    // SAFETY: the helper checks the source; the destination is a map value of that length.
-    unsafe { bpf_probe_read_kernel(sample.tail.as_mut_ptr().cast(), TAIL as u32, from) };
+pub fn read_mini_socket<A: Access>(sample: &mut Sample, tw: u64) {
+    if A::TYPED {
+        // The fields are beyond the type of the argument, but this makes it the larger one.
+        // SAFETY: a typed pointer of this program; the helper checks what it points to.
+        let tw = unsafe { bpf_skc_to_tcp_timewait_sock(tw as *mut c_void) } as u64;
+        sample.stamp_s = 0;
+        if tw != 0 {
+            sample.ts_recent = Direct::get(tw, offset!(tw_ts_recent));
+            sample.stamp_s = Direct::get(tw, offset!(tw_ts_recent_stamp));
+            sample.rcv_wnd = Direct::get(tw, offset!(tw_rcv_wnd));
+        }
+    } else {
+        sample.ts_recent = Probed::get(tw, offset!(tw_ts_recent));
+        sample.stamp_s = Probed::get(tw, offset!(tw_ts_recent_stamp));
+        sample.rcv_wnd = Probed::get(tw, offset!(tw_rcv_wnd));
+    }
 }

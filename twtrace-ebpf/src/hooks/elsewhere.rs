@@ -116,7 +116,7 @@ fn by_request(sample: &mut Sample, req: u64) -> bool {
         return true;
     }
     let rcv_isn: u32 = Probed::get(req, offset!(req_rcv_isn));
-    if evidence::opens(fresh!(sample.tcp_flags)) && fresh!(sample.seq) == rcv_isn {
+    if evidence::opens(fresh!(sample.tcp_flags)) != 0 && fresh!(sample.seq) == rcv_isn {
         // The same SYN once more: no refusal, but its answer may have been suppressed.
         tally::count(emit::netns::<Probed>(req), |counters| {
             tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));

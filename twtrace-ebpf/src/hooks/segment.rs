@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use twtrace_common::{
     record::FLAG_IN_TIME_WAIT,
-    settings::{FEATURE_REARMS, FEATURE_REFUSALS},
+    settings::{FEATURE_REARMS, FEATURE_REFUSALS, FEATURE_REOPENS},
     slot::{Slot, TCP_TW_ACK, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
 };
 
@@ -33,41 +33,78 @@ fn segment_enter(ctx: FEntryContext) -> i32 {
 
 #[fexit]
 fn segment_exit_3(ctx: FExitContext) -> i32 {
-    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), 0];
-    exit::<Direct>(arguments, ctx.arg::<u64>(3) as u32)
+    exit::<Direct>(
+        [ctx.arg(0), ctx.arg(1), ctx.arg(2)],
+        ctx.arg::<u64>(3) as u32,
+    )
 }
 
 #[fexit]
 fn segment_exit_4(ctx: FExitContext) -> i32 {
-    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), 0];
-    exit::<Direct>(arguments, ctx.arg::<u64>(4) as u32)
+    exit::<Direct>(
+        [ctx.arg(0), ctx.arg(1), ctx.arg(2)],
+        ctx.arg::<u64>(4) as u32,
+    )
 }
 
 #[fexit]
 fn segment_exit_5(ctx: FExitContext) -> i32 {
-    let arguments = [ctx.arg(0), ctx.arg(1), ctx.arg(2), argument(&ctx, 4)];
-    exit::<Direct>(arguments, ctx.arg::<u64>(5) as u32)
+    exit::<Direct>(
+        [ctx.arg(0), ctx.arg(1), ctx.arg(2)],
+        ctx.arg::<u64>(5) as u32,
+    )
+}
+
+// Refusals have programs of their own, whose work for the verifier would be too much for one. They
+// come before or after the others, as the kernel likes.
+
+#[fexit]
+fn refused_3(ctx: FExitContext) -> i32 {
+    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
+    verdict::refused(segment, 0, ctx.arg::<u64>(3) as u32);
+    0
+}
+
+#[fexit]
+fn refused_4(ctx: FExitContext) -> i32 {
+    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
+    verdict::refused(segment, 0, ctx.arg::<u64>(4) as u32);
+    0
+}
+
+#[fexit]
+fn refused_5(ctx: FExitContext) -> i32 {
+    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
+    verdict::refused(segment, argument(&ctx, 4), ctx.arg::<u64>(5) as u32);
+    0
 }
 
 #[kprobe]
 fn segment_kprobe(ctx: ProbeContext) -> u32 {
-    if let (Some(tw), Some(skb), Some(th)) =
-        (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
-    {
-        // The fifth is what it says only where the kernel has drop reasons for mini-sockets,
-        // and nobody looks at it elsewhere.
-        let drop_reason = ctx.arg::<u64>(4).unwrap_or_default();
-        pair::keep(pair::SEGMENT, [tw, skb, th, drop_reason]);
-        enter::<Probed>(tw, th);
+    let (Some(tw), Some(skb), Some(th)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) else {
+        return 0;
+    };
+    pair::keep(pair::SEGMENT, [tw, skb, th, 0]);
+    enter::<Probed>(tw, th);
+    if enabled(FEATURE_REFUSALS) {
+        // The fifth is what it says only where the kernel has drop reasons for mini-sockets, and
+        // nobody looks at it elsewhere.
+        verdict::expect(skb, th, ctx.arg(4).unwrap_or_default());
     }
     0
 }
 
 #[kretprobe]
 fn segment_kretprobe(ctx: RetProbeContext) -> u32 {
-    if let Some(arguments) = pair::take(pair::SEGMENT) {
-        exit::<Probed>(arguments, ctx.ret::<u64>() as u32);
+    if let Some([tw, skb, th, _]) = pair::take(pair::SEGMENT) {
+        exit::<Probed>([tw, skb, th], ctx.ret::<u64>() as u32);
     }
+    0
+}
+
+#[kretprobe]
+fn refused_kretprobe(ctx: RetProbeContext) -> u32 {
+    verdict::expected(ctx.ret::<u64>() as u32);
     0
 }
 
@@ -76,7 +113,7 @@ fn enter<A: Access>(tw: u64, th: u64) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
     if enabled(FEATURE_REARMS | FEATURE_REFUSALS) {
-        sample::<A>(tw, th, substate);
+        sample::<A>(tw, substate);
     }
     // A RST needs its mark. A FIN in FIN_WAIT2 needs a slot, so that a promotion is told from a
     // re-arm even if the birth was not seen; so does what is to be counted.
@@ -90,9 +127,9 @@ fn enter<A: Access>(tw: u64, th: u64) -> i32 {
     0
 }
 
-/// Remembers what the segment may change, and what it says.
+/// Remembers what the segment may change.
 #[inline(always)]
-fn sample<A: Access>(tw: u64, th: u64, substate: u8) {
+fn sample<A: Access>(tw: u64, substate: u8) {
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
@@ -101,15 +138,12 @@ fn sample<A: Access>(tw: u64, th: u64, substate: u8) {
     sample.expires = A::get(tw, offset!(tw_timer_expires));
     if enabled(FEATURE_REFUSALS) {
         sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt));
-        evidence::read_tail(sample, tw);
-        sample.ts_recent = sample.tail(offset!(tw_ts_recent));
-        sample.stamp_s = sample.tail(offset!(tw_ts_recent_stamp));
-        evidence::read_segment::<A>(sample, th);
+        evidence::read_mini_socket::<A>(sample, tw);
     }
 }
 
 #[inline(always)]
-fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
+fn exit<A: Access>([tw, skb, th]: [u64; 3], verdict: u32) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
     // The hash survives in freed memory until the slab is recycled; a wrong one finds nothing.
     let hash = hash::<A>(tw);
@@ -122,16 +156,10 @@ fn exit<A: Access>([tw, skb, th, drop_reason]: [u64; 4], verdict: u32) -> i32 {
         slot = adopt(tw, substate::<A>(tw));
     }
     let mut change = NOTHING;
-    if let Some(slot) = slot.as_deref_mut() {
+    if let Some(slot) = slot {
         change = mark::<A>(tw, skb, slot, flags, verdict);
     }
-    if enabled(FEATURE_REFUSALS) {
-        verdict::remember(slot.as_deref(), verdict);
-    }
     count(emit::netns::<A>(tw), change);
-    if enabled(FEATURE_REFUSALS) {
-        verdict::judge::<A>([tw, skb, drop_reason]);
-    }
     0
 }
 
@@ -152,12 +180,6 @@ fn count(netns: u32, change: u64) {
 
 #[inline(always)]
 fn mark<A: Access>(tw: u64, skb: u64, slot: &mut Slot, flags: u8, verdict: u32) -> u64 {
-    if enabled(FEATURE_REFUSALS) && evidence::opens(flags) && verdict != u32::from(TCP_TW_SYN) {
-        slot.refused += 1;
-        if slot.first_refused_ns == 0 {
-            slot.first_refused_ns = now();
-        }
-    }
     if flags & RST != 0 {
         slot.marks.rst = 0;
     } else if verdict == u32::from(TCP_TW_SYN) || verdict == u32::from(TCP_TW_RST) {
@@ -179,7 +201,7 @@ fn stays<A: Access>(tw: u64, skb: u64, slot: &mut Slot, verdict: u32) -> u64 {
         }
         slot.flags |= u32::from(FLAG_IN_TIME_WAIT);
         slot.time_wait_ns = now();
-        if enabled(FEATURE_REFUSALS) {
+        if enabled(FEATURE_REOPENS) {
             slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
         }
         PROMOTED

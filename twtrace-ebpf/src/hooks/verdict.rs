@@ -5,17 +5,18 @@ use twtrace_common::{
     histogram::over,
     record::{FLAG_DROP_REASON, FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED, Flow},
     refusal::{Class, Reply, Rule, Skipped, Stage},
-    settings::NO_VALUE,
+    settings::{FEATURE_REOPENS, NO_VALUE},
     slot::{Slot, TCP_TW_ACK, TCP_TW_ACK_OOW, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
 };
 
-use super::{FIN_WAIT2, NS_PER_S, TIME_WAIT, now, substate};
+use super::{FIN_WAIT2, NS_PER_S, TIME_WAIT, hash, now, substate};
 use crate::{
     emit,
     evidence::{self, MINI_SOCKET, NOT_SKIPPED, RST, SYN, Sample, fresh, keep},
     filter,
-    read::{Access, Probed},
-    settings::{offset, value},
+    read::{Access, Direct, Probed},
+    settings::{enabled, offset, value},
+    state,
 };
 
 /// In [`Sample::rule`]: it was not refused.
@@ -23,24 +24,64 @@ const ACCEPTED: u8 = 255;
 
 /// Looks at every segment that a mini-socket has dealt with.
 #[inline(always)]
-pub fn judge<A: Access>([tw, skb, drop_reason]: [u64; 3]) {
+pub fn refused([tw, skb, th]: [u64; 3], drop_reason: u64, verdict: u32) {
     let Some(sample) = evidence::sample(MINI_SOCKET) else {
         return;
     };
-    if sample.tw != tw {
+    keep!(sample.verdict = verdict as u8);
+    if fresh!(sample.tw) != tw || plain::<Direct>(sample, tw) {
         return;
     }
+    // At the return is soon enough: a segment does not change while it is processed.
+    evidence::read_segment::<Direct>(sample, th);
+    judge::<Direct>(sample, [tw, skb, drop_reason]);
+}
+
+/// For a kretprobe, which has no arguments: at the entry, what [`expected`] needs.
+#[inline(always)]
+pub fn expect(skb: u64, th: u64, drop_reason: u64) {
+    let Some(sample) = evidence::sample(MINI_SOCKET) else {
+        return;
+    };
+    evidence::read_segment::<Probed>(sample, th);
+    keep!(sample.skb = skb);
+    keep!(sample.drop_reason = drop_reason);
+}
+
+/// As [`refused`], if the entry was seen.
+#[inline(always)]
+pub fn expected(verdict: u32) {
+    let Some(sample) = evidence::sample(MINI_SOCKET) else {
+        return;
+    };
+    let (skb, tw) = (fresh!(sample.skb), fresh!(sample.tw));
+    keep!(sample.skb = 0);
+    keep!(sample.verdict = verdict as u8);
+    if skb == 0 || plain::<Probed>(sample, tw) {
+        return;
+    }
+    let drop_reason = fresh!(sample.drop_reason);
+    judge::<Probed>(sample, [tw, skb, drop_reason]);
+}
+
+/// What nearly every segment is: the peer's FIN, which was waited for, or a SYN that is accepted,
+/// unless its numbers are asked for.
+#[inline(always)]
+fn plain<A: Access>(sample: &Sample, tw: u64) -> bool {
+    let promoted = fresh!(sample.verdict) == TCP_TW_ACK
+        && fresh!(sample.substate) == FIN_WAIT2
+        && substate::<A>(tw) == TIME_WAIT;
+    promoted || (!enabled(FEATURE_REOPENS) && fresh!(sample.verdict) == TCP_TW_SYN)
+}
+
+/// What the mini-socket did with it; the sample has all the rest.
+#[inline(always)]
+fn judge<A: Access>(sample: &mut Sample, [tw, skb, drop_reason]: [u64; 3]) {
     if fresh!(sample.verdict) == TCP_TW_SYN {
         keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS);
         return;
     }
-    // The peer's FIN, which was waited for.
-    if sample.substate == FIN_WAIT2
-        && fresh!(sample.verdict) == TCP_TW_ACK
-        && substate::<A>(tw) == TIME_WAIT
-    {
-        return;
-    }
+    note(sample, state::find(hash::<A>(tw), tw).map(|found| found.0));
     by_timestamp(sample, drop_reason);
     keep!(sample.rule = rule::<A>(sample, skb));
     if fresh!(sample.rule) == ACCEPTED {
@@ -54,13 +95,9 @@ pub fn judge<A: Access>([tw, skb, drop_reason]: [u64; 3]) {
     emit::refusal::<A>(tw, sample);
 }
 
-/// Takes over what the slot knows.
+/// Counts a refused SYN in its slot, and takes over what the slot knows.
 #[inline(always)]
-pub fn remember(slot: Option<&Slot>, verdict: u32) {
-    let Some(sample) = evidence::sample(MINI_SOCKET) else {
-        return;
-    };
-    keep!(sample.verdict = verdict as u8);
+fn note(sample: &mut Sample, slot: Option<&mut Slot>) {
     let Some(slot) = slot else {
         keep!(sample.time_wait_ns = 0);
         keep!(sample.cgroup = 0);
@@ -70,6 +107,10 @@ pub fn remember(slot: Option<&Slot>, verdict: u32) {
         keep!(sample.slot = GONE);
         return;
     };
+    let opens = evidence::opens(fresh!(sample.tcp_flags));
+    let first = opens & (1 ^ over(0, slot.first_refused_ns));
+    slot.refused += opens as u32;
+    slot.first_refused_ns |= now() & first.wrapping_neg();
     keep!(sample.time_wait_ns = slot.time_wait_ns);
     keep!(sample.cgroup = slot.cgroup);
     keep!(sample.uid = slot.uid);
@@ -133,7 +174,7 @@ fn describe<A: Access>(sample: &mut Sample, tw: u64) {
     let rearmed = FLAG_REARMED & (over(0, moved.into()) as u8).wrapping_neg();
     keep!(sample.flags = fresh!(sample.flags) | rearmed);
     keep!(sample.flags = fresh!(sample.flags) | (fresh!(sample.slot) & FLAG_OWNER));
-    keep!(sample.opens = u8::from(evidence::opens(fresh!(sample.tcp_flags))));
+    keep!(sample.opens = evidence::opens(fresh!(sample.tcp_flags)) as u8);
 }
 
 /// Why the segment was refused, or [`ACCEPTED`].
@@ -174,9 +215,7 @@ fn rule<A: Access>(sample: &Sample, skb: u64) -> u8 {
 #[inline(always)]
 fn in_window(sample: &Sample, seq: u32, end_seq: u32) -> bool {
     let after = |a: u32, b: u32| (b.wrapping_sub(a) as i32) < 0;
-    let end = sample
-        .rcv_nxt
-        .wrapping_add(sample.tail(offset!(tw_rcv_wnd)));
+    let end = sample.rcv_nxt.wrapping_add(fresh!(sample.rcv_wnd));
     seq == sample.rcv_nxt
         || (after(end_seq, sample.rcv_nxt) && after(end, seq))
         || (seq == end && seq == end_seq)

@@ -25,6 +25,7 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
     let options = Options {
         records: false,
         refusals: false,
+        drops: false,
         reopens: false,
         owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
         rearms: false,

@@ -12,6 +12,7 @@ use crate::kernel::Options;
 pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
+        drops: false,
         reopens: tells_of_reopens(&args.view),
         ..super::with_records(given, &args.ring)
     };

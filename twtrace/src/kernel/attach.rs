@@ -34,17 +34,16 @@ pub(super) fn attach_all(
     options: &Options,
     slots: bool,
 ) -> Result<Vec<Attached>> {
-    let wish = options.attach;
     let mut attached = Vec::with_capacity(POINTS.len());
     for point in POINTS.iter().filter(|point| point.is_wanted(btf, options)) {
-        let outcome = attach_point(ebpf, btf, stand_in, wish, slots, point)?;
+        let outcome = attach_point(ebpf, btf, stand_in, options, slots, point)?;
         if outcome.way.is_none() && point.without.is_none() {
             return Err(Error::new(format!(
                 "cannot trace {}: {}",
                 point.function(btf),
                 outcome.refused.join("; ")
             ))
-            .hint(match wish {
+            .hint(match options.attach {
                 Attach::Auto => {
                     "twtrace needs this function; docs/kernels.md lists the kernels it was tried on"
                 }
@@ -60,11 +59,11 @@ fn attach_point(
     ebpf: &mut Ebpf,
     btf: &Btf,
     stand_in: &AyaBtf,
-    wish: Attach,
+    options: &Options,
     slots: bool,
     point: &'static Point,
 ) -> Result<Attached> {
-    let modes: &[Mode] = match wish {
+    let modes: &[Mode] = match options.attach {
         Attach::Auto => &[Mode::Fentry, Mode::Kprobe],
         Attach::Fentry => &[Mode::Fentry],
         Attach::Kprobe => &[Mode::Kprobe],
@@ -76,14 +75,14 @@ fn attach_point(
     };
     for &mode in modes {
         let hooks = match mode {
-            Mode::Fentry => match point.fentry_hooks(btf) {
+            Mode::Fentry => match point.fentry_hooks(btf, options) {
                 Ok(hooks) => hooks,
                 Err(why) => {
                     outcome.refused.push(format!("fentry: {why}"));
                     continue;
                 }
             },
-            Mode::Kprobe => point.kprobe_hooks(btf),
+            Mode::Kprobe => point.kprobe_hooks(btf, options),
         };
         let hooks: Vec<Hook> = hooks.iter().map(|hook| adapt(*hook, slots)).collect();
         match attach_hooks(ebpf, stand_in, &hooks) {

@@ -56,6 +56,9 @@ pub struct Options {
     pub records: bool,
     /// Count and report refused segments.
     pub refusals: bool,
+    /// Also those that get no answer and have no mini-socket, which are seen at the tracepoint of
+    /// every drop.
+    pub drops: bool,
     /// Take the numbers of SYNs accepted over a TIME_WAIT.
     pub reopens: bool,
     /// Report only ends of mini-sockets that refused a SYN, or over which one was accepted.
@@ -81,6 +84,7 @@ impl Default for Options {
             attach: Attach::Auto,
             records: true,
             refusals: true,
+            drops: true,
             reopens: true,
             quiet_ends: false,
             refusal_rate: REFUSAL_RATE,

@@ -1,6 +1,6 @@
 //! Every kernel field that the programs read, once.
 
-use twtrace_common::settings::{NO_VALUE, Offsets, TAIL, Values};
+use twtrace_common::settings::{NO_VALUE, Offsets, Values};
 
 use super::btf::{Btf, Kind};
 use crate::error::{Error, Result};
@@ -63,7 +63,6 @@ const FIELDS: &[Field] = &[
     field!(Required tw_rcv_nxt: "sock_common" "skc_tw_rcv_nxt"),
     field!(Required tw_rcv_wnd: "tcp_timewait_sock" "tw_rcv_wnd"),
     field!(Required tw_ts_recent: "tcp_timewait_sock" "tw_ts_recent"),
-    field!(Required tw_last_oow_ack_time: "tcp_timewait_sock" "tw_last_oow_ack_time"),
     field!(Required skb_head: "sk_buff" "head"),
     field!(Required skb_network_header: "sk_buff" "network_header"),
     field!(Required skb_transport_header: "sk_buff" "transport_header"),
@@ -116,24 +115,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets> {
         (Some(cb), Some(end_seq)) => cb.offset + end_seq.offset,
         _ => return Err(unknown("tcp_skb_cb.end_seq")),
     };
-    offsets.tw_tail = tail(&offsets)?;
     Ok(offsets)
-}
-
-/// Where the block of a `tcp_timewait_sock` begins that is read at once.
-fn tail(offsets: &Offsets) -> Result<u32> {
-    let fields = [
-        offsets.tw_rcv_wnd,
-        offsets.tw_ts_recent,
-        offsets.tw_last_oow_ack_time,
-        offsets.tw_ts_recent_stamp,
-    ];
-    let first = fields.into_iter().min().unwrap_or_default();
-    let last = fields.into_iter().max().unwrap_or_default();
-    if last + size_of::<u32>() as u32 - first > TAIL as u32 {
-        return Err(unknown("tcp_timewait_sock's fields side by side"));
-    }
-    Ok(first)
 }
 
 /// The enumerators that [`values`] and `hooks` ask for.

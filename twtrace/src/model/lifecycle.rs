@@ -28,11 +28,6 @@ pub struct Life {
     pub time_wait_ns: Option<u64>,
     /// Older than the trace; `None` if its birth may also have been lost.
     pub preexisting: Option<bool>,
-    /// From the first SYN that it refused to its end; `None` if it refused none.
-    pub refusing_ns: Option<u64>,
-    /// TSval of the SYN that was accepted over it, less the last one of the connection, in ticks;
-    /// `None` also if one of them had none.
-    pub gap: Option<i32>,
 }
 
 /// What must be known of the trace to judge an end whose birth was not seen.
@@ -46,6 +41,7 @@ pub struct Circumstances {
 
 impl Life {
     /// Gives an end its meaning.
+    #[inline]
     #[must_use]
     pub fn new(end: End, circumstances: Circumstances) -> Self {
         Self {
@@ -53,11 +49,22 @@ impl Life {
             fin_wait_2_ns: fin_wait_2(&end),
             time_wait_ns: time_wait(&end),
             preexisting: preexisting(&end, circumstances),
-            refusing_ns: end
-                .first_refused_ns
-                .and_then(|first| end.ended_ns.checked_sub(first)),
-            gap: end.accepted.as_ref().and_then(gap),
         }
+    }
+
+    // Not kept: a life is copied for each end, and few ends have these.
+
+    /// From the first SYN that it refused to its end; `None` if it refused none.
+    #[must_use]
+    pub fn refusing_ns(&self) -> Option<u64> {
+        self.end.ended_ns.checked_sub(self.end.first_refused_ns?)
+    }
+
+    /// TSval of the SYN that was accepted over it, less the last one of the connection, in ticks;
+    /// `None` also if one of them had none.
+    #[must_use]
+    pub fn gap(&self) -> Option<i32> {
+        gap(self.end.accepted.as_ref()?)
     }
 }
 
@@ -206,12 +213,12 @@ mod tests {
             first_refused_ns: Some(STARTED + 60),
             ..end()
         };
-        assert_eq!(Life::new(end, NOTHING_LOST).refusing_ns, Some(40));
+        assert_eq!(Life::new(end, NOTHING_LOST).refusing_ns(), Some(40));
         let backwards = End {
             first_refused_ns: Some(STARTED + 101),
             ..end
         };
-        assert_eq!(Life::new(backwards, NOTHING_LOST).refusing_ns, None);
+        assert_eq!(Life::new(backwards, NOTHING_LOST).refusing_ns(), None);
     }
 
     #[test]

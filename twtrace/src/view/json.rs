@@ -47,8 +47,9 @@ impl Json {
 }
 
 fn write_version(out: &mut Line) {
+    const { assert!(VERSION < 10) };
     out.text("{\"v\":");
-    out.number(VERSION.into());
+    out.byte(b'0' + VERSION as u8);
 }
 
 /// An object being written.
@@ -74,11 +75,17 @@ fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
         Value::Number(number) => host.texts.number(number, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
         Value::Word(word) | Value::Said { machine: word, .. } => {
-            quoted(out, |out| out.text(word));
+            out.byte(b'"');
+            out.text(word);
+            out.byte(b'"');
         }
         Value::Signed(number) => out.signed(number),
         Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
-        Value::Address(address) => quoted(out, |out| host.texts.address(address, out)),
+        Value::Address(address) => {
+            out.byte(b'"');
+            host.texts.address(address, out);
+            out.byte(b'"');
+        }
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
@@ -89,6 +96,7 @@ fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
     }
 }
 
+/// For what is not on the hot path: a closure may end up as a call.
 #[inline]
 fn quoted(out: &mut Line, write: impl FnOnce(&mut Line)) {
     out.byte(b'"');

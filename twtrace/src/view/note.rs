@@ -23,7 +23,7 @@ pub(super) fn put(report: &Report, out: &mut Line) {
 fn of_life(life: &Life, out: &mut Line) {
     const SEPARATOR: &str = ", ";
     let start = out.length();
-    if let Some(gap) = life.gap {
+    if let Some(gap) = life.gap() {
         write!(out, "TSval {}{SEPARATOR}", signed(gap));
     }
     if life.end.refused > 0 {
@@ -32,7 +32,7 @@ fn of_life(life: &Life, out: &mut Line) {
             "after {}",
             count(life.end.refused.into(), "refused SYN")
         );
-        if let Some(ns) = life.refusing_ns {
+        if let Some(ns) = life.refusing_ns() {
             out.text(", the first ");
             units::duration(ns, out);
             out.text(" before");

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 
 use super::Report;
 use super::lifecycle::Life;
-use super::refusal::{Refused, gap, seq_gap};
+use super::refusal::{Refused, seq_gap};
 use super::stats;
 use crate::event::{End, Flow, Meta, Reason, Rule, Stage, TsOffset};
 use causes::Hypothesis;
@@ -418,8 +418,7 @@ fn skew(gap: i32, age_ns: u64) -> i32 {
 
 /// The skew of a SYN that was accepted.
 fn accepted_skew(life: &Life) -> Option<i32> {
-    let gap = gap(life.end.accepted.as_ref()?)?;
-    Some(skew(gap, life.time_wait_ns?))
+    Some(skew(life.gap()?, life.time_wait_ns?))
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ pub(super) fn numbers(report: &Report) -> Option<&Numbers> {
 pub(super) fn gap(report: &Report) -> Option<i32> {
     match report {
         Report::Refusal(refused) => refused.gap,
-        Report::Reopen(reopen) => reopen.life.gap,
+        Report::Reopen(reopen) => reopen.life.gap(),
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ pub(super) fn seq_gap(report: &Report) -> Option<i32> {
 
 pub(super) fn delay_ns(report: &Report) -> Option<u64> {
     match report {
-        Report::Reopen(reopen) => reopen.life.refusing_ns,
+        Report::Reopen(reopen) => reopen.life.refusing_ns(),
         Report::Conflict(conflict) => conflict.delay_ns,
         _ => None,
     }

@@ -36,7 +36,7 @@ macro_rules! columns {
 
         /// Shows what the schema has for one kind of event: which columns, is known when compiled.
         #[inline(always)]
-        fn walk<const EVENT: u8>(report: &Report, show: &mut impl Show) {
+        fn walk<const EVENT: u8>(report: &Report, show: &mut (impl Show + ?Sized)) {
             $(if const { in_schema($shown, $of, EVENT) } {
                 let get: fn(&Report) -> Value<'_> = $get;
                 show.show(concat!(",\"", stringify!($key), "\":"), get(report));
@@ -61,9 +61,9 @@ pub(in crate::view) fn each_of_schema(report: &Report, show: &mut impl Show) {
     }
 }
 
-/// Out of the way of the ends, which are many more.
+/// Out of the way of the ends, which are many more: with `dyn`, nothing of it is inlined there.
 #[inline(never)]
-fn walk_apart<const EVENT: u8>(report: &Report, show: &mut impl Show) {
+fn walk_apart<const EVENT: u8>(report: &Report, show: &mut dyn Show) {
     walk::<EVENT>(report, show);
 }
 
@@ -76,7 +76,10 @@ columns! {
         doc: "what happened; always there in JSON, after the schema version `v`",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::Word(Of::kind(report).name()),
+        get: |report| Value::Word(match report {
+            Report::End(_) => "end",
+            other => Of::kind(other).name(),
+        }),
     }
     reason {
         header: "END",
