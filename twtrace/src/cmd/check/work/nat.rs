@@ -39,7 +39,8 @@ pub(in super::super) fn recovered(lab: &Lab<'_>) -> Step<Made> {
     group.refused(How::answered(Rule::Paws).rearming(), at, syn);
     abort(stream).attempt("abort a connection")?;
     if took > QUICK {
-        return Err(Stop::Fail(format!("it took {took:?} to connect")));
+        // Or the machine was not.
+        return Err(Stop::Disturbed(format!("it took {took:?} to connect")));
     }
     Ok(group.ended(Reason::Reset, at))
 }
