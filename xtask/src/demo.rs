@@ -24,8 +24,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     for line in [
-        "this boots a stock Linux in QEMU, makes connections in it, and shows how their TIME_WAIT ends",
-        "what is missing of QEMU (by apt-get) and a kernel (a download of some 30 MB) comes first",
+        "this boots a stock Linux in QEMU, makes connections in it, and shows how their TIME_WAIT ends, and whom it keeps out",
+        "what is missing of QEMU and nftables (by apt-get) and a kernel (a download of some 30 MB) comes first",
     ] {
         say(line);
     }

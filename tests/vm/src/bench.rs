@@ -4,13 +4,14 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use crate::load::{Args, Load};
 use crate::say;
+use crate::served::Served;
 use crate::tracer::Tracer;
 
 /// Each client port comes back 400 connections later.
@@ -22,6 +23,23 @@ const WARM_UP: u32 = 500;
 const RUNS: usize = 4;
 const CONNECTIONS: u32 = 2_000;
 const STARTS: usize = 5;
+
+/// So many client ports that none comes back.
+const FRESH: Args = Args {
+    ports: 20_000,
+    hosts: 1,
+};
+/// Refused SYNs at a time.
+const SYNS: u32 = 20_000;
+/// What refusals are measured with; their lines are not the question.
+const WITH: &[(&str, &[&str])] = &[
+    ("hist", &["hist"]),
+    ("conflicts", &["conflicts", "-o", "json"]),
+    (
+        "conflicts, kprobe",
+        &["conflicts", "-o", "json", "--attach", "kprobe"],
+    ),
+];
 
 /// Name, arguments and where stdout goes.
 const TRACERS: &[(&str, &[&str], &str)] = &[
@@ -66,13 +84,45 @@ fn without() -> Result<Value> {
 /// The median of the runs, in ns per connection.
 fn median_ns(load: &mut Load) -> Result<u64> {
     load.run(WARM_UP)?;
+    median(|| Ok(load.run(CONNECTIONS)? / CONNECTIONS))
+}
+
+fn median(mut run: impl FnMut() -> Result<Duration>) -> Result<u64> {
     let mut runs = Vec::new();
     for _ in 0..RUNS {
-        let took = load.run(CONNECTIONS)?;
-        runs.push(u64::try_from(took.as_nanos())? / u64::from(CONNECTIONS));
+        runs.push(u64::try_from(run()?.as_nanos())?);
     }
     runs.sort_unstable();
     Ok(u64::midpoint(runs[RUNS / 2 - 1], runs[RUNS / 2]))
+}
+
+/// Instructions per refused SYN, and per connection that meets no TIME_WAIT, for the host:
+/// /out/refusals.json.
+pub(crate) fn refusals() -> Result<()> {
+    let mut results = Map::new();
+    thread::sleep(Duration::from_secs(30));
+    results.insert("without".to_owned(), both("without")?);
+    for (name, args) in WITH {
+        let tracer = Tracer::start(args, Path::new("/dev/null"))?;
+        results.insert((*name).to_owned(), both(name)?);
+        tracer.stop()?;
+    }
+    write("/out/refusals.json", results)
+}
+
+fn both(name: &str) -> Result<Value> {
+    let connection = median_ns(&mut Load::start(&FRESH)?)?;
+    let mut flood = Served::start(&["flood"])?;
+    let mut run = || {
+        let started = Instant::now();
+        flood.order(SYNS)?;
+        flood.answer()?;
+        Ok(started.elapsed() / SYNS)
+    };
+    run()?;
+    let syn = median(run)?;
+    say(&format!("{name}: {connection} a connection, {syn} a SYN"));
+    Ok(json!({ "connection": connection, "syn": syn }))
 }
 
 fn per_event(cpu: Duration) -> f64 {

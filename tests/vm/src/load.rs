@@ -3,17 +3,17 @@
 //! Each client port comes back after `ports x hosts` connections, so with more connections than
 //! that every SYN meets the TIME_WAIT of its predecessor and reopens it.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 
 use crate::loopback;
+use crate::served::Served;
 
 const SERVER_PORT: u16 = 7;
 const FIRST_CLIENT_PORT: u16 = 20_000;
@@ -131,45 +131,23 @@ pub(crate) fn serve(args: &Args) -> Result<()> {
 
 /// A running `twtrace-vm load`.
 #[derive(Debug)]
-pub(crate) struct Load {
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
+pub(crate) struct Load(Served);
 
 impl Load {
     pub(crate) fn start(args: &Args) -> Result<Self> {
-        let mut child = Command::new("/proc/self/exe")
-            .args(["load", "--ports", &args.ports.to_string()])
-            .args(["--hosts", &args.hosts.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the workload")?;
-        let orders = child.stdin.take();
-        let answers = child.stdout.take().context("the workload has no stdout")?;
-        let mut load = Self {
-            child,
-            orders,
-            answers: BufReader::new(answers),
-        };
-        if load.answer()? != "ready" {
-            bail!("the workload is not ready");
-        }
-        Ok(load)
+        let (ports, hosts) = (args.ports.to_string(), args.hosts.to_string());
+        let args = ["load", "--ports", &ports, "--hosts", &hosts];
+        Ok(Self(Served::start(&args)?))
     }
 
     /// Orders connections and does not wait for them.
     pub(crate) fn order(&mut self, connections: u32) -> Result<()> {
-        let orders = self.orders.as_mut().context("the workload has ended")?;
-        writeln!(orders, "{connections}").context("the workload has died")
+        self.0.order(connections)
     }
 
     /// Waits for the connections that were ordered, and says how long they took.
     pub(crate) fn wait(&mut self) -> Result<Duration> {
-        let answer = self.answer()?;
-        let ns = answer.parse().context("the workload failed, see above")?;
-        Ok(Duration::from_nanos(ns))
+        Ok(Duration::from_nanos(self.0.answer()?))
     }
 
     pub(crate) fn run(&mut self, connections: u32) -> Result<Duration> {
@@ -177,28 +155,14 @@ impl Load {
         self.wait()
     }
 
-    fn answer(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-
     /// Mini-sockets alive in the workload's namespace, by the kernel's socket table. They are
     /// counted in both substates: /proc/net/tcp shows FIN_WAIT2 as 05 and TIME_WAIT as 06.
     pub(crate) fn mini_sockets(&self) -> Result<u64> {
-        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id()))?;
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.0.id()))?;
         let states = table
             .lines()
             .filter_map(|line| line.split_whitespace().nth(3));
         let count = states.filter(|state| ["05", "06"].contains(state)).count();
         Ok(u64::try_from(count)?)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        // It ends when its stdin does.
-        let _ = self.child.wait();
     }
 }

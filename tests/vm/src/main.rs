@@ -4,9 +4,12 @@
 mod bench;
 mod checks;
 mod demo;
+mod flood;
 mod init;
 mod load;
 mod loopback;
+mod nat;
+mod served;
 mod suite;
 mod test;
 mod tracer;
@@ -24,10 +27,16 @@ enum Task {
     DemoLoad,
     /// Make loopback connections in a network namespace of its own, as told on stdin.
     Load(load::Args),
+    /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
+    Flood,
+    /// Make connections through a NAT that changes ports at random.
+    Nat,
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
     BenchCost,
+    /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
+    BenchRefusals,
     /// Measure the time from exec to attached.
     BenchAttach,
 }
@@ -41,8 +50,11 @@ fn main() -> anyhow::Result<()> {
         Task::Demo => demo::run(),
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
+        Task::Flood => flood::serve(),
+        Task::Nat => nat::run(),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost => bench::cost(),
+        Task::BenchRefusals => bench::refusals(),
         Task::BenchAttach => bench::attach(),
     }
 }

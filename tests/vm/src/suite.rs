@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
-use crate::test::{books, filters, footprint, interrupt, kill9, lacking};
-use crate::tracer::TWTRACE;
+use crate::test::{books, check, conflicts, filters, flood, footprint, interrupt, kill9, lacking};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -22,14 +20,17 @@ type Test = fn(&str) -> Result<String>;
 
 /// Name, test and its argument: how to attach.
 const TESTS: &[(&str, Test, &str)] = &[
-    ("check, fentry", check, "fentry"),
-    ("check, kprobe", check, "kprobe"),
+    ("check, fentry", check::run, "fentry"),
+    ("check, kprobe", check::run, "kprobe"),
     ("100,003 connections, fentry", books::churn, "fentry"),
     ("100,003 connections, kprobe", books::churn, "kprobe"),
     ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
+    ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
+    ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
+    ("1,000,000 refused SYNs", flood::run, "fentry"),
     ("SIGINT at once", interrupt::run, "fentry"),
     ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
@@ -70,16 +71,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(!results.is_empty(), "no test is called {}", args.only);
     ensure!(failed == 0, "{failed} tests failed");
     Ok(())
-}
-
-/// The scenarios inside the product.
-fn check(attach: &str) -> Result<String> {
-    let status = Command::new(TWTRACE)
-        .args(["check", "--attach", attach])
-        .status()
-        .context("cannot start twtrace check")?;
-    match status.code() {
-        Some(0) => Ok("all scenarios".to_owned()),
-        code => bail!("twtrace check ended with {code:?}"),
-    }
 }

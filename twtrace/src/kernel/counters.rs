@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::event::KernelCounters;
 use crate::kernel::netns::{self, Netns, Way};
 
-/// The TcpExt counters that tell of TIME_WAIT; older kernels lack some.
-const NAMES: [&str; 13] = [
+/// The TcpExt counters that tell of TIME_WAIT and of refusals; older kernels lack some.
+const NAMES: [&str; 15] = [
     "TW",
     "TWRecycled",
     "TWKilled",
@@ -21,7 +21,9 @@ const NAMES: [&str; 13] = [
     "TCPACKSkippedPAWS",
     "TCPACKSkippedSynRecv",
     "TCPACKSkippedTimeWait",
+    "TCPSYNChallenge",
     "TCPTimeWaitOverflow",
+    "TSEcrRejected",
 ];
 
 /// The namespaces of the system and a way to the counters of each.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -51,19 +51,30 @@ impl Netns {
         })
     }
 
+    /// Moves the calling thread there.
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|error| {
+            Error::new(format!(
+                "cannot enter network namespace {}: {error}",
+                self.inode
+            ))
+            .hint("setns needs CAP_SYS_ADMIN")
+        })
+    }
+
     /// Runs `work` in a thread of its own inside this namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let inside = || {
-            setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|error| {
-                Error::new(format!(
-                    "cannot enter network namespace {}: {error}",
-                    self.inode
-                ))
-                .hint("setns needs CAP_SYS_ADMIN")
-            })?;
+            self.enter()?;
             Ok(work())
         };
         beside("netns", inside, || ())?.0
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -38,11 +38,21 @@ struct Cost {
     code: Option<i32>,
 }
 
+/// What `twtrace-vm bench-refusals` measured in one way of tracing, in instructions.
+#[derive(Debug, Deserialize)]
+struct Refusals {
+    /// Per connection that meets no TIME_WAIT.
+    connection: u64,
+    /// Per refused SYN, the sending of it included.
+    syn: u64,
+}
+
 /// All measurements on one kernel.
 #[derive(Debug)]
 struct Measured {
     kernel: Kernel,
     costs: BTreeMap<String, Cost>,
+    refusals: BTreeMap<String, Refusals>,
     /// Seconds from exec to attached by command line.
     attach: BTreeMap<String, f64>,
 }
@@ -65,11 +75,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn measure(host: &Host, kernel: Kernel) -> Result<Measured> {
     say(&format!("{}: instructions per connection", kernel.release));
     let costs = boot(host, &kernel, "bench-cost", "cost.json", Accel::Icount)?;
+    say(&format!("{}: instructions per refused SYN", kernel.release));
+    let refusals = boot(
+        host,
+        &kernel,
+        "bench-refusals",
+        "refusals.json",
+        Accel::Icount,
+    )?;
     say(&format!("{}: time to attach", kernel.release));
     let attach = boot(host, &kernel, "bench-attach", "attach.json", Accel::Tcg)?;
     Ok(Measured {
         kernel,
         costs,
+        refusals,
         attach,
     })
 }

@@ -1,7 +1,7 @@
 //! The bench's result as text.
 
 use super::others::{Kind, STARTS, TOOLS, WITHOUT};
-use super::{Cost, Measured};
+use super::{Cost, Measured, Refusals};
 use crate::run::show;
 
 /// Ours by name in the VM's report, with what the ratios of the others refer to.
@@ -27,8 +27,38 @@ const REFERENCES: [(Kind, &str); 2] = [(Kind::Counts, "hist"), (Kind::Events, "t
 
 pub(super) fn show_all(measured: &[Measured]) {
     instructions(measured);
+    refusals(measured);
     user_space(measured);
     attaching(measured);
+}
+
+/// By name in the VM's report.
+const REFUSING: &[(&str, &str)] = &[
+    ("without", "without twtrace"),
+    ("hist", "twtrace hist"),
+    ("conflicts", "twtrace conflicts -o json"),
+    ("conflicts, kprobe", "twtrace conflicts -o json, kprobe"),
+];
+
+/// A column of the table of refusals.
+type Column = (&'static str, fn(&Refusals) -> u64);
+
+fn refusals(measured: &[Measured]) {
+    let columns: [Column; 2] = [
+        ("per refused SYN, its sending included", |one| one.syn),
+        ("per connection that meets no TIME_WAIT", |one| {
+            one.connection
+        }),
+    ];
+    for (title, of) in columns {
+        show(&format!("guest instructions {title}"));
+        for (key, name) in REFUSING {
+            let cell = |on: &Measured| on.refusals.get(*key).map(|one| thousands(of(one)));
+            let cells = measured.iter().map(|on| cell(on).unwrap_or_default());
+            row(name, &cells.collect::<Vec<_>>(), "");
+        }
+        show("");
+    }
 }
 
 fn instructions(measured: &[Measured]) {

@@ -1,5 +1,6 @@
 //! The initramfs: init, twtrace, the modules, the command and any other files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -67,28 +68,26 @@ pub(super) fn write(
     let mut image = Image {
         out: std::io::BufWriter::new(fs::File::create(to)?),
         inode: 1,
+        folders: BTreeSet::new(),
     };
-    for dir in ["bin", "etc", "etc/twtrace-vm", "modules"] {
-        image.entry(dir, DIRECTORY, &[])?;
-    }
-    image.entry("init", PROGRAM, &programs.init)?;
-    image.entry("bin/twtrace-vm", PROGRAM, &programs.init)?;
-    image.entry("bin/twtrace", PROGRAM, &programs.twtrace)?;
+    image.file("init", PROGRAM, &programs.init)?;
+    image.file("bin/twtrace-vm", PROGRAM, &programs.init)?;
+    image.file("bin/twtrace", PROGRAM, &programs.twtrace)?;
     let mut order = String::new();
     if let Some(dir) = &kernel.modules {
         for module in modules::wanted(dir)? {
             let path = format!("modules/{}.ko", module.name);
-            image.entry(&path, FILE, &module.bytes)?;
+            image.file(&path, FILE, &module.bytes)?;
             order += &format!("/{path}\n");
         }
     }
-    image.entry("etc/twtrace-vm/modules", FILE, order.as_bytes())?;
+    image.file("etc/twtrace-vm/modules", FILE, order.as_bytes())?;
     let words: String = command.iter().map(|word| format!("{word}\0")).collect();
-    image.entry("etc/twtrace-vm/command", FILE, words.as_bytes())?;
+    image.file("etc/twtrace-vm/command", FILE, words.as_bytes())?;
     for file in extra {
         let bytes =
             fs::read(&file.from).with_context(|| format!("cannot read {}", file.from.display()))?;
-        image.entry(file.to.trim_start_matches('/'), PROGRAM, &bytes)?;
+        image.file(file.to.trim_start_matches('/'), PROGRAM, &bytes)?;
     }
     newc::trailer(image.out)?.flush()?;
     Ok(())
@@ -97,9 +96,23 @@ pub(super) fn write(
 struct Image<W: Write> {
     out: W,
     inode: u32,
+    /// Those that are there already.
+    folders: BTreeSet<PathBuf>,
 }
 
 impl<W: Write> Image<W> {
+    /// A file, and the folders it is in.
+    fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+        let above: Vec<_> = Path::new(path).ancestors().skip(1).collect();
+        for folder in above.into_iter().rev() {
+            let name = folder.display().to_string();
+            if !name.is_empty() && self.folders.insert(folder.to_owned()) {
+                self.entry(&name, DIRECTORY, &[])?;
+            }
+        }
+        self.entry(path, mode, bytes)
+    }
+
     fn entry(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
         self.inode += 1;
         let length = u32::try_from(bytes.len()).context("a file of 4 GiB does not fit cpio")?;

@@ -4,6 +4,7 @@ pub(crate) mod image;
 pub(crate) mod kernels;
 mod kvm;
 mod modules;
+mod nft;
 pub(crate) mod package;
 pub(crate) mod qemu;
 mod verdict;
@@ -17,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::apt;
 use crate::run::{say, show};
-use image::Programs;
+use image::{Extra, Programs};
 use package::Kernel;
 use qemu::{Accel, Setup};
 
@@ -106,14 +107,17 @@ fn report(kernel: &Kernel, end: Result<qemu::Outcome>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Host {
     programs: Programs,
+    nft: Vec<Extra>,
 }
 
 impl Host {
     pub(crate) fn get() -> Result<Self> {
         qemu::ready()?;
+        let nft = nft::files()?;
         say("building twtrace and the VM's init");
         Ok(Self {
             programs: Programs::build()?,
+            nft,
         })
     }
 
@@ -125,6 +129,7 @@ impl Host {
         line: &mut (dyn FnMut(&str) + Send),
     ) -> Result<qemu::Outcome> {
         let mut setup = setup.clone();
+        setup.extra.extend(self.nft.iter().cloned());
         if setup.accel == Accel::Best && kvm::works(kernel, &self.programs) {
             setup.accel = Accel::Kvm;
         }

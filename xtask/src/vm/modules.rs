@@ -8,8 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use object::{Object as _, ObjectSection as _};
 
-/// What tests use: the socket tables, network devices, and clients behind a NAT.
-const WANTED: &[&str] = &["inet_diag", "tcp_diag", "veth", "dummy"];
+/// What tests use: the socket tables, network devices, and NAT. Nobody in a VM would load a module
+/// when the kernel asks for it, so all are loaded at once.
+const WANTED: &[&str] = &[
+    "inet_diag",
+    "tcp_diag",
+    "veth",
+    "dummy",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "nf_conntrack_netlink",
+];
 
 /// A module, decompressed.
 #[derive(Debug)]

@@ -46,16 +46,23 @@ pub(crate) fn run() -> Result<()> {
         .args(["report", RECORDING, "--hist"])
         .status()
         .context("cannot start twtrace report")?;
-    let written = report()?;
+    title(&format!("twtrace report {RECORDING} --conflicts"));
+    let conflicts = Command::new(TWTRACE)
+        .args(["report", RECORDING, "--conflicts"])
+        .status()
+        .context("cannot start twtrace report")?;
+    let written = report(&[])?;
+    let told = report(&["--conflicts"])?;
 
     title("what was seen");
-    for line in story::lines(&written)? {
+    for line in story::lines(&written, &told)? {
         say(&line);
     }
     let mut checks = Checks::default();
     checks.equal("exit code of twtrace trace", trace.code, Some(0));
     checks.equal("exit code of twtrace record", record_code, 0);
     checks.equal("exit code of twtrace report", hist.code(), Some(0));
+    checks.equal("exit code of its conflicts", conflicts.code(), Some(0));
     checks.that(trace.agrees, || "the live books do not agree".to_owned());
     balanced(&mut checks, &written)?;
     let all = checks.end(format!("all {} connections", parts::connections()))?;
@@ -92,10 +99,11 @@ fn trace() -> Result<Trace> {
 }
 
 /// The recording as JSON.
-fn report() -> Result<Written> {
+fn report(more: &[&str]) -> Result<Written> {
     let json = Path::new("/tmp/demo.json");
     let status = Command::new(TWTRACE)
         .args(["report", RECORDING, "-o", "json"])
+        .args(more)
         .stdout(fs::File::create(json)?)
         .status()
         .context("cannot start twtrace report")?;
@@ -114,6 +122,8 @@ fn balanced(checks: &mut Checks, written: &Written) -> Result<()> {
     for (reason, count) in written.totals()? {
         checks.equal(&reason, count, parts::ends(&reason));
     }
+    let refused = written.number("/refusals/syns")?;
+    checks.equal("SYNs refused", refused, parts::syns_refused());
     let overflows = written.number("/overflows/seen")?;
     checks.equal("overflows", overflows, parts::overflows());
     Ok(())

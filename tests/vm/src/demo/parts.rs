@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::TcpHeader;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use twtrace::cmd::check::net::field::{Field, Way};
 
 use super::namespace::{Namespace, mini_sockets, sysctl};
+use crate::nat;
 use crate::say;
 
 const SERVER_PORT: u16 = 80;
@@ -76,6 +78,13 @@ pub(super) const PARTS: &[Part] = &[
         ends: "reset",
     },
     Part {
+        name: "nat",
+        what: "clients hang up, and others come from the same port of the same NAT, their clocks behind",
+        connections: 3,
+        make: behind_nat,
+        ends: "reset",
+    },
+    Part {
         name: "reopen",
         what: "clients come back from the same port with a new SYN",
         connections: 5,
@@ -123,6 +132,12 @@ pub(super) fn overflows() -> u64 {
 /// The connections that the parts make and close; those that take over from them are not counted.
 pub(super) fn connections() -> u64 {
     PARTS.iter().map(|part| u64::from(part.connections)).sum()
+}
+
+/// How many SYNs must be refused.
+pub(super) fn syns_refused() -> u64 {
+    let nat = PARTS.iter().filter(|part| part.name == "nat");
+    nat.map(|part| u64::from(part.connections)).sum()
 }
 
 impl Part {
@@ -216,6 +231,31 @@ fn reset(connections: u16) -> Result<Kept> {
         thread::sleep(STEP);
     }
     Ok(Kept::new())
+}
+
+/// Each time the first client's connection leaves a TIME_WAIT with a timestamp that the second
+/// client's SYN is behind. The second's connection leaves nothing.
+fn behind_nat(connections: u16) -> Result<Kept> {
+    let field = nat::field(Way::OnePort)?;
+    let [first, second] = field.by_clock().map_err(nat::plain)?;
+    for _ in 0..connections {
+        let pair = through(&field, first)?;
+        close(pair.server, pair.client)?;
+        thread::sleep(PAUSE);
+        field.forget().map_err(nat::plain)?;
+        hang_up(through(&field, second)?)?;
+        field.forget().map_err(nat::plain)?;
+        thread::sleep(STEP);
+    }
+    Ok(Kept::new())
+}
+
+fn through(field: &Field, client: usize) -> Result<Pair> {
+    let client = field.connect(client, RETRY).map_err(nat::plain)?;
+    accept(
+        &field.listener,
+        client.context("cannot connect through the NAT")?,
+    )
 }
 
 fn reopen(connections: u16) -> Result<Kept> {

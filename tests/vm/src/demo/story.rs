@@ -23,8 +23,8 @@ const EARLY: &[(&str, &str)] = &[
     ("other", "for a reason unknown"),
 ];
 
-/// Three lines: who waited to the end, who did not, who never began.
-pub(super) fn lines(written: &Written) -> Result<[String; 3]> {
+/// Four lines: who waited to the end, who did not, who never began, who was kept out.
+pub(super) fn lines(written: &Written, conflicts: &Written) -> Result<[String; 4]> {
     let ends = || {
         written
             .events
@@ -46,7 +46,35 @@ pub(super) fn lines(written: &Written) -> Result<[String; 3]> {
             reasons(&early)
         ),
         format!("{overflows} more were closed without any TIME_WAIT: tcp_max_tw_buckets was full."),
+        kept_out(conflicts),
     ])
+}
+
+/// The conflicts and how long each kept a client out.
+fn kept_out(conflicts: &Written) -> String {
+    let all: Vec<_> = conflicts
+        .events
+        .iter()
+        .filter(|event| event["event"] == "conflict")
+        .collect();
+    let recovered = all.iter().filter(|one| one["outcome"] == "recovered");
+    let mut delays: Vec<f64> = recovered
+        .filter_map(|one| one["delay_ms"].as_f64())
+        .collect();
+    delays.sort_by(f64::total_cmp);
+    let count = all.len();
+    let head = format!(
+        "{count} clients were refused at first: another behind the same NAT had the same port before, and a clock ahead of theirs"
+    );
+    match (delays.first(), delays.last()) {
+        (Some(least), Some(most)) => format!(
+            "{head}. {} got through, the TIME_WAIT out of the way after {} to {}.",
+            delays.len(),
+            time(*least),
+            time(*most)
+        ),
+        _ => format!("{head}. None got through."),
+    }
 }
 
 fn sockets(count: usize) -> String {
@@ -95,6 +123,7 @@ fn life(end: &Value) -> Result<f64> {
 
 fn time(ms: f64) -> String {
     match ms {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms if ms < 1000.0 => format!("{ms:.0} ms"),
         ms => format!("{:.1} s", ms / 1000.0),
     }
@@ -120,12 +149,23 @@ mod tests {
             ],
             summary: json!({"overflows": {"seen": 5}}),
         };
+        let conflict = |outcome, delay: Option<f64>| json!({"event": "conflict", "outcome": outcome, "delay_ms": delay});
+        let conflicts = Written {
+            events: vec![
+                json!({"event": "refusal"}),
+                conflict("recovered", Some(12.0)),
+                conflict("stuck", None),
+                conflict("recovered", Some(9.0)),
+            ],
+            summary: json!({}),
+        };
         assert_eq!(
-            lines(&written).unwrap(),
+            lines(&written, &conflicts).unwrap(),
             [
                 "2 sockets stayed in TIME_WAIT until the timer fired, after 60.1 s to 61.9 s.",
                 "4 sockets ended before that, after 812 ms to 2.0 s: 2 reopened by the peer's next SYN, 1 reset by the peer, 1 given up because no FIN came.",
                 "5 more were closed without any TIME_WAIT: tcp_max_tw_buckets was full.",
+                "3 clients were refused at first: another behind the same NAT had the same port before, and a clock ahead of theirs. 2 got through, the TIME_WAIT out of the way after 9.0 ms to 12 ms.",
             ]
         );
     }

@@ -1,7 +1,10 @@
 //! The assertions, one file each. Each returns a line of detail for the report.
 
 pub(crate) mod books;
+pub(crate) mod check;
+pub(crate) mod conflicts;
 pub(crate) mod filters;
+pub(crate) mod flood;
 pub(crate) mod footprint;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;

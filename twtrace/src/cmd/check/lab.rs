@@ -122,6 +122,30 @@ impl<'a> Lab<'a> {
             .ok()
     }
 
+    /// A counter of this namespace, by its name in /proc/net/netstat; 0 if this kernel has none.
+    pub(super) fn counter(&self, name: &str) -> Step<u64> {
+        Ok(sum(&counters::read_current()?, &[name]))
+    }
+
+    /// Where the lab listens.
+    pub(super) fn listening(&self) -> Step<SocketAddr> {
+        address_of(&self.listener)
+    }
+
+    /// A namespace beside this one, with nothing in it.
+    pub(super) fn another_namespace(&self) -> Step<Netns> {
+        let own = Netns::current()?;
+        enter_unclaimed(self.pass)?;
+        let another = Netns::current();
+        own.enter()?;
+        Ok(another?)
+    }
+
+    /// Lets other scenarios work from now on.
+    pub(super) fn step_aside(&self) {
+        self.pass.end_turn();
+    }
+
     /// A loopback address of the scenario's family.
     pub(super) fn address(&self, port: u16) -> SocketAddr {
         SocketAddr::new(loopback(self.family), port)
@@ -134,7 +158,7 @@ impl<'a> Lab<'a> {
 
     /// Connects once.
     pub(super) fn connect(&self) -> Step<Pair> {
-        let listening = address_of(&self.listener)?;
+        let listening = self.listening()?;
         let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
         self.accept(&self.listener, client)
     }
@@ -171,7 +195,7 @@ impl<'a> Lab<'a> {
         )
     }
 
-    fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
+    pub(super) fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
         let (server, _) = listener.accept().attempt("accept a connection")?;
         for end in [&client, &server] {
             fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;

@@ -2,12 +2,12 @@
 //! tracer has to report.
 
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::event::{BornAs, KernelCounters, Reason};
+use crate::event::{BornAs, KernelCounters, Numbers, Reason, Reply, Rule, Stage};
 
 /// Timers of the kernel count in ticks of up to 10 ms, and one may be partly over already.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -79,6 +79,11 @@ pub(super) struct Life {
     pub(super) fin_wait_2_lasts: Range<Duration>,
     /// How long it was in TIME_WAIT, if it got there.
     pub(super) time_wait_lasts: Range<Duration>,
+    /// How many SYNs it refused, and when the first.
+    pub(super) refused: u32,
+    pub(super) first_refused: Option<Window>,
+    /// The forged SYN that was accepted over it.
+    pub(super) accepted: Option<Numbers>,
 }
 
 /// A full socket that got no mini-socket.
@@ -89,21 +94,64 @@ pub(super) struct Refused {
     pub(super) at: Window,
 }
 
+/// A segment that was refused.
+#[derive(Clone, Debug)]
+pub(super) struct Rejection {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) at: Window,
+    pub(super) stage: Stage,
+    pub(super) rule: Rule,
+    /// `None` if the tracer cannot know.
+    pub(super) reply: Option<Reply>,
+    pub(super) rearmed: bool,
+    /// SYNs refused by this mini-socket so far.
+    pub(super) refused: u32,
+    /// What it said, if it was made by hand.
+    pub(super) said: Option<Said>,
+}
+
+/// All that is known of a segment that was made by hand, and of who refused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) numbers: Numbers,
+    pub(super) tcp_flags: u8,
+    pub(super) window: u16,
+    pub(super) ttl: u8,
+    /// Of the FIN that began TIME_WAIT.
+    pub(super) owner_ttl: Option<u8>,
+}
+
+/// Refusals that came as TCP liked: only their kinds and sums are known.
+#[derive(Clone, Debug)]
+pub(super) struct Crowd {
+    /// How many SYNs were refused.
+    pub(super) syns: RangeInclusive<usize>,
+    /// By these rules, each of them at least once.
+    pub(super) rules: &'static [Rule],
+    /// Only where the kernel hashes ports into the clock; elsewhere there must be none.
+    pub(super) by_ports: bool,
+}
+
 /// What a scenario made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Made {
     pub(super) lives: Vec<Life>,
     pub(super) overflows: Vec<Refused>,
+    /// In their order on each connection.
+    pub(super) rejections: Vec<Rejection>,
+    /// Instead of rejections one by one.
+    pub(super) crowd: Option<Crowd>,
     /// Connections that lived as they liked: only their sums are known.
     pub(super) churned: usize,
 }
 
 impl Made {
-    pub(super) fn lives(lives: Vec<Life>) -> Self {
-        Self {
-            lives,
-            ..Self::default()
-        }
+    /// This and that.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.lives.extend(other.lives);
+        self.rejections.extend(other.rejections);
+        self
     }
 
     /// How many lives are like that.

@@ -1,15 +1,17 @@
-//! `twtrace check`: makes every end for real and sees whether the tracer, the kernel's counters and
-//! the socket tables agree on it.
+//! `twtrace check`: makes every end and every refusal for real and sees whether the tracer, the
+//! kernel's counters and the socket tables agree on it.
 //!
 //! A scenario (`scenarios`) is run by `runner` once per address family, each in a thread and a network
 //! namespace of its own (`lab`), all side by side. What it made and saw by its own clock (`life`)
-//! is then compared with the tracer's events and totals and the kernel's counters (`judge`).
+//! is then compared with the tracer's events and totals and the kernel's counters (`judge`). Where
+//! more than one namespace is needed, `net` joins them; the test VMs' workloads use it too.
 
 mod gate;
 mod judge;
 mod lab;
 mod life;
 mod mini;
+pub mod net;
 mod progress;
 mod report;
 mod runner;

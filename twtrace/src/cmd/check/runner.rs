@@ -276,6 +276,7 @@ impl Trace {
             counters: totals(ran.netns),
             shared: totals(0),
             counted_at: self.session.meta().tw_counted_at,
+            ts_offset: self.session.meta().ts_offset,
             has_stamp: ran.has_stamp,
         });
         if self.undecoded > 0 {

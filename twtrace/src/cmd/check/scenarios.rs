@@ -2,7 +2,9 @@
 
 use super::lab::{Lab, Step};
 use super::life::Made;
-use super::work::{churn, preexisting, removal, resets, takeover, timers};
+use super::work::{
+    churn, elsewhere, nat, preexisting, refusals, removal, resets, takeover, timers,
+};
 use crate::event::Family;
 
 /// One row.
@@ -27,6 +29,9 @@ pub(super) struct Scenario {
 
 const ALL: &[Family] = &[Family::Ipv4, Family::Ipv6, Family::Ipv4Mapped];
 
+/// Where it matters only what is on the wire.
+const WIRE: &[Family] = &[Family::Ipv4, Family::Ipv6];
+
 const ROW: Scenario = Scenario {
     name: "",
     proves: "",
@@ -36,13 +41,7 @@ const ROW: Scenario = Scenario {
     slow: false,
     may_retransmit: false,
     early: false,
-    run: |_| {
-        Ok(Made {
-            lives: Vec::new(),
-            overflows: Vec::new(),
-            churned: 0,
-        })
-    },
+    run: |_| Ok(Made::default()),
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -187,6 +186,132 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "SO_LINGER 0 leaves no mini-socket, and nothing is reported",
         rule: "tcp_close sends a RST and calls tcp_disconnect",
         run: removal::linger_0,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-paws",
+        proves: "a SYN whose timestamp is behind is refused whatever its number, and restarts the 60 s",
+        rule: "tcp_paws_reject in tcp_timewait_state_process, window 0",
+        run: refusals::paws,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-rate-limited",
+        proves: "only the first of three is answered, but each restarts the 60 s",
+        rule: "tcp_oow_rate_limited, tcp_invalid_ratelimit",
+        count: 5,
+        run: refusals::rate_limited,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-old-sequence",
+        proves: "with the same timestamp a SYN must begin after what was received",
+        rule: "tcp_timewait_state_process, after(seq, tw_rcv_nxt); the timer is left alone",
+        count: 5,
+        run: refusals::old_sequence,
+        ..ROW
+    },
+    Scenario {
+        name: "accepted-newer",
+        proves: "with a newer timestamp a SYN is accepted whatever its number",
+        rule: "tcp_timewait_state_process returns TCP_TW_SYN",
+        count: 5,
+        run: refusals::newer,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-no-timestamps",
+        proves: "without timestamps a SYN one behind is refused, one ahead accepted",
+        rule: "tcp_timewait_state_process, after(seq, tw_rcv_nxt)",
+        count: 5,
+        run: refusals::no_timestamps,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-rst",
+        proves: "RSTs that are too old, or off by one, end nothing and are told",
+        rule: "tcp_paws_reject, tw_rcv_nxt in tcp_timewait_state_process",
+        count: 5,
+        run: refusals::resets,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-then-reset",
+        proves: "a refused SYN and the client's RST for the answer: reset, with the refusal in its record",
+        rule: "the kill label of tcp_timewait_state_process, tcp_rfc1337=0",
+        run: refusals::then_reset,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-fin-wait-2",
+        proves: "FIN_WAIT2 refuses by the same rules, and dies of a SYN in the window",
+        rule: "the first half of tcp_timewait_state_process; the kernel counts no PAWS here",
+        count: 5,
+        run: refusals::fin_wait_2,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-established",
+        proves: "a connection that lives refuses old SYNs, data and ACKs, as this kernel counts them",
+        rule: "tcp_validate_incoming, tcp_disordered_ack; SYNs are challenged on later kernels",
+        count: 5,
+        run: elsewhere::established,
+        ..ROW
+    },
+    Scenario {
+        name: "refused-syn-recv",
+        proves: "the last ACK of a handshake is refused if it is too old or begins too early",
+        rule: "tcp_check_req",
+        count: 5,
+        run: elsewhere::syn_recv,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-recovered",
+        proves: "behind one address, the client whose clock is behind is refused once and gets through by its RST",
+        rule: "TCP_TW_ACK, then RST from SYN_SENT (tcp_rcv_synsent_state_process), tcp_rfc1337=0",
+        families: WIRE,
+        count: 2,
+        run: nat::recovered,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-stuck",
+        proves: "with tcp_rfc1337=1 it does not get through, and each of its SYNs restarts the 60 s",
+        rule: "tcp_timewait_state_process ignores the RST",
+        families: WIRE,
+        count: 2,
+        run: nat::stuck,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-random",
+        proves: "one client behind MASQUERADE --random-fully is refused where ports make the clock",
+        rule: "secure_tcp_seq_and_ts_off where the kernel has it; nothing is refused elsewhere",
+        families: &[Family::Ipv4],
+        count: 53,
+        may_retransmit: true,
+        run: nat::random,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-random-plain-clock",
+        proves: "with tcp_timestamps=2 on the client nothing is refused",
+        rule: "no offset is added to the clock",
+        families: &[Family::Ipv4],
+        count: 53,
+        may_retransmit: true,
+        run: nat::random_plain_clock,
+        ..ROW
+    },
+    Scenario {
+        name: "nat-none",
+        proves: "without NAT a client's own ports come back with their own clocks",
+        rule: "the offset is the same for the same addresses and ports",
+        families: &[Family::Ipv4],
+        count: 53,
+        may_retransmit: true,
+        run: nat::no_nat,
         ..ROW
     },
     Scenario {

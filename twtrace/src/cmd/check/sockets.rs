@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt::TcpRepair};
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::event::Family;
 
@@ -67,6 +67,8 @@ pub(super) struct Sequence {
     pub(super) own: u32,
     /// The next byte of the passive closer, before its FIN.
     pub(super) peer: u32,
+    /// The last timestamp of a passive closer that is deaf; `None` if it has none, or another.
+    pub(super) clock: Option<u32>,
 }
 
 /// The loopback address of a family.
@@ -92,17 +94,35 @@ pub(super) fn bound(local: SocketAddr) -> io::Result<Socket> {
 
 /// The sequence numbers as the passive end sees them before either end closes.
 pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
+    let before = match getsockopt(passive, TcpRepair)? {
+        REPAIR_ON => REPAIR_ON,
+        _ => REPAIR_OFF,
+    };
     setsockopt(passive, TcpRepair, &REPAIR_ON)?;
     let next = |queue| -> nix::Result<u32> {
         setsockopt(passive, RepairQueue, &queue)?;
         getsockopt(passive, QueueSeq)
     };
     let numbers = (next(RECV_QUEUE), next(SEND_QUEUE));
-    setsockopt(passive, TcpRepair, &REPAIR_OFF)?;
+    setsockopt(passive, TcpRepair, &before)?;
     Ok(Sequence {
         own: numbers.0?.wrapping_add(1),
         peer: numbers.1?,
+        clock: None,
     })
+}
+
+/// Makes a socket hear nothing and say nothing, not even when it is closed. TCP still finds it, so
+/// nobody answers in its place by a RST.
+pub(super) fn deafen(stream: &TcpStream) -> io::Result<()> {
+    drop_all(&SockRef::from(stream))?;
+    Ok(setsockopt(stream, TcpRepair, &REPAIR_ON)?)
+}
+
+/// Makes a socket hear nothing.
+pub(super) fn drop_all(socket: &Socket) -> io::Result<()> {
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
 }
 
 /// Closes without sending anything, as a host that loses its power does.

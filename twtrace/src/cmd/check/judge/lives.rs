@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::{Evidence, Failures, ends, overflows};
 use crate::cmd::check::life::{Life, Refused, Window};
-use crate::event::{BornAs, End, Flow};
+use crate::event::{BornAs, End, Flow, Reason};
 
 /// The kernel stamps events with its fast clock, which may differ a little from ours.
-const CLOCK_GRACE: Duration = Duration::from_millis(1);
+pub(super) const CLOCK_GRACE: Duration = Duration::from_millis(1);
 /// `tw_entry_stamp` is in ms.
 const STAMP_GRACE: Duration = Duration::from_millis(3);
 
@@ -53,7 +53,6 @@ fn judge_end(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Fai
     let reason = (end.reason.name(), life.reason.name());
     failures.equal(&format!("{name} reason"), reason.0, reason.1);
     judge_flow(evidence, &name, &end.flow, !life.preexisting, failures);
-    failures.equal(&format!("{name} re-arms"), end.rearms, life.rearms);
     failures.equal(
         &format!("{name} untracked"),
         end.untracked,
@@ -67,6 +66,11 @@ fn judge_end(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Fai
     failures.check(life.ended.holds(end.ended_ns, CLOCK_GRACE), || {
         format!("{name} ended {}", off(end.ended_ns, life.ended))
     });
+    // In a crowd nobody knows them one by one.
+    if evidence.made.crowd.is_none() {
+        failures.equal(&format!("{name} re-arms"), end.rearms, life.rearms);
+        judge_syns(&name, life, end, failures);
+    }
     if life.preexisting {
         judge_old_times(evidence, life, end, failures);
     } else {
@@ -75,6 +79,29 @@ fn judge_end(evidence: &Evidence<'_>, life: &Life, end: &End, failures: &mut Fai
     if failures.0.len() > before {
         failures.0.push(format!("the event: {end:?}"));
     }
+}
+
+/// The SYNs that it refused, and the one that was accepted over it.
+fn judge_syns(name: &str, life: &Life, end: &End, failures: &mut Failures) {
+    failures.equal(&format!("{name} refused"), end.refused, life.refused);
+    match (life.first_refused, end.first_refused_ns) {
+        (Some(window), Some(stamp)) => failures.check(window.holds(stamp, CLOCK_GRACE), || {
+            format!("{name} refused the first {}", off(stamp, window))
+        }),
+        (None, None) => {}
+        (_, found) => failures
+            .0
+            .push(format!("{name} refused the first at {found:?}")),
+    }
+    let reopened = end.reason == Reason::SynReopened;
+    let good = match life.accepted {
+        Some(_) => end.accepted == life.accepted,
+        None => end.accepted.is_some() == reopened,
+    };
+    failures.check(good, || {
+        let (found, expected) = (end.accepted, life.accepted);
+        format!("{name} accepted {found:?}, expected {expected:?}")
+    });
 }
 
 fn judge_times(life: &Life, end: &End, failures: &mut Failures) {
@@ -223,7 +250,7 @@ fn name(life: &Life) -> String {
 }
 
 /// How far a time stamp lies outside its window.
-fn off(stamp: u64, window: Window) -> String {
+pub(super) fn off(stamp: u64, window: Window) -> String {
     let (from, to) = (window.from, window.to);
     if stamp < from {
         format!("{:.3?} too early", Duration::from_nanos(from - stamp))

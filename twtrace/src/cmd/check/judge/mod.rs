@@ -1,6 +1,7 @@
 //! Compares what a scenario made with what the tracer and the kernel say. Pure.
 
 mod lives;
+mod refusals;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -10,8 +11,9 @@ use std::fmt::Display;
 use twtrace_common::counters::Counters;
 
 use super::life::Made;
-use crate::event::{End, Event, Family, KernelCounters, Overflow, TwCountedAt};
+use crate::event::{End, Event, Family, KernelCounters, Overflow, Refusal, TsOffset, TwCountedAt};
 use lives::{judge_lives, judge_overflows};
+use refusals::judge_refusals;
 use sums::{judge_churn, judge_totals, judge_witnesses};
 
 /// All that is known of one case.
@@ -33,6 +35,7 @@ pub(super) struct Evidence<'a> {
     /// on every CPU.
     pub(super) shared: Option<&'a Counters>,
     pub(super) counted_at: TwCountedAt,
+    pub(super) ts_offset: Option<TsOffset>,
     /// The kernel keeps `tw_entry_stamp`, so even old mini-sockets have an age.
     pub(super) has_stamp: bool,
 }
@@ -48,6 +51,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         judge_witnesses(evidence, &mut failures);
     }
     judge_totals(evidence, &mut failures);
+    judge_refusals(evidence, &mut failures);
     failures.0
 }
 
@@ -78,6 +82,13 @@ fn ends(events: &[Event]) -> impl Iterator<Item = &End> {
     events.iter().filter_map(|event| match event {
         Event::End(end) => Some(end),
         Event::Overflow(_) | Event::Refusal(_) => None,
+    })
+}
+
+fn refusals(events: &[Event]) -> impl Iterator<Item = &Refusal> {
+    events.iter().filter_map(|event| match event {
+        Event::Refusal(refusal) => Some(refusal),
+        Event::End(_) | Event::Overflow(_) => None,
     })
 }
 

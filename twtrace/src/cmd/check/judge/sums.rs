@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use twtrace_common::counters::Counters;
 
-use super::{Evidence, Failures, ends};
+use super::{Evidence, Failures, ends, overflows};
 use crate::cmd::check::life::{Life, Made, sum};
 use crate::event::{BornAs, End, Event, Reason, TwCountedAt};
 
 /// The tracer's totals say the same as the lives.
 pub(super) fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
-    let expected = if evidence.made.churned > 0 {
+    let expected = if evidence.made.churned > 0 || evidence.made.crowd.is_some() {
         totals_of_events(evidence.events)
     } else {
         totals_of_lives(evidence.made)
@@ -68,6 +68,7 @@ fn totals_of_events(events: &[Event]) -> Counters {
         born_time_wait: count(&|end| end.born_as == Some(BornAs::TimeWait)),
         promoted: count(&|end| fin_wait_2(end) && end.in_time_wait),
         rearmed: ends(events).map(|end| u64::from(end.rearms)).sum(),
+        overflowed: overflows(events).count() as u64,
         ended: Reason::ALL.map(|reason| count(&|end| end.reason == reason)),
         ..Counters::ZERO
     }

@@ -1,5 +1,7 @@
 //! A case where everything fits, and one lie at a time.
 
+mod refusals;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ struct Case {
     counters: Counters,
     shared: Option<Counters>,
     counted_at: TwCountedAt,
+    ts_offset: Option<TsOffset>,
     has_stamp: bool,
 }
 
@@ -46,7 +49,7 @@ impl Case {
                     remote: address(443),
                     at: window(1, 2),
                 }],
-                churned: 0,
+                ..Made::default()
             },
             kernel: KernelCounters {
                 netns: NETNS,
@@ -63,6 +66,7 @@ impl Case {
             counters,
             shared: None,
             counted_at: TwCountedAt::Birth,
+            ts_offset: Some(TsOffset::Ports),
             has_stamp: true,
         }
     }
@@ -79,6 +83,7 @@ impl Case {
             counters: Some(&self.counters),
             shared: self.shared.as_ref(),
             counted_at: self.counted_at,
+            ts_offset: self.ts_offset,
             has_stamp: self.has_stamp,
         })
     }
@@ -129,6 +134,9 @@ fn life() -> Life {
         rearms: 0,
         fin_wait_2_lasts: Duration::from_secs(1)..Duration::from_secs(3),
         time_wait_lasts: TIME_WAIT_LASTS,
+        refused: 0,
+        first_refused: None,
+        accepted: None,
     }
 }
 

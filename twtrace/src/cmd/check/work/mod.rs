@@ -1,7 +1,10 @@
 //! What each scenario does in its namespace.
 
 pub(super) mod churn;
+pub(super) mod elsewhere;
+pub(super) mod nat;
 pub(super) mod preexisting;
+pub(super) mod refusals;
 pub(super) mod removal;
 pub(super) mod resets;
 pub(super) mod takeover;

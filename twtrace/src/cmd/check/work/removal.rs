@@ -59,9 +59,7 @@ fn destroy(lab: &Lab<'_>, group: Group) -> Step<Made> {
         }
     }
     group.await_gone(lab)?;
-    Ok(Made::lives(
-        group.ended(Reason::Destroyed, Window::since(start)),
-    ))
+    Ok(group.ended(Reason::Destroyed, Window::since(start)))
 }
 
 /// The namespace goes while some are in TIME_WAIT and some in FIN_WAIT2.
@@ -70,9 +68,7 @@ pub(in super::super) fn netns_exit(lab: &Lab<'_>) -> Step<Made> {
     let half = pairs.split_off(lab.count / 2);
     let mut waiting = Group::fin_wait_2(lab, half)?;
     waiting.lose_peers()?;
-    let mut lives = waiting.left();
-    lives.extend(Group::time_wait(lab, pairs)?.left());
-    Ok(Made::lives(lives))
+    Ok(waiting.left().and(Group::time_wait(lab, pairs)?.left()))
 }
 
 /// More closes than tcp_max_tw_buckets allows: the rest get no mini-socket.
@@ -102,9 +98,8 @@ pub(in super::super) fn overflow(lab: &Lab<'_>) -> Step<Made> {
     }
     group.promote(lab)?;
     Ok(Made {
-        lives: group.left(),
         overflows,
-        churned: 0,
+        ..group.left()
     })
 }
 

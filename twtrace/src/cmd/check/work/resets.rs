@@ -4,33 +4,34 @@ use std::io::Write;
 
 use crate::cmd::check::lab::{Attempt, Lab, Step};
 use crate::cmd::check::life::{Made, Window, now_ns};
-use crate::cmd::check::mini::Group;
+use crate::cmd::check::mini::{Group, How, after_fin};
 use crate::cmd::check::segment::Segment;
-use crate::cmd::check::sockets::Sequence;
-use crate::event::Reason;
+use crate::event::{Reason, Rule};
 use crate::kernel::sock_diag::Substate;
 
 /// A RST next to the expected sequence number is ignored, one that hits it kills.
 pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
-    let group = Group::time_wait(lab, lab.connect_all()?)?;
-    group.forge(lab, |at| rst(after_fin(at).wrapping_add(1)))?;
-    group.forge(lab, |at| rst(after_fin(at).wrapping_sub(1)))?;
+    let mut group = Group::time_wait(lab, lab.connect_all()?)?;
+    group.forge_refused(lab, How::ignored(Rule::OutOfWindow), |at| {
+        rst(after_fin(at).wrapping_add(1))
+    })?;
+    group.forge_refused(lab, How::ignored(Rule::OldSequence), |at| {
+        rst(after_fin(at).wrapping_sub(1))
+    })?;
     group.await_substate(lab, Substate::TimeWait)?;
     let start = now_ns();
     group.forge(lab, |at| rst(after_fin(at)))?;
     group.await_gone(lab)?;
-    Ok(Made::lives(
-        group.ended(Reason::Reset, Window::since(start)),
-    ))
+    Ok(group.ended(Reason::Reset, Window::since(start)))
 }
 
 /// With tcp_rfc1337 no RST ends TIME_WAIT.
 pub(in super::super) fn reset_rfc1337(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_rfc1337", 1)?;
-    let group = Group::time_wait(lab, lab.connect_all()?)?;
-    group.forge(lab, |at| rst(after_fin(at)))?;
+    let mut group = Group::time_wait(lab, lab.connect_all()?)?;
+    group.forge_refused(lab, How::ignored(Rule::Rfc1337), |at| rst(after_fin(at)))?;
     group.await_substate(lab, Substate::TimeWait)?;
-    Ok(Made::lives(group.left()))
+    Ok(group.left())
 }
 
 /// A RST ends FIN_WAIT2, tcp_rfc1337 or not.
@@ -44,19 +45,21 @@ pub(in super::super) fn fin_wait_2_reset(lab: &Lab<'_>) -> Step<Made> {
 
 /// The peer still sends data to a socket that is closed, and gets a RST for it.
 pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
-    let group = Group::fin_wait_2(lab, lab.connect_all()?)?;
+    let mut group = Group::fin_wait_2(lab, lab.connect_all()?)?;
     let start = now_ns();
     for mut peer in group.peers() {
         peer.write_all(b"late").attempt("send late data")?;
     }
+    group.await_gone(lab)?;
+    group.refused(How::reset(Rule::Unexpected), Window::since(start), |_| {
+        Segment::default()
+    });
     fin_wait_2_ended(lab, group, start)
 }
 
 fn fin_wait_2_ended(lab: &Lab<'_>, group: Group, start: u64) -> Step<Made> {
     group.await_gone(lab)?;
-    Ok(Made::lives(
-        group.ended(Reason::FinWait2Reset, Window::since(start)),
-    ))
+    Ok(group.ended(Reason::FinWait2Reset, Window::since(start)))
 }
 
 /// A RST in the peer's name.
@@ -66,9 +69,4 @@ pub(super) fn rst(sequence: u32) -> Segment<'static> {
         rst: true,
         ..Segment::default()
     }
-}
-
-/// What TIME_WAIT expects next: the FIN took one number.
-pub(super) fn after_fin(at: Sequence) -> u32 {
-    at.peer.wrapping_add(1)
 }

@@ -99,5 +99,5 @@ fn finish(lab: &Lab<'_>, group: Group, again: Vec<Pair>, reason: Reason, start: 
     for pair in again {
         abort(pair.active).attempt("abort a connection")?;
     }
-    Ok(Made::lives(group.ended(reason, ended)))
+    Ok(group.ended(reason, ended))
 }

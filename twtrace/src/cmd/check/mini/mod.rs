@@ -1,19 +1,24 @@
 //! Groups of mini-sockets that a scenario brings to life and to their end together.
 
+mod deaf;
+mod forge;
+
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::Duration;
 
 use super::lab::{Attempt, Lab, Step, Stop};
-use super::life::{Life, Window, now_ns};
-use super::segment::{Forger, Segment};
+use super::life::{Life, Made, Rejection, Window, now_ns};
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, Sequence, loopback, sequence, vanish};
-use crate::event::{BornAs, Reason};
+use super::sockets::{Pair, Sequence, sequence, vanish};
+use crate::event::{BornAs, Numbers, Reason, Stage};
 use crate::kernel::sock_diag::Substate;
+pub(super) use forge::How;
 
 const ANY: Range<Duration> = Duration::ZERO..Duration::MAX;
+/// TTL of what the kernel sends.
+const USUAL_TTL: u8 = 64;
 
 /// One mini-socket.
 #[derive(Debug)]
@@ -23,12 +28,15 @@ pub(super) struct Mini {
     pub(super) sequence: Sequence,
     /// The other end, if it is still open.
     peer: Option<TcpStream>,
+    accepted: Option<Numbers>,
 }
 
 /// Mini-sockets of one age.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) all: Vec<Mini>,
+    /// Who refuses: a mini-socket by its substate, or a socket that never became one.
+    stage: Stage,
     born_as: BornAs,
     born: Window,
     time_wait: Option<Window>,
@@ -37,6 +45,14 @@ pub(super) struct Group {
     rearms: u32,
     fin_wait_2_lasts: Range<Duration>,
     time_wait_lasts: Range<Duration>,
+    /// The peers are deaf: all that was said in their name since is ours.
+    deaf: bool,
+    /// TTL of the FINs that were seen to begin TIME_WAIT.
+    owner_ttl: Option<u8>,
+    /// SYNs that each refused, and when the first.
+    refused: u32,
+    first_refused: Option<Window>,
+    rejections: Vec<Rejection>,
 }
 
 impl Group {
@@ -51,7 +67,7 @@ impl Group {
 
     /// Closes the active ends, and waits for a mini-socket to come and go for each: its time is too
     /// short to be sure to see it.
-    pub(super) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<Life>> {
+    pub(super) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Made> {
         let start = now_ns();
         let mut group = Self::closed(pairs)?;
         lab.await_counters(&["TW", "TWKilled"], group.all.len())?;
@@ -104,6 +120,10 @@ impl Group {
     fn of(all: Vec<Mini>, born_as: BornAs) -> Self {
         Self {
             all,
+            stage: match born_as {
+                BornAs::FinWait2 => Stage::FinWait2,
+                BornAs::TimeWait => Stage::TimeWait,
+            },
             born_as,
             born: Window::from_now(),
             time_wait: None,
@@ -112,6 +132,11 @@ impl Group {
             rearms: 0,
             fin_wait_2_lasts: ANY,
             time_wait_lasts: ANY,
+            deaf: false,
+            owner_ttl: None,
+            refused: 0,
+            first_refused: None,
+            rejections: Vec::new(),
         }
     }
 
@@ -120,8 +145,10 @@ impl Group {
         let start = now_ns();
         self.close_peers();
         self.await_substate(lab, Substate::TimeWait)?;
+        self.stage = Stage::TimeWait;
         self.time_wait = Some(Window::since(start));
         self.promoted = true;
+        self.owner_ttl = Some(USUAL_TTL);
         // Nobody is left who could retransmit.
         lab.settle()
     }
@@ -142,21 +169,6 @@ impl Group {
     /// The passive ends that are still open.
     pub(super) fn peers(&self) -> impl Iterator<Item = &TcpStream> {
         self.all.iter().filter_map(|mini| mini.peer.as_ref())
-    }
-
-    /// Sends a segment to each in its peer's name, and waits until TCP has seen them.
-    pub(super) fn forge(
-        &self,
-        lab: &Lab<'_>,
-        make: impl Fn(Sequence) -> Segment<'static>,
-    ) -> Step<()> {
-        let forger = Forger::open(loopback(lab.family)).attempt("open a raw socket")?;
-        let before = lab.received()?;
-        for mini in &self.all {
-            let sent = forger.send(mini.remote, mini.local, make(mini.sequence));
-            sent.attempt("send a segment by a raw socket")?;
-        }
-        lab.await_received(before, self.all.len())
     }
 
     /// When the timer of each runs out, no earlier than `.from` and no later than `.to`.
@@ -217,11 +229,13 @@ impl Group {
     pub(super) fn preexisting(mut self) -> Self {
         self.preexisting = true;
         self.promoted = false;
+        self.owner_ttl = None;
         self
     }
 
+    /// The timers were restarted by segments that were not refused.
     pub(super) fn rearmed(mut self, times: u32) -> Self {
-        self.rearms = times;
+        self.rearms += times;
         self
     }
 
@@ -236,7 +250,7 @@ impl Group {
     }
 
     /// All ended within this window, for this reason.
-    pub(super) fn ended(self, reason: Reason, ended: Window) -> Vec<Life> {
+    pub(super) fn ended(self, reason: Reason, ended: Window) -> Made {
         let life = |mini: &Mini| Life {
             local: mini.local,
             remote: mini.remote,
@@ -250,12 +264,27 @@ impl Group {
             rearms: self.rearms,
             fin_wait_2_lasts: self.fin_wait_2_lasts.clone(),
             time_wait_lasts: self.time_wait_lasts.clone(),
+            refused: self.refused,
+            first_refused: self.first_refused,
+            accepted: mini.accepted,
         };
-        self.all.iter().map(life).collect()
+        Made {
+            lives: self.all.iter().map(life).collect(),
+            rejections: self.rejections,
+            ..Made::default()
+        }
+    }
+
+    /// They were no mini-sockets, and leave none.
+    pub(super) fn no_lives(self) -> Made {
+        Made {
+            rejections: self.rejections,
+            ..Made::default()
+        }
     }
 
     /// All are left to end by their timer; waits for it.
-    pub(super) fn expire(self, lab: &Lab<'_>) -> Step<Vec<Life>> {
+    pub(super) fn expire(self, lab: &Lab<'_>) -> Step<Made> {
         let start = now_ns();
         // None can end before, and looking costs the kernel a walk through all its sockets.
         let due = self.timers(lab)?.iter().map(|timer| timer.from).min();
@@ -265,7 +294,7 @@ impl Group {
     }
 
     /// All are left to end with their namespace.
-    pub(super) fn left(self) -> Vec<Life> {
+    pub(super) fn left(self) -> Made {
         self.ended(Reason::NetnsExit, Window::from_now())
     }
 }
@@ -279,6 +308,7 @@ impl Mini {
             remote: active.peer_addr().attempt("ask for a socket's peer")?,
             sequence: sequence(&passive).attempt("read a connection's sequence numbers")?,
             peer: Some(passive),
+            accepted: None,
         };
         Ok((mini, active))
     }
@@ -297,4 +327,9 @@ impl Mini {
     pub(super) fn key(&self) -> (SocketAddr, SocketAddr) {
         (self.local, self.remote)
     }
+}
+
+/// What TIME_WAIT expects next: the FIN took one number.
+pub(super) fn after_fin(at: Sequence) -> u32 {
+    at.peer.wrapping_add(1)
 }

@@ -1,0 +1,68 @@
+//! A workload in a process of its own: it says `ready`, then takes numbers and answers by numbers.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A running `twtrace-vm` with one of its workloads.
+#[derive(Debug)]
+pub(crate) struct Served {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Served {
+    pub(crate) fn start(args: &[&str]) -> Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the workload")?;
+        let orders = child.stdin.take();
+        let answers = child.stdout.take().context("the workload has no stdout")?;
+        let mut served = Self {
+            child,
+            orders,
+            answers: BufReader::new(answers),
+        };
+        if served.line()? != "ready" {
+            bail!("the workload is not ready");
+        }
+        Ok(served)
+    }
+
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Orders work and does not wait for it.
+    pub(crate) fn order(&mut self, number: u32) -> Result<()> {
+        let orders = self.orders.as_mut().context("the workload has ended")?;
+        writeln!(orders, "{number}").context("the workload has died")
+    }
+
+    /// Waits for the work that was ordered.
+    pub(crate) fn answer(&mut self) -> Result<u64> {
+        self.line()?
+            .parse()
+            .context("the workload failed, see above")
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // It ends when its stdin does.
+        let _ = self.child.wait();
+    }
+}

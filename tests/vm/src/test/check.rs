@@ -1,0 +1,66 @@
+//! The scenarios inside the product: all pass, and none is skipped but where the kernel cannot do it.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::checks::Checks;
+use crate::say;
+use crate::tracer::TWTRACE;
+
+/// What a scenario may be skipped for: its name begins so, and its reason contains that.
+const MAY_SKIP: &[(&str, &str)] = &[("destroyed", "EOPNOTSUPP")];
+
+pub(crate) fn run(attach: &str) -> Result<String> {
+    let output = Command::new(TWTRACE)
+        .args(["check", "-o", "json", "--attach", attach])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start twtrace check")?;
+    let mut checks = Checks::default();
+    checks.equal("exit code", output.status.code(), Some(0));
+    let (mut passed, mut skipped) = (0, 0);
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let case: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+        match case["verdict"].as_str() {
+            Some("pass") => passed += 1,
+            Some("skip") => {
+                skipped += 1;
+                checks.that(may_skip(&case), || format!("skipped: {line}"));
+            }
+            Some(_) => {
+                say(line);
+                checks.that(false, || format!("{} failed", case["name"]));
+            }
+            None => checks.equal("event", case["event"].as_str(), Some("summary")),
+        }
+    }
+    checks.that(passed > 0, || "nothing passed".to_owned());
+    checks.end(format!("{passed} cases passed, {skipped} skipped"))
+}
+
+fn may_skip(case: &Value) -> bool {
+    let text = |key: &str| case[key].as_str().unwrap_or_default();
+    MAY_SKIP
+        .iter()
+        .any(|(name, reason)| text("name").starts_with(name) && text("reason").contains(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_cannot_do_is_skipped() {
+        let skip = |name, reason| may_skip(&json!({"name": name, "reason": reason}));
+        assert!(skip(
+            "destroyed-fin-wait-2",
+            "the kernel answers EOPNOTSUPP"
+        ));
+        assert!(!skip("nat-random", "cannot start nft: no such file"));
+        assert!(!skip("destroyed", "the module tcp_diag is missing"));
+    }
+}

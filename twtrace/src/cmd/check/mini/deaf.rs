@@ -1,0 +1,109 @@
+//! Groups whose peers are deaf sockets: all that is said in their name is forged, and every number is
+//! known.
+
+use std::net::{SocketAddr, TcpStream};
+
+use super::{Group, Mini};
+use crate::cmd::check::lab::{Attempt, Lab, Step};
+use crate::cmd::check::life::{Window, now_ns};
+use crate::cmd::check::net::field::clock;
+use crate::cmd::check::segment::Segment;
+use crate::cmd::check::sockets::{Pair, Sequence, deafen};
+use crate::event::{BornAs, Stage};
+use crate::kernel::sock_diag::Substate;
+
+/// TTL of a forged FIN.
+const FIN_TTL: u8 = 57;
+/// The clock that forged segments go by is so far ahead of the peer's own, in ms: the kernel takes
+/// it for the last timestamp whatever the peer has said before.
+const AHEAD: u32 = 100_000;
+
+impl Group {
+    /// Mini-sockets in FIN_WAIT2 whose peers are deaf. The last timestamp of each is known.
+    pub(in crate::cmd::check) fn deaf_fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let start = now_ns();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        drop(open);
+        let mut group = Self::of(all, BornAs::FinWait2);
+        group.deaf = true;
+        group.forge(lab, acknowledge)?;
+        group.await_substate(lab, Substate::FinWait2)?;
+        group.born = Window::since(start);
+        Ok(group)
+    }
+
+    /// The same in TIME_WAIT.
+    pub(in crate::cmd::check) fn deaf_time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let mut group = Self::deaf_fin_wait_2(lab, pairs)?;
+        let start = now_ns();
+        group.send(lab, 1, |at| Segment {
+            fin: true,
+            ttl: FIN_TTL,
+            ..acknowledge(at)
+        })?;
+        group.await_substate(lab, Substate::TimeWait)?;
+        group.stage = Stage::TimeWait;
+        group.time_wait = Some(Window::since(start));
+        group.promoted = true;
+        group.owner_ttl = Some(FIN_TTL);
+        Ok(group)
+    }
+
+    /// Connections that live, whose peers are deaf; the last timestamp of each is known. The other
+    /// ends must be made to vanish.
+    pub(in crate::cmd::check) fn deaf_established(
+        lab: &Lab<'_>,
+        pairs: Vec<Pair>,
+    ) -> Step<(Self, Vec<TcpStream>)> {
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        let mut group = Self::of(all, BornAs::TimeWait);
+        group.stage = Stage::Established;
+        group.deaf = true;
+        group.forge(lab, |at| Segment {
+            acknowledgement: Some(at.own.wrapping_sub(1)),
+            ..acknowledge(at)
+        })?;
+        Ok((group, open))
+    }
+
+    /// Connections of which only a SYN has come, from deaf peers; `all` has local and remote
+    /// address and the numbers.
+    pub(in crate::cmd::check) fn deaf_syn_recv(
+        all: Vec<(SocketAddr, SocketAddr, Sequence)>,
+    ) -> Self {
+        let mini = |(local, remote, sequence)| Mini {
+            local,
+            remote,
+            sequence,
+            peer: None,
+            accepted: None,
+        };
+        let mut group = Self::of(all.into_iter().map(mini).collect(), BornAs::TimeWait);
+        group.stage = Stage::SynRecv;
+        group.deaf = true;
+        group
+    }
+
+    /// Makes the passive ends deaf; the active ends are handed back.
+    fn deaf(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<(Mini, TcpStream)>> {
+        let timestamps = lab.sysctl_value("tcp_timestamps") != Some(0);
+        let deaf = |pair: Pair| {
+            let now = clock(&pair.passive).attempt("read a connection's clock")?;
+            deafen(&pair.passive).attempt("make a socket deaf")?;
+            let (mut mini, active) = Mini::new(pair)?;
+            mini.sequence.clock = timestamps.then(|| now.wrapping_add(AHEAD));
+            Ok((mini, active))
+        };
+        pairs.into_iter().map(deaf).collect()
+    }
+}
+
+/// What acknowledges the active closer's FIN.
+fn acknowledge(at: Sequence) -> Segment<'static> {
+    Segment {
+        sequence: at.peer,
+        acknowledgement: Some(at.own),
+        timestamp: at.clock,
+        ..Segment::default()
+    }
+}

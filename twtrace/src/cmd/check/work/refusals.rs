@@ -1,0 +1,184 @@
+//! SYNs and RSTs that a mini-socket refuses, with timestamps and without. All are forged, so every
+//! number is known; the peers are deaf, so nobody answers the answers.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::cmd::check::lab::{Lab, Step};
+use crate::cmd::check::life::{Made, Window, now_ns};
+use crate::cmd::check::mini::{Group, How, after_fin};
+use crate::cmd::check::segment::Segment;
+use crate::cmd::check::sockets::{Pair, Sequence};
+use crate::cmd::check::work::resets::rst;
+use crate::event::{Reason, Rule};
+
+/// Longer than a tick, so that a restarted timer gets another expiry time.
+const APART: Duration = Duration::from_millis(30);
+/// The oldest that a timestamp can be: 2^31 - 1 behind.
+const OLDEST: u32 = i32::MAX.cast_unsigned();
+/// Not what the kernel sends, so that it is told from its own.
+const WINDOW: u16 = 1_021;
+const TTL: u8 = 49;
+
+/// Older timestamps, with sequence numbers on both sides of what is expected.
+pub(in super::super) fn paws(lab: &Lab<'_>) -> Step<Made> {
+    answer_all(lab)?;
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    for (behind, ahead) in [(1, 1), (1_000, 70_000), (OLDEST, u32::MAX)] {
+        thread::sleep(APART);
+        group.forge_refused(lab, How::answered(Rule::Paws).rearming(), |at| {
+            syn(at, older(at, behind), ahead)
+        })?;
+    }
+    Ok(group.left())
+}
+
+/// The second and the third in a row get no answer, but all restart the timer.
+pub(in super::super) fn rate_limited(lab: &Lab<'_>) -> Step<Made> {
+    // So long that it is not over on the slowest machine.
+    lab.sysctl("tcp_invalid_ratelimit", 30_000)?;
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    let limited = How::rate_limited(Rule::Paws);
+    for how in [How::answered(Rule::Paws), limited, limited] {
+        thread::sleep(APART);
+        group.forge_refused(lab, how.rearming(), |at| syn(at, older(at, 1_000), 1_000))?;
+    }
+    answer_all(lab)?;
+    thread::sleep(APART);
+    let answered = How::answered(Rule::Paws).rearming();
+    group.forge_refused(lab, answered, |at| syn(at, older(at, 1_000), 1_000))?;
+    Ok(group.left())
+}
+
+/// The same timestamp, and nothing new by its number.
+pub(in super::super) fn old_sequence(lab: &Lab<'_>) -> Step<Made> {
+    answer_all(lab)?;
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    for behind in [0, 1, OLDEST] {
+        thread::sleep(APART);
+        group.forge_refused(lab, How::answered(Rule::OldSequence), |at| {
+            syn(at, at.clock, 0_u32.wrapping_sub(behind))
+        })?;
+    }
+    Ok(group.left())
+}
+
+/// A newer timestamp opens, whatever the number.
+pub(in super::super) fn newer(lab: &Lab<'_>) -> Step<Made> {
+    let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
+    let start = now_ns();
+    let ahead = 0_u32.wrapping_sub(5_000);
+    group.forge_accepted(lab, |at| {
+        let newer = at.clock.map(|clock| clock.wrapping_add(1));
+        syn(at, newer, ahead)
+    })?;
+    reopened(lab, group, start, ahead)
+}
+
+/// Without timestamps, only the number decides.
+pub(in super::super) fn no_timestamps(lab: &Lab<'_>) -> Step<Made> {
+    lab.sysctl("tcp_timestamps", 0)?;
+    let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
+    group.forge_refused(lab, How::answered(Rule::OldSequence), |at| {
+        syn(at, None, u32::MAX)
+    })?;
+    let start = now_ns();
+    group.forge_accepted(lab, |at| syn(at, None, 1))?;
+    reopened(lab, group, start, 1)
+}
+
+/// RSTs that end nothing: too old, or off by one.
+pub(in super::super) fn resets(lab: &Lab<'_>) -> Step<Made> {
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    group.forge_refused(lab, How::ignored(Rule::Paws), |at| Segment {
+        timestamp: older(at, 1),
+        ..rst(after_fin(at))
+    })?;
+    for (rule, off) in [(Rule::OldSequence, u32::MAX), (Rule::OutOfWindow, 1)] {
+        group.forge_refused(lab, How::ignored(rule), |at| Segment {
+            timestamp: at.clock,
+            ..rst(after_fin(at).wrapping_add(off))
+        })?;
+    }
+    Ok(group.left())
+}
+
+/// What a client does that gets an ACK for its SYN: TIME_WAIT assassination.
+pub(in super::super) fn then_reset(lab: &Lab<'_>) -> Step<Made> {
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    thread::sleep(APART);
+    let answered = How::answered(Rule::Paws).rearming();
+    group.forge_refused(lab, answered, |at| syn(at, older(at, 1_000), 9))?;
+    let start = now_ns();
+    group.forge(lab, |at| rst(after_fin(at)))?;
+    group.await_gone(lab)?;
+    Ok(group.ended(Reason::Reset, Window::since(start)))
+}
+
+/// Old timestamps and old numbers, then a SYN that FIN_WAIT2 has no use for.
+pub(in super::super) fn fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
+    answer_all(lab)?;
+    let mut group = Group::deaf_fin_wait_2(lab, lab.connect_all()?)?;
+    group.forge_refused(lab, How::answered(Rule::Paws), |at| {
+        in_fin_wait_2(syn(at, older(at, 1), 0))
+    })?;
+    group.forge_refused(lab, How::answered(Rule::Paws), |at| Segment {
+        acknowledgement: Some(at.own),
+        syn: false,
+        ..in_fin_wait_2(syn(at, older(at, OLDEST), 0))
+    })?;
+    group.forge_refused(lab, How::answered(Rule::OldSequence), |at| {
+        in_fin_wait_2(syn(at, at.clock, 0_u32.wrapping_sub(1_000)))
+    })?;
+    let start = now_ns();
+    group.forge_refused(lab, How::reset(Rule::Unexpected), |at| {
+        in_fin_wait_2(syn(at, at.clock, 0))
+    })?;
+    group.await_gone(lab)?;
+    Ok(group.ended(Reason::FinWait2Reset, Window::since(start)))
+}
+
+/// So that nothing is rate-limited.
+pub(super) fn answer_all(lab: &Lab<'_>) -> Step<()> {
+    lab.sysctl("tcp_invalid_ratelimit", 0)
+}
+
+/// The server closes first, so that a new SYN finds a listener.
+fn passive_pairs(lab: &Lab<'_>) -> Step<Vec<Pair>> {
+    Ok(lab.connect_all()?.into_iter().map(Pair::swapped).collect())
+}
+
+/// The SYN, whose number was so far ahead, stands in the place of the mini-socket. It is taken back
+/// before its SYN-ACK is sent again.
+fn reopened(lab: &Lab<'_>, group: Group, start: u64, ahead: u32) -> Step<Made> {
+    group.await_gone(lab)?;
+    let ended = Window::since(start);
+    group.forge(lab, |at| {
+        rst(after_fin(at).wrapping_add(ahead).wrapping_add(1))
+    })?;
+    Ok(group.ended(Reason::SynReopened, ended))
+}
+
+pub(super) fn older(at: Sequence, behind: u32) -> Option<u32> {
+    at.clock.map(|clock| clock.wrapping_sub(behind))
+}
+
+/// A SYN whose number is so far ahead of what TIME_WAIT expects.
+fn syn(at: Sequence, timestamp: Option<u32>, ahead: u32) -> Segment<'static> {
+    Segment {
+        sequence: after_fin(at).wrapping_add(ahead),
+        syn: true,
+        timestamp,
+        window: WINDOW,
+        ttl: TTL,
+        ..Segment::default()
+    }
+}
+
+/// FIN_WAIT2 has not seen the FIN yet.
+fn in_fin_wait_2(segment: Segment<'static>) -> Segment<'static> {
+    Segment {
+        sequence: segment.sequence.wrapping_sub(1),
+        ..segment
+    }
+}
