@@ -2,8 +2,6 @@
 //! same few ports of the NAT.
 
 use std::io::{self, Write as _};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use twtrace::cmd::check::net::field::{Field, Way};
@@ -13,8 +11,6 @@ use twtrace::kernel::netns::{self, Netns};
 /// About half of the NAT's ports, so that half of the SYNs meet the TIME_WAIT of another.
 const AT_ONCE: usize = 53;
 const ROUNDS: usize = 4;
-/// For the last ACKs to arrive before the NAT forgets whose they are.
-const PAUSE: Duration = Duration::from_millis(300);
 
 pub(crate) fn run() -> Result<()> {
     netns::enter_new().map_err(plain)?;
@@ -22,7 +18,6 @@ pub(crate) fn run() -> Result<()> {
     let mut came = 0;
     for _ in 0..ROUNDS {
         came += field.round(AT_ONCE).map_err(plain)?;
-        thread::sleep(PAUSE);
         field.forget().map_err(plain)?;
     }
     // Stdout is the tracer's.

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use nix::sys::socket::getsockopt;
@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::nat::{Mapping, Nat};
 use super::{End, default_route, join};
+use crate::cmd::check::socket_table::SocketTable;
 use crate::error::{Error, Result};
 use crate::kernel::netns::Netns;
 
@@ -34,6 +35,8 @@ const RANGE: RangeInclusive<u16> = 20_000..=20_100;
 const BACKLOG: i32 = 128;
 /// For a SYN that was refused, and those after it, to find a free port.
 const PATIENT: Duration = Duration::from_secs(8);
+/// Between two looks at what has not ended yet.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How clients reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,21 +153,23 @@ impl Field {
     }
 
     /// The first client connects so often at once, and the server closes each connection first:
-    /// how many came through.
+    /// how many came through. All that they sent has arrived then.
     pub fn round(&self, at_once: usize) -> Result<usize> {
         let server = self.server()?;
         // The round before has ended it.
         SockRef::from(&self.listener)
             .listen(BACKLOG)
             .map_err(|error| Error::new(format!("cannot listen again: {error}")))?;
-        thread::scope(|scope| {
+        let came = thread::scope(|scope| {
             scope.spawn(|| while self.listener.accept().is_ok() {});
             let came = self.clients[0].run(|| visitors(server, at_once));
             // Ends the server.
             let ended = SockRef::from(&self.listener).shutdown(Shutdown::Both);
             ended.map_err(|error| Error::new(format!("cannot end a listener: {error}")))?;
             came
-        })
+        })?;
+        self.clients[0].run(await_silence)??;
+        Ok(came)
     }
 
     fn server(&self) -> Result<SocketAddr> {
@@ -187,6 +192,22 @@ fn visitors(server: SocketAddr, at_once: usize) -> usize {
         let came = visitors.into_iter().map(thread::ScopedJoinHandle::join);
         came.filter(|came| matches!(came, Ok(true))).count()
     })
+}
+
+/// Waits until all connections of the calling thread's namespace are over, the last ACK included: a
+/// NAT that forgets too early loses a FIN.
+fn await_silence() -> Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENT {
+        let table = SocketTable::read();
+        let table =
+            table.map_err(|error| Error::new(format!("cannot read the socket table: {error}")))?;
+        if table.is_settled() {
+            return Ok(());
+        }
+        thread::sleep(LOOK);
+    }
+    Err(Error::new("the clients' connections do not end"))
 }
 
 /// Connects and stays until the server hangs up.

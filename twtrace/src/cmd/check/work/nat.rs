@@ -127,7 +127,6 @@ fn rounds(lab: &Lab<'_>, field: &Field) -> Step<(usize, usize)> {
     let mut completed = 0;
     for _ in 0..ROUNDS {
         completed += field.round(lab.count)?;
-        lab.settle()?;
         field.forget()?;
     }
     Ok((completed, lab.count * ROUNDS - completed))
