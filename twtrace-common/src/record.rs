@@ -35,8 +35,6 @@ pub const FLAG_TS_RECENT: u8 = 1 << 5;
 pub const FLAG_REARMED: u8 = 1 << 6;
 /// Of an [`End`] by [`crate::Reason::SynReopened`]: the numbers of the SYN are there.
 pub const FLAG_NUMBERS: u8 = 1 << 6;
-/// Of a [`Refusal`]: the rule is the kernel's own drop reason, not its test repeated.
-pub const FLAG_DROP_REASON: u8 = 1 << 7;
 
 /// What all records begin with: which connection, in which namespace, whose.
 #[repr(C)]

@@ -67,9 +67,8 @@ pub struct Offsets {
     pub net_tcp_death_row: u32,
     /// `skc_tw_rcv_nxt`.
     pub tw_rcv_nxt: u32,
-    pub tw_rcv_wnd: u32,
     pub tw_ts_recent: u32,
-    pub skb_end_seq: u32,
+    pub tw_last_oow_ack_time: u32,
     pub skb_head: u32,
     pub skb_network_header: u32,
     pub skb_transport_header: u32,
@@ -91,11 +90,14 @@ pub struct Values {
     /// `LINUX_MIB_TCPACKSKIPPED…`, the third argument of `tcp_oow_rate_limited`.
     pub mib_skipped_syn_recv: u32,
     pub mib_skipped_paws: u32,
+    pub mib_skipped_fin_wait_2: u32,
+    pub mib_skipped_time_wait: u32,
     /// `SKB_DROP_REASON_TCP_…`.
     pub reason_tw_paws: u32,
     pub reason_paws: u32,
     pub reason_paws_ack: u32,
     pub reason_invalid_syn: u32,
+    pub reserved: u32,
     /// Seconds after which `tcp_paws_check` takes a timestamp for wrapped, and accepts it.
     pub paws_wrap_s: u32,
 }
@@ -175,9 +177,8 @@ impl Offsets {
         skc_tw_dr: 0,
         net_tcp_death_row: 0,
         tw_rcv_nxt: 0,
-        tw_rcv_wnd: 0,
         tw_ts_recent: 0,
-        skb_end_seq: 0,
+        tw_last_oow_ack_time: 0,
         skb_head: 0,
         skb_network_header: 0,
         skb_transport_header: 0,
@@ -197,10 +198,13 @@ impl Values {
     pub const NONE: Self = Self {
         mib_skipped_syn_recv: NO_VALUE,
         mib_skipped_paws: NO_VALUE,
+        mib_skipped_fin_wait_2: NO_VALUE,
+        mib_skipped_time_wait: NO_VALUE,
         reason_tw_paws: NO_VALUE,
         reason_paws: NO_VALUE,
         reason_paws_ack: NO_VALUE,
         reason_invalid_syn: NO_VALUE,
+        reserved: 0,
         paws_wrap_s: NO_VALUE,
     };
 }
@@ -219,7 +223,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 41 * 4, align 4);
-assert_layout!(Values, size 7 * 4, align 4);
+assert_layout!(Offsets, size 40 * 4, align 4);
+assert_layout!(Values, size 10 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 164 + 28 + 88 + 24, align 8);
+assert_layout!(Settings, size 160 + 40 + 88 + 24, align 8);

@@ -68,7 +68,6 @@ pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
         tally::bump_at(&mut counters.refused, fresh!(sample.class));
         tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
         bump_if(&mut counters.refused_syns, fresh!(sample.opens).into());
-        bump_if(&mut counters.verdict_differs, fresh!(sample.differs).into());
     });
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_timewait_sock};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use twtrace_common::{
     histogram::over,
     record::{FLAG_TS_RECENT, FLAG_TSVAL},
@@ -10,7 +10,7 @@ use twtrace_common::{
 
 use crate::{
     maps::SAMPLE,
-    read::{Access, Direct, Probed, opaque},
+    read::{Access, Probed, opaque},
     settings::offset,
 };
 
@@ -48,9 +48,6 @@ pub struct Sample {
     /// The mini-socket, at entry.
     pub tw: u64,
     pub at_ns: u64,
-    /// For a kretprobe: the packet and where its drop reason is, 0 if the entry was not seen.
-    pub skb: u64,
-    pub drop_reason: u64,
     /// What its slot knows.
     pub time_wait_ns: u64,
     pub cgroup: u64,
@@ -58,7 +55,6 @@ pub struct Sample {
     pub refused: u32,
     pub expires: u32,
     pub rcv_nxt: u32,
-    pub rcv_wnd: u32,
     /// Of the segment.
     pub seq: u32,
     pub tsval: u32,
@@ -82,17 +78,23 @@ pub struct Sample {
     pub skipped: u8,
     /// A mini-socket refused a SYN.
     pub opens: u8,
-    /// The drop reason says otherwise than the test repeated.
-    pub differs: u8,
     /// `FLAG_` bits of the slot.
     pub slot: u8,
+    /// `tcp_oow_rate_limited` was asked about it.
+    pub asked: u8,
     /// What `tcp_timewait_state_process` returned.
     pub verdict: u8,
+    /// The kernel's verdict by timestamp is another than the test repeated.
+    pub differs: u8,
+    /// See `segment`.
+    pub change: u8,
+    /// As `tcp_flags`, which is known only where the whole header was read.
+    pub header_flags: u8,
     /// Refused by timestamp.
     pub paws: u8,
     /// Whether its record found room; see `emit`.
     pub fits: u8,
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 3],
     /// TCP options.
     pub options: [u8; BUFFER],
 }
@@ -287,22 +289,11 @@ pub fn tcp_header<A: Access>(skb: u64) -> u64 {
     head.wrapping_add(u64::from(A::get::<u16>(skb, offset!(skb_transport_header))))
 }
 
-/// Reads what a mini-socket remembers of timestamps and window, at entry.
+/// Reads what a mini-socket expects.
 #[inline(always)]
 pub fn read_mini_socket<A: Access>(sample: &mut Sample, tw: u64) {
-    if A::TYPED {
-        // The fields are beyond the type of the argument, but this makes it the larger one.
-        // SAFETY: a typed pointer of this program; the helper checks what it points to.
-        let tw = unsafe { bpf_skc_to_tcp_timewait_sock(tw as *mut c_void) } as u64;
-        sample.stamp_s = 0;
-        if tw != 0 {
-            sample.ts_recent = Direct::get(tw, offset!(tw_ts_recent));
-            sample.stamp_s = Direct::get(tw, offset!(tw_ts_recent_stamp));
-            sample.rcv_wnd = Direct::get(tw, offset!(tw_rcv_wnd));
-        }
-    } else {
-        sample.ts_recent = Probed::get(tw, offset!(tw_ts_recent));
-        sample.stamp_s = Probed::get(tw, offset!(tw_ts_recent_stamp));
-        sample.rcv_wnd = Probed::get(tw, offset!(tw_rcv_wnd));
-    }
+    keep!(sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt)));
+    // Beyond the type that the verifier knows here.
+    keep!(sample.ts_recent = Probed::get(tw, offset!(tw_ts_recent)));
+    keep!(sample.stamp_s = Probed::get(tw, offset!(tw_ts_recent_stamp)));
 }

@@ -22,7 +22,7 @@ pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
 pub static TASKS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
 /// See [`crate::hooks::pair`].
 #[map]
-pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(8, 0);
+pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(10, 0);
 /// Where the end of a mini-socket that has no slot is put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);

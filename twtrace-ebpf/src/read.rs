@@ -8,9 +8,6 @@ use aya_ebpf::{
 
 /// How a field of a kernel object is read.
 pub trait Access {
-    /// Whether pointers have types here, as in fentry and fexit programs.
-    const TYPED: bool;
-
     /// Reads `T` at `base + offset`; zero where the memory cannot be read.
     fn get<T: Copy>(base: u64, offset: usize) -> T;
 }
@@ -20,8 +17,6 @@ pub trait Access {
 pub struct Direct;
 
 impl Access for Direct {
-    const TYPED: bool = true;
-
     #[inline(always)]
     fn get<T: Copy>(base: u64, offset: usize) -> T {
         // SAFETY: the verifier checks type and bounds, and the kernel turns a fault into zero.
@@ -33,8 +28,6 @@ impl Access for Direct {
 pub struct Probed;
 
 impl Access for Probed {
-    const TYPED: bool = false;
-
     #[inline(always)]
     fn get<T: Copy>(base: u64, offset: usize) -> T {
         let mut value = MaybeUninit::<T>::uninit();

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twtrace_common::Reason;
 use twtrace_common::record::{
-    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_DROP_REASON, FLAG_IN_TIME_WAIT,
-    FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED, KIND_END,
-    KIND_OVERFLOW, KIND_REFUSAL,
+    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_OWNER,
+    FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED, KIND_END, KIND_OVERFLOW,
+    KIND_REFUSAL,
 };
 use twtrace_common::refusal::REPLY_UNKNOWN;
 
@@ -159,7 +159,6 @@ fn refusal(bytes: &[u8; REFUSAL]) -> Result<Refusal, DecodeError> {
             REPLY_UNKNOWN => None,
             reply => Some(Reply::from_u8(reply).ok_or(unknown)?),
         },
-        by_drop_reason: flags & FLAG_DROP_REASON != 0,
         rearmed: flags & FLAG_REARMED != 0,
         tcp_flags: bytes[offset_of!(record::Refusal, tcp_flags)],
         numbers: numbers(

@@ -90,8 +90,6 @@ pub struct Refusal {
     pub rule: Rule,
     /// `None` if the hook does not tell.
     pub reply: Option<Reply>,
-    /// The rule is the kernel's own drop reason, not its test repeated.
-    pub by_drop_reason: bool,
     /// It restarted the timer of the mini-socket.
     pub rearmed: bool,
     /// Byte 13 of the TCP header.

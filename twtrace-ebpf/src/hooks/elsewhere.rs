@@ -1,4 +1,4 @@
-//! Refusals where there is no mini-socket, seen only when a segment is refused.
+//! Where refusals are seen, and those without a mini-socket.
 //!
 //! `tcp_oow_rate_limited(net, skb, mib_idx, last_oow_ack_time)` is asked before an ACK is sent for
 //! a segment that was refused; its last argument points into the socket that refused it, and
@@ -15,7 +15,7 @@ use twtrace_common::{
     refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage},
 };
 
-use super::{NS_PER_S, now, pair};
+use super::{NS_PER_S, now, pair, verdict};
 use crate::{
     emit,
     evidence::{self, NOT_SKIPPED, Sample, fresh, keep},
@@ -30,21 +30,34 @@ const SYN_SENT: u8 = 2;
 
 #[fexit]
 fn limited(ctx: FExitContext) -> i32 {
+    let suppressed = ctx.arg::<u64>(4) as u8 != 0;
     answered(
         ctx.arg(1),
         ctx.arg::<u64>(2) as u32,
         argument(&ctx, 3),
-        ctx.arg::<u64>(4) as u8 != 0,
+        suppressed,
+    );
+    0
+}
+
+// Of a mini-socket. A program of its own, or the two would be too much for the verifier.
+#[fexit]
+fn refused(ctx: FExitContext) -> i32 {
+    let suppressed = ctx.arg::<u64>(4) as u8 != 0;
+    verdict::asked(
+        ctx.arg(1),
+        ctx.arg::<u64>(2) as u32,
+        argument(&ctx, 3),
+        suppressed,
     );
     0
 }
 
 #[kprobe]
 fn limited_enter(ctx: ProbeContext) -> u32 {
-    if let (Some(skb), Some(mib), Some(last)) =
-        (ctx.arg::<u64>(1), ctx.arg::<u64>(2), ctx.arg::<u64>(3))
-    {
+    if let (Some(skb), Some(mib), Some(last)) = (ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
         pair::keep(pair::LIMITED, [skb, mib, last, 0]);
+        pair::keep(pair::REFUSED, [skb, mib, last, 0]);
     }
     0
 }
@@ -53,6 +66,14 @@ fn limited_enter(ctx: ProbeContext) -> u32 {
 fn limited_return(ctx: RetProbeContext) -> u32 {
     if let Some([skb, mib, last, _]) = pair::take(pair::LIMITED) {
         answered(skb, mib as u32, last, ctx.ret::<u64>() as u8 != 0);
+    }
+    0
+}
+
+#[kretprobe]
+fn refused_return(ctx: RetProbeContext) -> u32 {
+    if let Some([skb, mib, last, _]) = pair::take(pair::REFUSED) {
+        verdict::asked(skb, mib as u32, last, ctx.ret::<u64>() as u8 != 0);
     }
     0
 }

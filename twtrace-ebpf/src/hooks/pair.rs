@@ -14,6 +14,7 @@ pub const ALLOC: u32 = 0;
 pub const SEGMENT: u32 = 1;
 pub const UNIQUE: u32 = 2;
 pub const LIMITED: u32 = 3;
+pub const REFUSED: u32 = 4;
 
 /// How deep each cell is.
 const DEPTH: u32 = 2;

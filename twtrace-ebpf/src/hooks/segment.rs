@@ -16,7 +16,7 @@ use twtrace_common::{
 use super::{FIN_WAIT2, TIME_WAIT, adopt, find_or_adopt, hash, now, pair, substate, verdict};
 use crate::{
     emit,
-    evidence::{self, FIN, FLAGS, RST},
+    evidence::{self, FIN, FLAGS, RST, SYN, fresh, keep},
     read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
@@ -25,7 +25,8 @@ use crate::{
 
 #[fentry]
 fn segment_enter(ctx: FEntryContext) -> i32 {
-    enter::<Direct>(ctx.arg(0), ctx.arg(2))
+    enter::<Direct>(ctx.arg(0), ctx.arg(2));
+    0
 }
 
 // The return value stands behind the arguments, whose number differs between kernels; user space
@@ -33,50 +34,20 @@ fn segment_enter(ctx: FEntryContext) -> i32 {
 
 #[fexit]
 fn segment_exit_3(ctx: FExitContext) -> i32 {
-    exit::<Direct>(
-        [ctx.arg(0), ctx.arg(1), ctx.arg(2)],
-        ctx.arg::<u64>(3) as u32,
-    )
+    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
+    exit::<Direct>(segment, ctx.arg::<u64>(3) as u32, || 0)
 }
 
 #[fexit]
 fn segment_exit_4(ctx: FExitContext) -> i32 {
-    exit::<Direct>(
-        [ctx.arg(0), ctx.arg(1), ctx.arg(2)],
-        ctx.arg::<u64>(4) as u32,
-    )
+    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
+    exit::<Direct>(segment, ctx.arg::<u64>(4) as u32, || 0)
 }
 
 #[fexit]
 fn segment_exit_5(ctx: FExitContext) -> i32 {
-    exit::<Direct>(
-        [ctx.arg(0), ctx.arg(1), ctx.arg(2)],
-        ctx.arg::<u64>(5) as u32,
-    )
-}
-
-// Refusals have programs of their own, whose work for the verifier would be too much for one. They
-// come before or after the others, as the kernel likes.
-
-#[fexit]
-fn refused_3(ctx: FExitContext) -> i32 {
     let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
-    verdict::refused(segment, 0, ctx.arg::<u64>(3) as u32);
-    0
-}
-
-#[fexit]
-fn refused_4(ctx: FExitContext) -> i32 {
-    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
-    verdict::refused(segment, 0, ctx.arg::<u64>(4) as u32);
-    0
-}
-
-#[fexit]
-fn refused_5(ctx: FExitContext) -> i32 {
-    let segment = [ctx.arg(0), ctx.arg(1), ctx.arg(2)];
-    verdict::refused(segment, argument(&ctx, 4), ctx.arg::<u64>(5) as u32);
-    0
+    exit::<Direct>(segment, ctx.arg::<u64>(5) as u32, || argument(&ctx, 4))
 }
 
 #[kprobe]
@@ -84,36 +55,27 @@ fn segment_kprobe(ctx: ProbeContext) -> u32 {
     let (Some(tw), Some(skb), Some(th)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) else {
         return 0;
     };
-    pair::keep(pair::SEGMENT, [tw, skb, th, 0]);
+    // The fifth is what it says only where the kernel has drop reasons for mini-sockets, and
+    // nobody looks at it elsewhere.
+    pair::keep(pair::SEGMENT, [tw, skb, th, ctx.arg(4).unwrap_or_default()]);
     enter::<Probed>(tw, th);
-    if enabled(FEATURE_REFUSALS) {
-        // The fifth is what it says only where the kernel has drop reasons for mini-sockets, and
-        // nobody looks at it elsewhere.
-        verdict::expect(skb, th, ctx.arg(4).unwrap_or_default());
-    }
     0
 }
 
 #[kretprobe]
 fn segment_kretprobe(ctx: RetProbeContext) -> u32 {
-    if let Some([tw, skb, th, _]) = pair::take(pair::SEGMENT) {
-        exit::<Probed>([tw, skb, th], ctx.ret::<u64>() as u32);
+    if let Some([tw, skb, th, drop_reason]) = pair::take(pair::SEGMENT) {
+        exit::<Probed>([tw, skb, th], ctx.ret::<u64>() as u32, || drop_reason);
     }
     0
 }
 
-#[kretprobe]
-fn refused_kretprobe(ctx: RetProbeContext) -> u32 {
-    verdict::expected(ctx.ret::<u64>() as u32);
-    0
-}
-
 #[inline(always)]
-fn enter<A: Access>(tw: u64, th: u64) -> i32 {
+fn enter<A: Access>(tw: u64, th: u64) {
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
     if enabled(FEATURE_REARMS | FEATURE_REFUSALS) {
-        sample::<A>(tw, substate);
+        sample::<A>(tw, th, substate, flags);
     }
     // A RST needs its mark. A FIN in FIN_WAIT2 needs a slot, so that a promotion is told from a
     // re-arm even if the birth was not seen; so does what is to be counted.
@@ -124,27 +86,40 @@ fn enter<A: Access>(tw: u64, th: u64) -> i32 {
     {
         slot.marks.rst = u8::from(rst);
     }
-    0
 }
 
-/// Remembers what the segment may change.
+/// Remembers what the segment may change, and what it says where that may be asked for when all
+/// is over: see [`verdict::returned`].
 #[inline(always)]
-fn sample<A: Access>(tw: u64, substate: u8) {
+fn sample<A: Access>(tw: u64, th: u64, substate: u8, flags: u8) {
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
     sample.tw = tw;
+    sample.asked = 0;
     sample.substate = substate;
     sample.expires = A::get(tw, offset!(tw_timer_expires));
-    if enabled(FEATURE_REFUSALS) {
-        sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt));
+    let opens = enabled(FEATURE_REOPENS) && flags & SYN != 0;
+    let unexpected = substate == FIN_WAIT2 && flags & FIN == 0;
+    if enabled(FEATURE_REFUSALS) && (opens || unexpected || flags & RST != 0) {
         evidence::read_mini_socket::<A>(sample, tw);
+        evidence::read_segment::<A>(sample, th);
     }
 }
 
 #[inline(always)]
-fn exit<A: Access>([tw, skb, th]: [u64; 3], verdict: u32) -> i32 {
+fn exit<A: Access>(
+    [tw, skb, th]: [u64; 3],
+    verdict: u32,
+    drop_reason: impl FnOnce() -> u64,
+) -> i32 {
     let flags: u8 = A::get(th, FLAGS);
+    if enabled(FEATURE_REFUSALS)
+        && let Some(sample) = evidence::sample(evidence::MINI_SOCKET)
+    {
+        keep!(sample.verdict = verdict as u8);
+        keep!(sample.header_flags = flags);
+    }
     // The hash survives in freed memory until the slab is recycled; a wrong one finds nothing.
     let hash = hash::<A>(tw);
     let mut slot = state::find(hash, tw).map(|found| found.0);
@@ -159,7 +134,14 @@ fn exit<A: Access>([tw, skb, th]: [u64; 3], verdict: u32) -> i32 {
     if let Some(slot) = slot {
         change = mark::<A>(tw, skb, slot, flags, verdict);
     }
-    count(emit::netns::<A>(tw), change);
+    if !enabled(FEATURE_REFUSALS) {
+        count::<A>(tw, change, 0);
+    } else if let Some(sample) = evidence::sample(evidence::MINI_SOCKET) {
+        keep!(sample.change = change as u8);
+        keep!(sample.differs = 0);
+        verdict::returned::<A>(sample, tw, skb, drop_reason);
+        count::<A>(tw, fresh!(sample.change).into(), fresh!(sample.differs));
+    }
     0
 }
 
@@ -169,11 +151,12 @@ const PROMOTED: u64 = 1;
 const REARMED: u64 = 2;
 
 #[inline(always)]
-fn count(netns: u32, change: u64) {
-    if change != NOTHING {
-        tally::count(netns, |counters| {
+fn count<A: Access>(tw: u64, change: u64, verdict_differs: u8) {
+    if change | u64::from(verdict_differs) != NOTHING {
+        tally::count(emit::netns::<A>(tw), |counters| {
             bump_if(&mut counters.promoted, change & PROMOTED);
             bump_if(&mut counters.rearmed, change >> 1);
+            bump_if(&mut counters.verdict_differs, verdict_differs.into());
         });
     }
 }

@@ -231,8 +231,7 @@ fn a_refusal() -> Vec<u8> {
     bytes.resize(REFUSAL, 0);
     bytes[0] = KIND_REFUSAL;
     bytes[offset_of!(record::Flow, reason)] = Stage::TimeWait as u8;
-    bytes[offset_of!(record::Flow, flags)] =
-        FLAG_TSVAL | FLAG_TS_RECENT | FLAG_REARMED | FLAG_DROP_REASON;
+    bytes[offset_of!(record::Flow, flags)] = FLAG_TSVAL | FLAG_TS_RECENT | FLAG_REARMED;
     for (at, ns) in [
         (offset_of!(record::Refusal, at_ns), 5_000_u64),
         (offset_of!(record::Refusal, time_wait_ns), 4_000),
@@ -280,7 +279,6 @@ fn a_refusal_decodes_field_by_field() {
         stage: Stage::TimeWait,
         rule: Rule::Paws,
         reply: Some(Reply::Ack),
-        by_drop_reason: true,
         rearmed: true,
         tcp_flags: 2,
         numbers: Numbers {
@@ -322,7 +320,7 @@ fn what_a_refusal_does_not_know_is_unknown_not_zero() {
         (None, None, None)
     );
     assert_eq!(refusal.time_wait_ns, None);
-    assert!(!refusal.rearmed && !refusal.by_drop_reason);
+    assert!(!refusal.rearmed);
 }
 
 #[test]

@@ -75,14 +75,14 @@ fn attach_point(
     };
     for &mode in modes {
         let hooks = match mode {
-            Mode::Fentry => match point.fentry_hooks(btf, options) {
+            Mode::Fentry => match point.fentry_hooks(btf) {
                 Ok(hooks) => hooks,
                 Err(why) => {
                     outcome.refused.push(format!("fentry: {why}"));
                     continue;
                 }
             },
-            Mode::Kprobe => point.kprobe_hooks(btf, options),
+            Mode::Kprobe => point.kprobe_hooks(btf),
         };
         let hooks: Vec<Hook> = hooks.iter().map(|hook| adapt(*hook, slots)).collect();
         match attach_hooks(ebpf, stand_in, &hooks) {

@@ -62,20 +62,20 @@ fn drops_tell(btf: &Btf) -> bool {
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
-/// Likewise for `refused_3`, `_4` or `_5`; with refusals only.
-const REFUSED: &str = "refused";
-/// With refusals only.
-const REFUSED_KPROBE: &str = "refused_kretprobe";
 
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
     Point {
-        name: "refusal by a connection",
-        without: Some("refusals by connections that live or are being opened are not seen"),
+        name: "refusal",
+        without: Some("only refused RSTs, and what FIN_WAIT2 answers by a RST, are seen"),
         functions: &["tcp_oow_rate_limited"],
         parameters: &[&["net", "skb", "mib_idx", "last_oow_ack_time"]],
-        fentry: &[("limited", Fexit)],
-        kprobe: &[("limited_enter", Kprobe), ("limited_return", Kretprobe)],
+        fentry: &[("limited", Fexit), ("refused", Fexit)],
+        kprobe: &[
+            ("limited_enter", Kprobe),
+            ("limited_return", Kretprobe),
+            ("refused_return", Kretprobe),
+        ],
         wanted: |_, options| options.refusals,
     },
     Point {
@@ -132,16 +132,8 @@ pub const POINTS: &[Point] = &[
             &["tw", "skb", "th", "tw_isn"],
             &["tw", "skb", "th", "tw_isn", "drop_reason"],
         ],
-        fentry: &[
-            ("segment_enter", Fentry),
-            (SEGMENT_EXIT, Fexit),
-            (REFUSED, Fexit),
-        ],
-        kprobe: &[
-            ("segment_kprobe", Kprobe),
-            ("segment_kretprobe", Kretprobe),
-            (REFUSED_KPROBE, Kretprobe),
-        ],
+        fentry: &[("segment_enter", Fentry), (SEGMENT_EXIT, Fexit)],
+        kprobe: &[("segment_kprobe", Kprobe), ("segment_kretprobe", Kretprobe)],
         wanted: ALWAYS,
     },
     Point {
@@ -217,16 +209,16 @@ impl Point {
 
     /// The kprobe/kretprobe programs. They take their arguments by position alone.
     #[must_use]
-    pub fn kprobe_hooks(&self, btf: &Btf, options: &Options) -> Vec<Hook> {
-        self.hooks(self.kprobe, btf, options, 0)
+    pub fn kprobe_hooks(&self, btf: &Btf) -> Vec<Hook> {
+        self.hooks(self.kprobe, btf, 0)
     }
 
     /// The fentry/fexit programs if the function is what they were written for, else why not. A
     /// program for another parameter list would load and read garbage.
-    pub fn fentry_hooks(&self, btf: &Btf, options: &Options) -> Result<Vec<Hook>, String> {
+    pub fn fentry_hooks(&self, btf: &Btf) -> Result<Vec<Hook>, String> {
         if self.parameters.is_empty() {
             // Not a function: `wanted` has looked at its arguments.
-            return Ok(self.hooks(self.fentry, btf, options, 0));
+            return Ok(self.hooks(self.fentry, btf, 0));
         }
         let function = self.function(btf);
         let Some(parameters) = btf.parameters(function) else {
@@ -238,37 +230,22 @@ impl Point {
                 parameters.join(", ")
             ));
         }
-        Ok(self.hooks(self.fentry, btf, options, parameters.len()))
+        Ok(self.hooks(self.fentry, btf, parameters.len()))
     }
 
-    fn hooks(
-        &self,
-        programs: &[Program],
-        btf: &Btf,
-        options: &Options,
-        parameters: usize,
-    ) -> Vec<Hook> {
+    fn hooks(&self, programs: &[Program], btf: &Btf, parameters: usize) -> Vec<Hook> {
         let function = self.function(btf);
         let resolve = |&(program, kind): &Program| Hook {
             program: match (program, parameters) {
                 (SEGMENT_EXIT, 3) => "segment_exit_3",
                 (SEGMENT_EXIT, 4) => "segment_exit_4",
                 (SEGMENT_EXIT, _) => "segment_exit_5",
-                (REFUSED, 3) => "refused_3",
-                (REFUSED, 4) => "refused_4",
-                (REFUSED, _) => "refused_5",
                 (program, _) => program,
             },
             kind,
             function,
         };
-        programs
-            .iter()
-            .filter(|(program, _)| {
-                options.refusals || !matches!(*program, REFUSED | REFUSED_KPROBE)
-            })
-            .map(resolve)
-            .collect()
+        programs.iter().map(resolve).collect()
     }
 }
 
@@ -285,9 +262,8 @@ mod tests {
             .iter()
             .flat_map(|point| point.fentry.iter().chain(point.kprobe))
             .map(|program| program.0)
-            .filter(|&program| program != SEGMENT_EXIT && program != REFUSED)
-            .chain(["segment_exit_3", "segment_exit_4", "segment_exit_5"])
-            .chain(["refused_3", "refused_4", "refused_5"]);
+            .filter(|&program| program != SEGMENT_EXIT)
+            .chain(["segment_exit_3", "segment_exit_4", "segment_exit_5"]);
         for program in programs {
             assert!(object.programs.contains_key(program), "{program}");
             if let Some(twin) = without_slots(program) {

@@ -61,8 +61,8 @@ const FIELDS: &[Field] = &[
     field!(Optional skc_tw_dr: "sock_common" "skc_tw_dr"),
     field!(Embedded net_tcp_death_row: "net" "ipv4.tcp_death_row"),
     field!(Required tw_rcv_nxt: "sock_common" "skc_tw_rcv_nxt"),
-    field!(Required tw_rcv_wnd: "tcp_timewait_sock" "tw_rcv_wnd"),
     field!(Required tw_ts_recent: "tcp_timewait_sock" "tw_ts_recent"),
+    field!(Required tw_last_oow_ack_time: "tcp_timewait_sock" "tw_last_oow_ack_time"),
     field!(Required skb_head: "sk_buff" "head"),
     field!(Required skb_network_header: "sk_buff" "network_header"),
     field!(Required skb_transport_header: "sk_buff" "transport_header"),
@@ -78,7 +78,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// The structs that [`resolve`] looks into.
-pub const STRUCTS: [(&str, Kind); 12] = [
+pub const STRUCTS: [(&str, Kind); 11] = [
     ("sock_common", Kind::Struct),
     ("inet_timewait_sock", Kind::Struct),
     ("tcp_timewait_sock", Kind::Struct),
@@ -87,7 +87,6 @@ pub const STRUCTS: [(&str, Kind); 12] = [
     ("kernfs_node", Kind::Struct),
     ("net", Kind::Struct),
     ("sk_buff", Kind::Struct),
-    ("tcp_skb_cb", Kind::Struct),
     ("tcp_sock", Kind::Struct),
     ("request_sock", Kind::Struct),
     ("tcp_request_sock", Kind::Struct),
@@ -108,20 +107,15 @@ pub fn resolve(btf: &Btf) -> Result<Offsets> {
             None => {}
         }
     }
-    offsets.skb_end_seq = match (
-        btf.member("sk_buff", "cb"),
-        btf.member("tcp_skb_cb", "end_seq"),
-    ) {
-        (Some(cb), Some(end_seq)) => cb.offset + end_seq.offset,
-        _ => return Err(unknown("tcp_skb_cb.end_seq")),
-    };
     Ok(offsets)
 }
 
 /// The enumerators that [`values`] and `hooks` ask for.
-pub const ENUMERATORS: [(&str, Kind); 6] = [
+pub const ENUMERATORS: [(&str, Kind); 8] = [
     ("LINUX_MIB_TCPACKSKIPPEDSYNRECV", Kind::Enumerator),
     ("LINUX_MIB_TCPACKSKIPPEDPAWS", Kind::Enumerator),
+    ("LINUX_MIB_TCPACKSKIPPEDFINWAIT2", Kind::Enumerator),
+    ("LINUX_MIB_TCPACKSKIPPEDTIMEWAIT", Kind::Enumerator),
     ("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS", Kind::Enumerator),
     ("SKB_DROP_REASON_TCP_RFC7323_PAWS", Kind::Enumerator),
     ("SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK", Kind::Enumerator),
@@ -139,10 +133,13 @@ pub fn values(btf: &Btf) -> Values {
     Values {
         mib_skipped_syn_recv: value("LINUX_MIB_TCPACKSKIPPEDSYNRECV"),
         mib_skipped_paws: value("LINUX_MIB_TCPACKSKIPPEDPAWS"),
+        mib_skipped_fin_wait_2: value("LINUX_MIB_TCPACKSKIPPEDFINWAIT2"),
+        mib_skipped_time_wait: value("LINUX_MIB_TCPACKSKIPPEDTIMEWAIT"),
         reason_tw_paws: value("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS"),
         reason_paws: value("SKB_DROP_REASON_TCP_RFC7323_PAWS"),
         reason_paws_ack: value("SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK"),
         reason_invalid_syn: value("SKB_DROP_REASON_TCP_INVALID_SYN"),
+        reserved: 0,
         paws_wrap_s: paws_wrap_s(btf),
     }
 }

@@ -47,7 +47,6 @@ fn syn(rport: u16, at_ns: u64, nth: u32, gap: i32) -> Refusal {
         stage: Stage::TimeWait,
         rule: Rule::Paws,
         reply: Some(Reply::Ack),
-        by_drop_reason: false,
         rearmed: true,
         tcp_flags: 2,
         numbers: Numbers {

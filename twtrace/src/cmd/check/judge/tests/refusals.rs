@@ -22,7 +22,6 @@ fn refusal() -> Refusal {
         stage: Stage::TimeWait,
         rule: Rule::Paws,
         reply: Some(Reply::RateLimited),
-        by_drop_reason: false,
         rearmed: true,
         tcp_flags: SYN,
         numbers: NUMBERS,
