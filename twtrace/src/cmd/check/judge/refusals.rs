@@ -12,9 +12,6 @@ use super::{Evidence, Failures, ends, refusals};
 use crate::cmd::check::life::{Crowd, Rejection, Said, sum};
 use crate::event::{Flow, Numbers, Refusal, Reply, Rule, Stage, TsOffset};
 
-const SYN: u8 = 2;
-const RST: u8 = 4;
-
 /// In whole seconds, on two clocks.
 const MOST_AGE_S: u32 = 30;
 
@@ -105,9 +102,15 @@ fn told(found: &Refusal) -> Said {
 
 /// Nobody knows the single refusals, but their kinds and how many SYNs there were.
 fn judge_crowd(evidence: &Evidence<'_>, crowd: &Crowd, failures: &mut Failures) {
-    // An ACK that a FIN has overtaken may be refused as well, by rights: two CPUs sent them.
-    let (late, refused): (Vec<&Refusal>, Vec<&Refusal>) =
-        refusals(evidence.events).partition(|one| one.tcp_flags & (SYN | RST) == 0);
+    // An ACK that a FIN has overtaken, or the RST for a segment that came late, may be refused as
+    // well, by rights: two CPUs sent them.
+    let natural = |one: &&Refusal| {
+        let by_age = matches!(one.rule, Rule::Paws | Rule::OldSequence);
+        !one.is_syn() && by_age && is_sound(one)
+    };
+    let refused: Vec<_> = refusals(evidence.events)
+        .filter(|one| !natural(one))
+        .collect();
     let nothing = crowd.by_ports && evidence.ts_offset != Some(TsOffset::Ports);
     let (syns, rules) = match nothing {
         true => (0..=0, &[][..]),
@@ -123,10 +126,7 @@ fn judge_crowd(evidence: &Evidence<'_>, crowd: &Crowd, failures: &mut Failures) 
         });
     }
     let expected = |one: &&Refusal| rules.contains(&one.rule) && is_sound(one);
-    let natural =
-        |one: &&Refusal| matches!(one.rule, Rule::Paws | Rule::OldSequence) && is_sound(one);
-    let strange = refused.into_iter().filter(|one| !expected(one));
-    for one in strange.chain(late.into_iter().filter(|one| !natural(one))) {
+    for one in refused.iter().filter(|one| !expected(one)) {
         failures.0.push(format!("nobody expected {one:?}"));
     }
 }
