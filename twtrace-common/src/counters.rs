@@ -60,8 +60,8 @@ pub struct Counters {
     /// Refusals for which the kernel's drop reason and the test repeated differ.
     #[cfg_attr(feature = "serde", serde(default))]
     pub verdict_differs: u64,
-    /// Births, ends and refusals in this namespace left out by the filters; they are in no other
-    /// field.
+    /// Births and ends in this namespace left out by the filters; they are in no other field.
+    /// Refusals left out are not counted at all.
     pub filtered: u64,
     /// A return probe that never came (kprobe mode): an event of this CPU is missing.
     pub missed: u64,

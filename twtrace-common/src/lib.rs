@@ -17,6 +17,7 @@ pub mod record;
 pub mod refusal;
 pub mod settings;
 pub mod slot;
+pub mod tcp;
 
 /// Version of everything in this crate. Raise it together with [`names::ABI_GLOBAL`].
 pub const ABI: u32 = 2;

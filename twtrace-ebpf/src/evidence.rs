@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use twtrace_common::{
     histogram::over,
     record::{FLAG_TS_RECENT, FLAG_TSVAL},
+    tcp::{ACK, RST, SYN},
 };
 
 use crate::{
@@ -13,11 +14,6 @@ use crate::{
     read::{Access, Probed, opaque},
     settings::offset,
 };
-
-pub const FIN: u8 = 1;
-pub const SYN: u8 = 2;
-pub const RST: u8 = 4;
-pub const ACK: u8 = 16;
 
 /// Byte 13 of the TCP header.
 pub const FLAGS: usize = 13;
@@ -243,18 +239,22 @@ fn six_bits(mut at: u32) -> u32 {
     at
 }
 
-/// `tcp_paws_reject`, as the kernel does it for a mini-socket (window 0): 1 if it rejects. `age_s`
-/// is the age of `ts_recent` in seconds. In arithmetic, because each branch would double what
-/// comes behind it.
+/// How far TSval may be behind: not at all (`tcp_paws_reject`), or one tick (TCP_PAWS_WINDOW, for
+/// connections that live: `tcp_paws_discard`).
+pub const NO_WINDOW: u64 = 0;
+pub const WINDOW: u64 = 1;
+
+/// `tcp_paws_reject`: 1 if it rejects. `age_s` is the age of `ts_recent` in seconds. In
+/// arithmetic, because each branch would double what comes behind it.
 #[inline(always)]
-pub fn paws_rejects(sample: &Sample, age_s: u32, wrap_s: u32) -> u64 {
+pub fn paws_rejects(sample: &Sample, window: u64, age_s: u32, wrap_s: u32) -> u64 {
     /// TCP_PAWS_MSL: a RST is refused for its timestamp only so long.
     const MSL: u32 = 60;
     const BOTH: u8 = FLAG_TSVAL | FLAG_TS_RECENT;
     let known = over(u64::from(BOTH) - 1, u64::from(fresh!(sample.flags) & BOTH));
     let ts_recent = fresh!(sample.ts_recent);
     let behind = ts_recent.wrapping_sub(fresh!(sample.tsval));
-    let positive = over(0, u64::from(behind)) & u64::from(!behind >> 31);
+    let positive = over(window, u64::from(behind)) & u64::from(!behind >> 31);
     let rst = u64::from(fresh!(sample.tcp_flags) & RST) >> 2;
     known
         & positive

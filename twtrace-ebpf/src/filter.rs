@@ -8,7 +8,7 @@ use twtrace_common::{
     },
 };
 
-use crate::settings::setting;
+use crate::{emit, read::Access, settings::setting};
 
 /// `::ffff:0:0/96`, the second quarter of an IPv4-mapped address, in network order.
 const MAPPED: u32 = 0xffff_u32.to_be();
@@ -17,6 +17,16 @@ const MAPPED: u32 = 0xffff_u32.to_be();
 #[inline(always)]
 pub fn active() -> bool {
     setting!(filter.flags) != 0
+}
+
+/// Whether the connection of a `sock_common` passes all filters, where its owner is not known.
+#[inline(always)]
+pub fn passes_unowned<A: Access>(common: u64, netns: u32) -> bool {
+    let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
+    // SAFETY: `passes` reads only what is written here.
+    let flow = unsafe { flow.assume_init_mut() };
+    emit::flow::<A>(flow, common, netns);
+    passes(flow, false)
 }
 
 /// Whether a connection passes all filters. Owner filters refuse what has no known owner.

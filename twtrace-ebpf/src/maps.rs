@@ -1,11 +1,12 @@
 //! The maps. User space resizes them before loading; the sizes here are minimal.
 
-use crate::evidence::Sample;
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use twtrace_common::{counters::Counters, histogram::Histograms, slot::Slot};
+
+use crate::evidence::Sample;
 
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);

@@ -11,14 +11,13 @@ use aya_ebpf::{
 };
 use twtrace_common::{
     histogram::over,
-    record::Flow,
     refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage},
 };
 
 use super::{NS_PER_S, now, pair, verdict};
 use crate::{
     emit,
-    evidence::{self, NOT_SKIPPED, Sample, fresh, keep},
+    evidence::{self, NO_WINDOW, NOT_SKIPPED, Sample, WINDOW, fresh, keep},
     filter,
     read::{Access, Probed, argument},
     settings::{offset, value},
@@ -56,6 +55,7 @@ fn refused(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn limited_enter(ctx: ProbeContext) -> u32 {
     if let (Some(skb), Some(mib), Some(last)) = (ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
+        // For each of the two return probes.
         pair::keep(pair::LIMITED, [skb, mib, last, 0]);
         pair::keep(pair::REFUSED, [skb, mib, last, 0]);
     }
@@ -131,7 +131,7 @@ fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
 /// `tcp_check_req`; false if it is no refusal.
 #[inline(always)]
 fn by_request(sample: &mut Sample, req: u64) -> bool {
-    if evidence::paws_rejects(sample, 0, 1) != 0 {
+    if evidence::paws_rejects(sample, NO_WINDOW, 0, 1) != 0 {
         keep!(sample.rule = Rule::Paws as u8);
         keep!(sample.class = Class::SynRecvPaws as u8);
         return true;
@@ -168,9 +168,12 @@ fn unanswered(skb: u64, reason: u32, sk: u64) {
     let Some(sample) = evidence::sample(evidence::DROPPED) else {
         return;
     };
+    if sk == 0 {
+        return;
+    }
     let opening = Probed::get::<u8>(sk, offset!(skc_state)) == SYN_SENT;
     // On a connection that lives, those were seen when an ACK was wanted.
-    if sk == 0 || opening != (reason == value!(reason_paws)) {
+    if opening != (reason == value!(reason_paws)) {
         return;
     }
     let (stage, class) = if opening {
@@ -186,7 +189,10 @@ fn unanswered(skb: u64, reason: u32, sk: u64) {
     of_connection(sample, sk);
     of_segment(sample, skb);
     let age_s = ((fresh!(sample.at_ns) / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
-    let paws = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s)) != 0;
+    // In arithmetic, or the rest would be walked once for each.
+    const { assert!(Stage::SynSent as u64 - Stage::Established as u64 == WINDOW - NO_WINDOW) };
+    let window = u64::from((Stage::SynSent as u8).wrapping_sub(fresh!(sample.stage)) & 1);
+    let paws = evidence::paws_rejects(sample, window, age_s, value!(paws_wrap_s)) != 0;
     match (fresh!(sample.class), paws) {
         (SYN_SENT_CLASS, false) => {
             keep!(sample.rule = Rule::Echo as u8);
@@ -239,14 +245,8 @@ fn of_segment(sample: &mut Sample, skb: u64) {
 /// What has no mini-socket has no slot either: the rest of a sample is never written, and so 0.
 #[inline(always)]
 fn report(sample: &mut Sample, common: u64) {
-    if filter::active() {
-        let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
-        // SAFETY: the filters read only what is written here.
-        let flow = unsafe { flow.assume_init_mut() };
-        emit::flow::<Probed>(flow, common, emit::netns::<Probed>(common));
-        if !filter::passes(flow, false) {
-            return;
-        }
+    let netns = emit::netns::<Probed>(common);
+    if !filter::active() || filter::passes_unowned::<Probed>(common, netns) {
+        emit::refusal::<Probed>(common, sample);
     }
-    emit::refusal::<Probed>(common, sample);
 }

@@ -10,7 +10,7 @@ use twtrace_common::{
     histogram::{Clock, over},
     record::{
         End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_TS_RECENT, FLAG_TSVAL,
-        FLAG_UNTRACKED, Flow, KIND_END,
+        FLAG_UNTRACKED, KIND_END,
     },
     settings::{FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
     slot::{Marks, REASON_TABLE, Slot, TCP_TW_SYN},
@@ -105,7 +105,9 @@ fn ended<A: Access>(tw: u64) {
             over(u64::from(FLAG_UNTRACKED) - 1, untracked),
         );
         bump_if(&mut counters.end_ring_full, u64::from(!fits));
-        bump_if(&mut counters.end_quiet, u64::from(quiet));
+        if enabled(FEATURE_QUIET_ENDS) {
+            bump_if(&mut counters.end_quiet, u64::from(quiet));
+        }
     });
 }
 
@@ -175,11 +177,7 @@ fn ours<A: Access>(tw: u64, netns: u32) -> bool {
         }
     }
     if filter::active() {
-        let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
-        // SAFETY: the filters read only what is written here.
-        let flow = unsafe { flow.assume_init_mut() };
-        emit::flow::<A>(flow, tw, netns);
-        if !filter::passes(flow, false) {
+        if !filter::passes_unowned::<A>(tw, netns) {
             tally::count(netns, |counters| bump(&mut counters.filtered));
             return false;
         }

@@ -11,12 +11,13 @@ use twtrace_common::{
     record::FLAG_IN_TIME_WAIT,
     settings::{FEATURE_REARMS, FEATURE_REFUSALS, FEATURE_REOPENS},
     slot::{Slot, TCP_TW_ACK, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
+    tcp::{FIN, RST, SYN},
 };
 
 use super::{FIN_WAIT2, TIME_WAIT, adopt, find_or_adopt, hash, now, pair, substate, verdict};
 use crate::{
     emit,
-    evidence::{self, FIN, FLAGS, RST, SYN, fresh, keep},
+    evidence::{self, FLAGS, fresh, keep},
     read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
@@ -155,8 +156,12 @@ fn count<A: Access>(tw: u64, change: u64, verdict_differs: u8) {
     if change | u64::from(verdict_differs) != NOTHING {
         tally::count(emit::netns::<A>(tw), |counters| {
             bump_if(&mut counters.promoted, change & PROMOTED);
-            bump_if(&mut counters.rearmed, change >> 1);
-            bump_if(&mut counters.verdict_differs, verdict_differs.into());
+            if enabled(FEATURE_REARMS) {
+                bump_if(&mut counters.rearmed, change >> 1);
+            }
+            if enabled(FEATURE_REFUSALS) {
+                bump_if(&mut counters.verdict_differs, verdict_differs.into());
+            }
         });
     }
 }

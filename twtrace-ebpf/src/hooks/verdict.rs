@@ -6,16 +6,17 @@
 
 use twtrace_common::{
     histogram::over,
-    record::{FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED, Flow},
+    record::{FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED},
     refusal::{Class, Reply, Rule, Skipped, Stage},
     settings::NO_VALUE,
     slot::{Slot, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
+    tcp::{RST, SYN},
 };
 
 use super::{FIN_WAIT2, NS_PER_S, TIME_WAIT, hash, now};
 use crate::{
     emit,
-    evidence::{self, MINI_SOCKET, NOT_SKIPPED, RST, SYN, Sample, fresh, keep},
+    evidence::{self, MINI_SOCKET, NO_WINDOW, NOT_SKIPPED, Sample, fresh, keep},
     filter,
     read::{Access, Probed},
     settings::{offset, value},
@@ -84,7 +85,9 @@ fn judge<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
     let at_ns = now();
     keep!(sample.at_ns = at_ns);
     let age_s = ((at_ns / NS_PER_S) as u32).wrapping_sub(fresh!(sample.stamp_s));
-    keep!(sample.paws = evidence::paws_rejects(sample, age_s, value!(paws_wrap_s)) as u8);
+    keep!(
+        sample.paws = evidence::paws_rejects(sample, NO_WINDOW, age_s, value!(paws_wrap_s)) as u8
+    );
     note(sample, state::find(hash::<A>(tw), tw).map(|found| found.0));
     keep!(sample.rule = rule(sample));
     if fresh!(sample.rule) == ACCEPTED {
@@ -185,9 +188,5 @@ fn passes<A: Access>(sample: &Sample, tw: u64) -> bool {
     if fresh!(sample.slot) & FLAG_UNTRACKED == 0 {
         return true;
     }
-    let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
-    // SAFETY: the filters read only what is written here.
-    let flow = unsafe { flow.assume_init_mut() };
-    emit::flow::<A>(flow, tw, emit::netns::<A>(tw));
-    filter::passes(flow, false)
+    filter::passes_unowned::<A>(tw, emit::netns::<A>(tw))
 }
