@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use twtrace_common::Reason;
 use twtrace_common::counters::Counters;
 pub use twtrace_common::refusal::{Reply, Rule, Stage};
+use twtrace_common::tcp::{ACK, RST, SYN};
 
 /// The protocol on the wire, and whether an IPv6 socket carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,9 +112,6 @@ impl Refusal {
     /// A SYN that opens a connection (no ACK).
     #[must_use]
     pub fn is_syn(&self) -> bool {
-        const SYN: u8 = 2;
-        const RST: u8 = 4;
-        const ACK: u8 = 16;
         self.tcp_flags & (SYN | RST | ACK) == SYN
     }
 }
@@ -191,6 +189,9 @@ pub struct Meta {
     /// Refusals were traced.
     #[serde(default)]
     pub refusals: bool,
+    /// Also those that get no answer and have no mini-socket.
+    #[serde(default)]
+    pub drops: bool,
     /// Only ends that tell of a refusal or a reopen were reported.
     #[serde(default)]
     pub quiet_ends: bool,

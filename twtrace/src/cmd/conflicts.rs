@@ -7,7 +7,7 @@ use super::output::Output;
 use super::replay::{Closing, check_view, view_options};
 use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
 use crate::decode::decode;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::event::{Meta, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
@@ -27,6 +27,12 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, None)?;
+        if !live.meta().refusals {
+            return Err(
+                Error::new("cannot trace conflicts: refusals are not seen, see above")
+                    .hint("`twtrace trace` shows the ends, `nstat -az` the kernel's PAWS counters"),
+            );
+        }
         let names = Names::of_this_host();
         let mut sink = Live {
             story: Story::new(&args.view, args.questions, live.meta(), names)?,

@@ -63,10 +63,15 @@ fn drops_tell(btf: &Btf) -> bool {
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
 
+/// Without it, refusals cannot be counted.
+pub const REFUSAL: &str = "refusal";
+/// Without it, some of them cannot.
+pub const DROP: &str = "refusal without an answer";
+
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
     Point {
-        name: "refusal",
+        name: REFUSAL,
         without: Some("only refused RSTs, and what FIN_WAIT2 answers by a RST, are seen"),
         functions: &["tcp_oow_rate_limited"],
         parameters: &[&["net", "skb", "mib_idx", "last_oow_ack_time"]],
@@ -79,7 +84,7 @@ pub const POINTS: &[Point] = &[
         wanted: |_, options| options.refusals,
     },
     Point {
-        name: "refusal without an answer",
+        name: DROP,
         without: Some("old ACKs and SYNs that a living connection refuses are not seen"),
         functions: &[KFREE_SKB],
         parameters: &[],

@@ -123,7 +123,8 @@ impl Session {
                 started_ns: syscall::monotonic_ns(),
                 filtered: filter.flags != 0,
                 rearms: options.rearms,
-                refusals: options.refusals,
+                refusals: is_seen(&attached, hooks::REFUSAL),
+                drops: is_seen(&attached, hooks::DROP),
                 quiet_ends: options.quiet_ends,
                 ts_offset: offsets::ts_offset(&btf),
             },
@@ -223,9 +224,10 @@ impl Session {
             at_ns: syscall::monotonic_ns(),
             slack: activity(&counters) - activity(before),
             // Half a megabyte of zeroes when tracing begins, as a rule.
-            histograms: match counters.iter().all(|one| one.ended == Counters::ZERO.ended) {
-                true => vec![0; TOTAL_BUCKETS],
-                false => self.histograms()?,
+            histograms: if counters.iter().any(|one| one.ended != Counters::ZERO.ended) {
+                self.histograms()?
+            } else {
+                vec![0; TOTAL_BUCKETS]
             },
             counters,
             missed: self.missed(),
@@ -300,6 +302,12 @@ fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
 
 fn broken(error: &dyn std::error::Error) -> Error {
     Error::new(format!("cannot use an eBPF map: {}", chain(error)))
+}
+
+fn is_seen(attached: &[Attached], point: &str) -> bool {
+    attached
+        .iter()
+        .any(|one| one.point.name == point && one.way.is_some())
 }
 
 fn mode_name(attached: &[Attached]) -> &'static str {

@@ -58,6 +58,7 @@ fn meta() -> Meta {
         filtered: false,
         rearms: true,
         refusals: true,
+        drops: true,
         quiet_ends: false,
         ts_offset: None,
     }

@@ -14,13 +14,11 @@ use twtrace_common::record::{
     FLAG_TS_RECENT, FLAG_TSVAL, KIND_END, KIND_REFUSAL,
 };
 use twtrace_common::refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage};
+use twtrace_common::tcp::{ACK, PSH, RST, SYN};
 
 use super::support::{HOST, MS, S, STARTED, put};
 
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
-const PSH_ACK: u8 = 24;
+const PSH_ACK: u8 = PSH | ACK;
 
 /// Of one remote address and port.
 #[derive(Clone, Copy)]
@@ -435,6 +433,7 @@ pub(crate) fn meta() -> Meta {
         filtered: false,
         rearms: false,
         refusals: true,
+        drops: false,
         quiet_ends: true,
         ts_offset: Some(TsOffset::Ports),
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
+use serde_json::Value;
 
 use crate::checks::Checks;
 use crate::load::{Args, Load};
@@ -26,7 +27,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
 
     without("tcp_abort")?;
-    let output = trace(attach)?;
+    let output = run_briefly("trace", attach)?;
     let lines = complaints(&output);
     checks.equal("exit code without tcp_abort", output.status.code(), Some(0));
     checks.that(
@@ -40,16 +41,19 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     });
 
     // The symbol is still there, so the other way of attaching works.
-    let output = trace("auto")?;
+    let output = run_briefly("trace", "auto")?;
     let lines = complaints(&output);
     checks.equal("exit code with a kprobe", output.status.code(), Some(0));
     checks.that(lines.is_empty(), || {
         format!("with a kprobe on tcp_abort it says {lines:?}")
     });
 
+    without("tcp_oow_rate_limited")?;
+    no_refusals(attach, &mut checks)?;
+
     without("inet_twsk_kill")?;
     let before = loaded_programs().count();
-    let output = trace(attach)?;
+    let output = run_briefly("trace", attach)?;
     let lines = complaints(&output);
     checks.equal("exit code without the end", output.status.code(), Some(2));
     checks.that(
@@ -60,7 +64,10 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     checks.that(output.stdout.is_empty(), || "it wrote to stdout".to_owned());
     checks.equal("programs left", loaded_programs().count(), before);
 
-    checks.end("a warning without tcp_abort, an error without inet_twsk_kill".to_owned())
+    checks.end(
+        "warnings without tcp_abort and tcp_oow_rate_limited, an error without inet_twsk_kill"
+            .to_owned(),
+    )
 }
 
 /// Writes this kernel's BTF with one letter of a name changed.
@@ -75,10 +82,34 @@ fn without(function: &str) -> Result<()> {
     fs::write(ALTERED, btf).context("cannot write the altered BTF")
 }
 
+/// `trace` goes on without refusals, and does not compare what it did not count; `conflicts` cannot.
+fn no_refusals(attach: &str, checks: &mut Checks) -> Result<()> {
+    let output = run_briefly("trace", attach)?;
+    let lines = complaints(&output);
+    checks.equal("exit code without refusals", output.status.code(), Some(0));
+    checks.that(
+        matches!(&lines[..], [one] if one.starts_with("warning: refusal is not seen")),
+        || format!("without tcp_oow_rate_limited it says {lines:?}"),
+    );
+    let summary: Value = serde_json::from_slice(&output.stdout)?;
+    checks.that(summary["refusals"].is_null(), || {
+        format!("refusals that were not traced: {}", summary["refusals"])
+    });
+    let output = run_briefly("conflicts", attach)?;
+    let lines = complaints(&output);
+    checks.equal("exit code of conflicts", output.status.code(), Some(2));
+    checks.that(
+        matches!(&lines[..], [_, error, hint] if error.starts_with("twtrace: cannot trace conflicts")
+            && hint.trim_start().starts_with("hint: ")),
+        || format!("without refusals conflicts says {lines:?}"),
+    );
+    Ok(())
+}
+
 /// A trace that ends as soon as it has begun.
-fn trace(attach: &str) -> Result<Output> {
+fn run_briefly(command: &str, attach: &str) -> Result<Output> {
     Command::new(TWTRACE)
-        .args(["trace", "-o", "json", "--btf", ALTERED])
+        .args([command, "-o", "json", "--btf", ALTERED])
         .args(["--attach", attach, "-c", "/bin/twtrace-vm true"])
         .output()
         .context("cannot start twtrace")

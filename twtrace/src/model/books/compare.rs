@@ -96,7 +96,7 @@ impl Doubt {
 impl Counter {
     /// Of births and ends; always compared.
     pub const LIVES: [Self; 3] = [Self::TimeWait, Self::Recycled, Self::Overflow];
-    /// Of refusals; compared if those were traced.
+    /// Of refusals; compared if those were traced, PAWSOldAck if those without an answer were.
     const REFUSALS: [Self; 7] = [
         Self::PawsTimeWait,
         Self::PawsEstab,
@@ -157,9 +157,10 @@ impl Habits {
             Counter::PawsTimeWait => 0,
             Counter::PawsEstab => {
                 let elsewhere = refused(Class::SynRecvPaws) + refused(Class::EstablishedPaws);
-                match self.paws_time_wait {
-                    true => elsewhere,
-                    false => elsewhere + refused(Class::TimeWaitPaws),
+                if self.paws_time_wait {
+                    elsewhere
+                } else {
+                    elsewhere + refused(Class::TimeWaitPaws)
                 }
             }
             Counter::PawsOldAck => refused(Class::EstablishedOldAck),
@@ -199,10 +200,11 @@ impl Comparison {
                 comparison.rows.extend(lives);
             }
             if meta.refusals {
-                let refusals = Counter::REFUSALS.map(|counter| sides.row(netns, counter));
-                comparison
-                    .rows
-                    .extend(refusals.into_iter().filter(Row::matters));
+                let refusals = Counter::REFUSALS
+                    .into_iter()
+                    .filter(|&counter| meta.drops || counter != Counter::PawsOldAck)
+                    .map(|counter| sides.row(netns, counter));
+                comparison.rows.extend(refusals.filter(Row::matters));
             }
         }
         comparison

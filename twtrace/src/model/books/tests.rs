@@ -18,6 +18,7 @@ fn meta(tw_counted_at: TwCountedAt) -> Meta {
         filtered: false,
         rearms: true,
         refusals: true,
+        drops: true,
         quiet_ends: false,
         ts_offset: None,
     }
@@ -436,6 +437,27 @@ fn without_refusals_traced_their_counters_prove_nothing() {
     let books = tally.summary(false).books;
     assert_eq!(books.refusals, None);
     assert_eq!(books.kernel.map(|kernel| kernel.rows), Some(Vec::new()));
+}
+
+#[test]
+fn old_acks_are_not_compared_where_drops_were_not_traced() {
+    let meta = Meta {
+        drops: false,
+        ..meta(TwCountedAt::Birth)
+    };
+    let first = snapshot(0, &[], &[paws(&NEW)]);
+    let after = [("PAWSEstab", 10), ("PAWSTimewait", 7), ("PAWSOldAck", 4)];
+    let last = snapshot(
+        1,
+        &[Counters {
+            netns: NETNS,
+            ..Counters::ZERO
+        }],
+        &[paws(&after)],
+    );
+    let books = Books::new(&meta, &Opening::from(&first), &last, None, 0, false);
+    let rows = books.kernel.unwrap().rows;
+    assert!(rows.iter().all(|row| row.counter != Counter::PawsOldAck));
 }
 
 /// A trace in which 9 refusals were counted, and none was reported.

@@ -20,6 +20,7 @@ fn meta() -> Meta {
         filtered: false,
         rearms: false,
         refusals: true,
+        drops: true,
         quiet_ends: true,
         ts_offset: None,
     }
