@@ -102,15 +102,6 @@ fn end(bytes: &[u8; END]) -> Result<End, DecodeError> {
     let flags = bytes[offset_of!(record::Flow, flags)];
     let reason = bytes[offset_of!(record::Flow, reason)];
     let reason = Reason::from_u8(reason).ok_or(DecodeError::Reason(reason))?;
-    let numbers = numbers(
-        flags,
-        [
-            field!(bytes, offset_of!(record::End, tsval), u32),
-            field!(bytes, offset_of!(record::End, ts_recent), u32),
-            field!(bytes, offset_of!(record::End, seq), u32),
-            field!(bytes, offset_of!(record::End, rcv_nxt), u32),
-        ],
-    );
     Ok(End {
         reason,
         flow: flow(bytes)?,
@@ -127,7 +118,17 @@ fn end(bytes: &[u8; END]) -> Result<End, DecodeError> {
             offset_of!(record::End, first_refused_ns),
             u64
         )),
-        accepted: (reason == Reason::SynReopened && flags & FLAG_NUMBERS != 0).then_some(numbers),
+        accepted: (reason == Reason::SynReopened && flags & FLAG_NUMBERS != 0).then(|| {
+            numbers(
+                flags,
+                [
+                    field!(bytes, offset_of!(record::End, tsval), u32),
+                    field!(bytes, offset_of!(record::End, ts_recent), u32),
+                    field!(bytes, offset_of!(record::End, seq), u32),
+                    field!(bytes, offset_of!(record::End, rcv_nxt), u32),
+                ],
+            )
+        }),
     })
 }
 

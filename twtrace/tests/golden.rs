@@ -225,6 +225,7 @@ fn meta() -> Meta {
         filtered: false,
         rearms: true,
         refusals: false,
+        drops: false,
         quiet_ends: false,
         ts_offset: None,
     }
@@ -377,21 +378,7 @@ fn recording() -> PathBuf {
 
 #[test]
 fn the_golden_recording_holds_what_is_described_here() {
-    let path = std::env::temp_dir().join(format!("twtrace-golden-{}", std::process::id()));
-    record_to(&path);
-    let items = |path: &Path| {
-        let mut reader = Reader::open(path).unwrap();
-        assert_eq!(reader.meta(), &meta());
-        let mut items = Vec::new();
-        while let Some(item) = reader.next().unwrap() {
-            items.push(format!("{item:?}"));
-        }
-        assert!(!reader.truncated());
-        items
-    };
-    let fresh = items(&path);
-    fs::remove_file(&path).unwrap();
-    assert_eq!(items(&recording()), fresh);
+    support::holds(&recording(), &meta(), record_to);
 }
 
 #[test]

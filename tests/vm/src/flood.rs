@@ -10,8 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::{PacketBuilder, TcpOptionElement};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use socket2::{Domain, Protocol, Socket, Type};
+use twtrace::kernel::counters;
 
 use crate::load::own_namespace;
+use crate::nat::plain;
 
 /// TIME_WAITs that share the flood.
 const TARGETS: usize = 7;
@@ -108,16 +110,8 @@ fn syn(from: SocketAddr, to: SocketAddr) -> Result<Vec<u8>> {
 
 /// PAWSTimewait where the kernel has it, else PAWSEstab: nothing else here moves that.
 fn refused() -> Result<u64> {
-    let text = fs::read_to_string("/proc/thread-self/net/netstat")?;
-    let mut lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next());
-    let values: Vec<_> = values.unwrap_or_default().split(' ').collect();
-    let value = |name| {
-        let at = names.split(' ').position(|found| found == name)?;
-        values.get(at)?.parse().ok()
-    };
+    let counters = counters::read_current().map_err(plain)?.tcp_ext;
+    let value = |name| counters.get(name).copied();
     value("PAWSTimewait")
         .or_else(|| value("PAWSEstab"))
         .context("the kernel has no counter of PAWS")

@@ -16,8 +16,7 @@ use super::output::{progress, talk};
 use crate::cli::Tracing;
 use crate::error::{Error, Result};
 use crate::event::{Meta, Snapshot};
-use crate::host::recycle;
-use crate::kernel::{Options, Session, privileges};
+use crate::kernel::{Options, Session, privileges, recycle};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.

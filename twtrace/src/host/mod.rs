@@ -2,7 +2,6 @@
 
 mod clock;
 mod names;
-pub mod recycle;
 
 pub use clock::WallClock;
 pub use names::Names;

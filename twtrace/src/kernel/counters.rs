@@ -135,21 +135,23 @@ fn no_such_namespace(inode: u32) -> Error {
 
 /// `/proc/net/netstat` is pairs of lines: `TcpExt: name name …`, `TcpExt: value value …`.
 fn parse(netns: u32, text: &str) -> Result<KernelCounters> {
+    let tcp_ext = tcp_ext(text)
+        .ok_or_else(|| Error::new("cannot read /proc/net/netstat: it has no TcpExt lines"))?;
+    Ok(KernelCounters { netns, tcp_ext })
+}
+
+/// Ours of the `TcpExt` counters; `None` if there are none at all.
+pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<String, u64>> {
     let mut lines = text
         .lines()
         .filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
-        return Err(Error::new(
-            "cannot read /proc/net/netstat: it has no TcpExt lines",
-        ));
-    };
-    let tcp_ext = names
-        .split(' ')
-        .zip(values.split(' '))
-        .filter(|(name, _)| NAMES.contains(name))
-        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
-        .collect();
-    Ok(KernelCounters { netns, tcp_ext })
+    let (names, values) = (lines.next()?, lines.next()?);
+    let both = names.split(' ').zip(values.split(' '));
+    Some(
+        both.filter(|(name, _)| NAMES.contains(name))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod log;
 pub mod netns;
 pub mod offsets;
 pub mod privileges;
+pub mod recycle;
 mod session;
 mod size;
 pub mod sock_diag;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use super::counters;
+
 /// What such a kernel says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recycle {
@@ -15,10 +17,12 @@ pub struct Recycle {
 #[must_use]
 pub fn look(root: &Path) -> Option<Recycle> {
     let switch = fs::read_to_string(root.join("proc/sys/net/ipv4/tcp_tw_recycle")).ok()?;
-    let counters = fs::read_to_string(root.join("proc/net/netstat")).unwrap_or_default();
+    let netstat = fs::read_to_string(root.join("proc/net/netstat"));
     Some(Recycle {
         on: switch.trim() != "0",
-        dropped: passive(&counters),
+        dropped: netstat
+            .ok()
+            .and_then(|text| Some(*counters::tcp_ext(&text)?.get("PAWSPassive")?)),
     })
 }
 
@@ -30,23 +34,15 @@ impl Recycle {
             Some(count) => format!("PAWSPassive says {count} so far"),
             None => "PAWSPassive would count them".to_owned(),
         };
-        let state = match self.on {
-            true => "tcp_tw_recycle is 1: behind NAT,",
-            false => "this kernel has tcp_tw_recycle, now 0: were it 1, then behind NAT,",
+        let state = if self.on {
+            "tcp_tw_recycle is 1: behind NAT,"
+        } else {
+            "this kernel has tcp_tw_recycle, now 0: were it 1, then behind NAT,"
         };
         format!(
             "warning: {state} SYNs of hosts whose clock is behind the newest of their address within 60 s are dropped without an answer ({dropped}); tracing kernels up to 4.11 is not in this twtrace yet"
         )
     }
-}
-
-fn passive(netstat: &str) -> Option<u64> {
-    let mut lines = netstat
-        .lines()
-        .filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let at = names.split(' ').position(|name| name == "PAWSPassive")?;
-    values.split(' ').nth(at)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -121,24 +121,18 @@ fn old_sequence(refused: &Refused, out: &mut Line) {
 
 fn of_conflict(conflict: &Conflict, out: &mut Line) {
     match (conflict.outcome, conflict.delay_ns) {
-        (Outcome::Recovered, Some(ns)) => {
-            out.text("after ");
-            units::duration(ns, out);
-            write!(
-                out,
-                " and {}: the client's RST ended the TIME_WAIT, its next SYN is free to pass",
-                count(conflict.syns.into(), "SYN")
-            );
-        }
-        (Outcome::Reopened, Some(ns)) => {
-            out.text("after ");
-            units::duration(ns, out);
-            write!(
-                out,
-                ", {} before",
-                count(conflict.syns.into(), "refused SYN")
-            );
-        }
+        (Outcome::Recovered, Some(ns)) => write!(
+            out,
+            "after {} and {}: the client's RST ended the TIME_WAIT, its next SYN is free to pass",
+            units::span(ns),
+            count(conflict.syns.into(), "SYN")
+        ),
+        (Outcome::Reopened, Some(ns)) => write!(
+            out,
+            "after {}, {} before",
+            units::span(ns),
+            count(conflict.syns.into(), "refused SYN")
+        ),
         (Outcome::Stuck, _) => {
             write!(out, "{} refused over ", count(conflict.syns.into(), "SYN"));
             units::duration(conflict.span_ns, out);

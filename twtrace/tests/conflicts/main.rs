@@ -37,20 +37,7 @@ fn recording() -> &'static Path {
 
 #[test]
 fn the_golden_recording_holds_what_is_described_here() {
-    let path = std::env::temp_dir().join(format!("twtrace-golden-v2-{}", std::process::id()));
-    record_to(&path);
-    let items = |path: &Path| {
-        let mut reader = Reader::open(path).unwrap();
-        assert_eq!(reader.meta(), &meta());
-        let mut items = Vec::new();
-        while let Some(item) = reader.next().unwrap() {
-            items.push(format!("{item:?}"));
-        }
-        items
-    };
-    let fresh = items(&path);
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(items(recording()), fresh);
+    support::holds(recording(), &meta(), record_to);
 }
 
 /// Every event of the recording with its meaning, and then the summary.

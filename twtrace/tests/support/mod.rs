@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use twtrace::event::Meta;
+use twtrace::recording::Reader;
 use twtrace::view::{Of, Options, Output};
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -50,4 +52,24 @@ pub(crate) fn options(output: Output, events: Of) -> Options {
         wide: false,
         events,
     }
+}
+
+/// A recording in the tree holds what `record_to` writes today.
+pub(crate) fn holds(recording: &Path, meta: &Meta, record_to: fn(&Path)) {
+    let name = recording.file_name().unwrap().display();
+    let fresh = std::env::temp_dir().join(format!("{}-{name}", std::process::id()));
+    record_to(&fresh);
+    let items = |path: &Path| {
+        let mut reader = Reader::open(path).unwrap();
+        assert_eq!(reader.meta(), meta);
+        let mut items = Vec::new();
+        while let Some(item) = reader.next().unwrap() {
+            items.push(format!("{item:?}"));
+        }
+        assert!(!reader.truncated());
+        items
+    };
+    let expected = items(&fresh);
+    fs::remove_file(&fresh).unwrap();
+    assert_eq!(items(recording), expected);
 }

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use twtrace_common::tcp::RST;
+
 use super::{Ended, GAPS, Outcome, STUCK_NS, STUCK_SYNS, StuckBy};
 use crate::event::{End, Flow, Reason, Refusal, Reply, Rule, Stage};
 use crate::model::Refused;
@@ -106,7 +108,6 @@ impl Tuples {
 
     /// A RST that was refused may tell why a client is stuck.
     pub(super) fn rst(&mut self, key: &Key, refusal: &Refusal) {
-        const RST: u8 = 4;
         if refusal.tcp_flags & RST != 0
             && let Some(tuple) = self.open.get_mut(key)
         {
@@ -136,11 +137,9 @@ impl Tuples {
 
     /// Adds a SYN that was refused.
     pub(super) fn add(&mut self, key: Key, refused: &Refused) -> Added {
-        let evicted = match self.open.contains_key(&key) {
-            true => None,
-            false => self.make_room(),
-        };
-        let new_tuple = !self.open.contains_key(&key) && self.first_time(&key);
+        let known = self.open.contains_key(&key);
+        let evicted = if known { None } else { self.make_room() };
+        let new_tuple = !known && self.first_time(&key);
         let serial = self.serial;
         let tuple = self.open.entry(key).or_insert_with(|| Tuple {
             serial,

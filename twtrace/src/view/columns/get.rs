@@ -1,5 +1,7 @@
 //! Facts of an event, whichever kind it is.
 
+use twtrace_common::tcp::{ACK, FIN, PSH, RST, SYN};
+
 use super::Value;
 use crate::event::{Family, Flow, Numbers};
 use crate::model::conflicts::Outcome;
@@ -146,11 +148,6 @@ pub(super) fn what(report: &Report) -> Value<'_> {
 /// By the flag that matters most. Whether an ACK carries data is not known; it mostly does if it
 /// is pushed.
 fn refused_segment(refused: &Refused) -> &'static str {
-    const FIN: u8 = 1;
-    const SYN: u8 = 2;
-    const RST: u8 = 4;
-    const PSH: u8 = 8;
-    const ACK: u8 = 16;
     match refused.refusal.tcp_flags {
         flags if flags & RST != 0 => "REFUSED RST",
         flags if flags & (SYN | ACK) == SYN | ACK => "REFUSED SYN-ACK",

@@ -71,6 +71,15 @@ impl Case {
         }
     }
 
+    /// It is judged to be wrong, and the judge says so by that word.
+    fn complains(&self, what: &str) {
+        let failures = self.judge();
+        assert!(
+            failures.iter().any(|one| one.contains(what)),
+            "{what}: {failures:?}"
+        );
+    }
+
     fn judge(&self) -> Vec<String> {
         judge(&Evidence {
             family: Family::Ipv4,
@@ -187,11 +196,7 @@ fn every_lie_about_an_end_is_found() {
     for (what, lie) in lies {
         let mut case = Case::honest();
         lie(case.end());
-        let failures = case.judge();
-        assert!(
-            failures.iter().any(|one| one.contains(what)),
-            "{what}: {failures:?}"
-        );
+        case.complains(what);
     }
 }
 
@@ -233,11 +238,7 @@ fn every_wrong_sum_is_found() {
     for (what, lie) in lies {
         let mut case = Case::honest();
         lie(&mut case);
-        let failures = case.judge();
-        assert!(
-            failures.iter().any(|one| one.contains(what)),
-            "{what}: {failures:?}"
-        );
+        case.complains(what);
     }
 }
 
@@ -357,11 +358,7 @@ fn sums_of_churn_must_fit() {
     for (what, lie) in lies {
         let mut case = churn();
         lie(&mut case);
-        let failures = case.judge();
-        assert!(
-            failures.iter().any(|one| one.contains(what)),
-            "{what}: {failures:?}"
-        );
+        case.complains(what);
     }
 }
 

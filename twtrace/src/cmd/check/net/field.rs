@@ -9,11 +9,12 @@ use std::{fs, thread};
 
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use super::nat::{Mapping, Nat};
 use super::{End, default_route, join};
 use crate::cmd::check::socket_table::SocketTable;
+use crate::cmd::check::sockets::bound;
 use crate::error::{Error, Result};
 use crate::kernel::netns::Netns;
 
@@ -113,13 +114,7 @@ impl Field {
         let server = self.server()?;
         let local = SocketAddr::new(unspecified(self.ipv6), OUTER_PORT);
         self.clients[client].run(|| {
-            let socket = Socket::new(
-                Domain::for_address(local),
-                Type::STREAM,
-                Some(Protocol::TCP),
-            )?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&local.into())?;
+            let socket = bound(local)?;
             socket.connect_timeout(&server.into(), limit)?;
             Ok(socket.into())
         })
