@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod conflicts;
+pub mod doctor;
 pub mod lifecycle;
 pub mod refusal;
 pub mod stats;
