@@ -161,14 +161,13 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
         Severity::Note | Severity::Ok => "local ports".to_owned(),
     };
     let taken = format!(
-        "{} of {} that connect() may choose from {} taken, {} of them by TIME_WAIT",
+        "{} of {} taken, {} by TIME_WAIT",
         thousands(to.ports.into()),
         count(usable.into(), "local port"),
-        if to.ports == 1 { "is" } else { "are" },
         thousands(to.time_wait.into())
     );
     if severity == Severity::Ok {
-        let most = format!("most are used from {pair}: {taken}");
+        let most = format!("most are in use from {pair}: {taken}");
         return Said::new(&subject, most);
     }
     reuse_advice(Said::new(&subject, taken), help)
