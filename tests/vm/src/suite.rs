@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
-use crate::test::{books, check, conflicts, filters, flood, footprint, interrupt, kill9, lacking};
+use crate::test::{
+    books, check, conflicts, doctor, filters, flood, footprint, interrupt, kill9, lacking,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +34,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
     ("SIGINT at once", interrupt::run, "fentry"),
+    ("doctor", doctor::run, "fentry"),
+    ("doctor, elsewhere", doctor::elsewhere, "fentry"),
     ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),

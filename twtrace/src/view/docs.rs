@@ -6,6 +6,7 @@ use twtrace_common::Reason;
 use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
+use super::doctor;
 use super::json::VERSION;
 use crate::event::Rule;
 use crate::model::conflicts::causes::Cause;
@@ -314,7 +315,28 @@ pub fn output_md() -> String {
          edge of buckets.\n\n",
     );
     fields(&mut page, &HISTOGRAM);
+    doctor_md(&mut page);
     page
+}
+
+fn doctor_md(page: &mut String) {
+    page.push_str(
+        "\n## The object of `doctor`\n\n\
+         One object. `answer` is `yes`, `no` or `unknown`, the last two with `why`; that something is\n\
+         not allowed makes it `unknown`, never `no`. The exit code is 1 if a finding is a `danger`.\n\
+         `--facts` prints what was read instead, in a form that only `--read` of the same version\n\
+         understands.\n\n",
+    );
+    fields(page, &doctor::docs::FIELDS);
+    page.push_str(
+        "\nA finding has `code`, `severity` (`danger`, `warning`, `note`, `ok`: looked at and found well),\n\
+         `netns` (null: the whole machine), and for people `subject`, `evidence`, `advice`, `command`,\n\
+         `side_effect` (null where there is none). The codes stay, the sentences may change.\n\n\
+         | `code` | found when |\n|---|---|\n",
+    );
+    for (code, doc) in doctor::docs::CODES {
+        line(page, &[&format!("`{code}`"), doc]);
+    }
 }
 
 fn conflicts_md(page: &mut String) {

@@ -305,10 +305,13 @@ fn of_tracing(what: &What) -> Said {
         ),
         What::TracingWorks { fentry, kprobe } => Said::new(
             "tracing",
-            match (fentry, kprobe) {
-                (_, 0) => format!("works; {fentry} points, all by fentry"),
+            match kprobe {
+                0 => "everything that twtrace looks at can be seen (by fentry, the cheapest way)"
+                    .to_owned(),
                 _ => format!(
-                    "works; {fentry} points by fentry, {kprobe} by kprobe, which costs more"
+                    "{} can be seen by fentry, {} by kprobe, which costs more",
+                    count(*fentry as u64, "point"),
+                    count(*kprobe as u64, "point")
                 ),
             },
         ),
