@@ -283,7 +283,7 @@ fn of_tracing(what: &What) -> Said {
         What::NeedsPrivileges { missing } => Said::new(
             "tracing was not tried",
             format!(
-                "this process lacks {}. All below was read without",
+                "this process lacks {}. All the rest was read without it",
                 list(missing)
             ),
         )
