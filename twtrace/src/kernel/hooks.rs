@@ -37,6 +37,9 @@ pub struct Point {
     pub parameters: &'static [&'static [&'static str]],
     fentry: &'static [Program],
     kprobe: &'static [Program],
+    /// What it tells has nothing to do with the other points, so it may be attached before,
+    /// between or after them.
+    pub any_time: bool,
     /// Whether it is of use here.
     wanted: fn(&Btf, &Options) -> bool,
 }
@@ -70,6 +73,18 @@ pub const DROP: &str = "refusal without an answer";
 
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
+    // First: before 6.3, attaching the first of all fentry programs waits for RCU tasks
+    // (`register_ftrace_direct`), 0.13 s and more.
+    Point {
+        name: "overflow",
+        without: Some("overflows are not seen"),
+        functions: &["inet_twsk_alloc"],
+        parameters: &[&["sk", "dr", "state"]],
+        fentry: &[("overflow", Fexit)],
+        kprobe: &[("overflow_enter", Kprobe), ("overflow_return", Kretprobe)],
+        any_time: true,
+        wanted: ALWAYS,
+    },
     Point {
         name: REFUSAL,
         without: Some("only refused RSTs, and what FIN_WAIT2 answers by a RST, are seen"),
@@ -81,6 +96,7 @@ pub const POINTS: &[Point] = &[
             ("limited_return", Kretprobe),
             ("refused_return", Kretprobe),
         ],
+        any_time: false,
         wanted: |_, options| options.refusals,
     },
     Point {
@@ -90,6 +106,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[],
         fentry: &[("dropped", RawTracepoint)],
         kprobe: &[("dropped", RawTracepoint)],
+        any_time: false,
         wanted: |btf, options| options.drops && drops_tell(btf),
     },
     Point {
@@ -99,6 +116,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["hashinfo", "family"], &["hashinfo"]],
         fentry: &[("purge_enter", Fentry), ("purge_exit", Fexit)],
         kprobe: &[("purge_kprobe", Kprobe), ("purge_kretprobe", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -108,6 +126,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "err"]],
         fentry: &[("abort_enter", Fentry), ("abort_exit", Fexit)],
         kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -117,6 +136,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "sktw", "twp"]],
         fentry: &[("unique", Fexit)],
         kprobe: &[("unique_enter", Kprobe), ("unique_return", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -126,6 +146,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["t"]],
         fentry: &[("timer", Fentry)],
         kprobe: &[("timer_kprobe", Kprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -139,6 +160,7 @@ pub const POINTS: &[Point] = &[
         ],
         fentry: &[("segment_enter", Fentry), (SEGMENT_EXIT, Fexit)],
         kprobe: &[("segment_kprobe", Kprobe), ("segment_kretprobe", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -148,15 +170,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["tw"]],
         fentry: &[("kill", Fentry)],
         kprobe: &[("kill_kprobe", Kprobe)],
-        wanted: ALWAYS,
-    },
-    Point {
-        name: "overflow",
-        without: Some("overflows are not seen"),
-        functions: &["inet_twsk_alloc"],
-        parameters: &[&["sk", "dr", "state"]],
-        fentry: &[("overflow", Fexit)],
-        kprobe: &[("overflow_enter", Kprobe), ("overflow_return", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -169,6 +183,7 @@ pub const POINTS: &[Point] = &[
         ],
         fentry: &[("birth_slots", Fentry)],
         kprobe: &[("birth_kprobe_slots", Kprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
 ];
