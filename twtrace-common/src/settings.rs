@@ -15,6 +15,10 @@ pub const FEATURE_REFUSALS: u32 = 1 << 3;
 pub const FEATURE_REOPENS: u32 = 1 << 4;
 /// Report only ends of mini-sockets that refused a SYN, or over which one was accepted.
 pub const FEATURE_QUIET_ENDS: u32 = 1 << 5;
+/// Report births.
+pub const FEATURE_BIRTHS: u32 = 1 << 6;
+/// Count and report calls that get no port.
+pub const FEATURE_PORTS: u32 = 1 << 7;
 
 /// Which `Filter` fields apply.
 pub const FILTER_IPV4: u32 = 1 << 0;

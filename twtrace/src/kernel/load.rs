@@ -8,8 +8,9 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::settings::{
-    FEATURE_OWNERS, FEATURE_QUIET_ENDS, FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS,
-    FEATURE_REOPENS, Offsets, REFUSAL_WINDOW_NS, Settings, Values,
+    FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS, FEATURE_REARMS,
+    FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, REFUSAL_WINDOW_NS, Settings,
+    Values,
 };
 use twtrace_common::{ABI, names};
 
@@ -76,7 +77,9 @@ fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -
             | feature(options.rearms, FEATURE_REARMS)
             | feature(options.refusals, FEATURE_REFUSALS)
             | feature(options.reopens, FEATURE_REOPENS)
-            | feature(options.quiet_ends, FEATURE_QUIET_ENDS),
+            | feature(options.quiet_ends, FEATURE_QUIET_ENDS)
+            | feature(options.births, FEATURE_BIRTHS)
+            | feature(options.ports, FEATURE_PORTS),
         slots_mask: sizes.slots - 1,
         counters_mask: sizes.namespaces - 1,
         wake_bytes: ring / 4,

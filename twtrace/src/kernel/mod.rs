@@ -64,6 +64,10 @@ pub struct Options {
     pub reopens: bool,
     /// Report only ends of mini-sockets that refused a SYN, or over which one was accepted.
     pub quiet_ends: bool,
+    /// Report births, and list what is there when tracing begins.
+    pub births: bool,
+    /// Count and report calls that get no port.
+    pub ports: bool,
     /// How many refusals per second each CPU reports; the others are only counted.
     pub refusal_rate: u32,
     /// Take uid and cgroup from the full socket.
@@ -88,6 +92,8 @@ impl Default for Options {
             drops: true,
             reopens: true,
             quiet_ends: false,
+            births: false,
+            ports: false,
             refusal_rate: REFUSAL_RATE,
             owners: true,
             rearms: true,

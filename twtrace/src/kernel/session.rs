@@ -125,6 +125,8 @@ impl Session {
                 rearms: options.rearms,
                 refusals: is_seen(&attached, hooks::REFUSAL),
                 drops: is_seen(&attached, hooks::DROP),
+                births: options.births,
+                ports: options.ports,
                 quiet_ends: options.quiet_ends,
                 ts_offset: offsets::ts_offset(&btf),
             },

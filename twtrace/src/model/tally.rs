@@ -90,24 +90,23 @@ impl Tally {
         }
     }
 
-    /// Counts an event that is about to be shown, and gives it its meaning.
-    pub fn event(&mut self, event: Event) -> Report {
+    /// Counts an event and gives it its meaning; `None` for what is not shown by itself.
+    pub fn event(&mut self, event: Event) -> Option<Report> {
+        self.latest_ns = self.latest_ns.max(event.at_ns());
         match event {
             Event::End(end) => {
                 self.reported.ends += 1;
-                self.latest_ns = self.latest_ns.max(end.ended_ns);
-                Report::End(Life::new(end, self.circumstances))
+                Some(Report::End(Life::new(end, self.circumstances)))
             }
             Event::Overflow(overflow) => {
                 self.reported.overflows += 1;
-                self.latest_ns = self.latest_ns.max(overflow.at_ns);
-                Report::Overflow(overflow)
+                Some(Report::Overflow(overflow))
             }
             Event::Refusal(refusal) => {
                 self.reported.refusals += 1;
-                self.latest_ns = self.latest_ns.max(refusal.at_ns);
-                Report::Refusal(Refused::new(refusal))
+                Some(Report::Refusal(Refused::new(refusal)))
             }
+            Event::Birth(_) | Event::Seed(_) | Event::PortFailure(_) => None,
         }
     }
 
