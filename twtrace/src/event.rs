@@ -1,6 +1,8 @@
 //! What happened, in owned types. No decisions here: `decode` makes these from records, `model`
 //! gives them meaning.
 
+pub mod found;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
