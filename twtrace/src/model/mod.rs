@@ -3,6 +3,7 @@
 pub mod books;
 pub mod census;
 pub mod conflicts;
+pub mod doctor;
 pub mod lifecycle;
 pub mod population;
 pub mod ports;
