@@ -71,6 +71,9 @@ pub const REFUSAL: &str = "refusal";
 /// Without it, some of them cannot.
 pub const DROP: &str = "refusal without an answer";
 
+/// Without it, connect() calls that get no port cannot be counted.
+pub const CONNECT: &str = "connect() without a port";
+
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
     Point {
@@ -112,6 +115,37 @@ pub const POINTS: &[Point] = &[
         fentry: &[("abort_enter", Fentry), ("abort_exit", Fexit)],
         kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
         wanted: ALWAYS,
+    },
+    // Before what counts for them: a count always meets the return that takes it away.
+    Point {
+        name: CONNECT,
+        without: Some("connect() calls that get no port are not seen"),
+        functions: &["inet_hash_connect"],
+        parameters: &[&["death_row", "sk"]],
+        fentry: &[("connect", Fexit)],
+        kprobe: &[("connect_enter", Kprobe), ("connect_return", Kretprobe)],
+        wanted: |_, options| options.ports,
+    },
+    Point {
+        name: "connect() without a port, IPv6",
+        without: Some("connect() calls that get no port are not seen with IPv6"),
+        functions: &["inet6_hash_connect"],
+        parameters: &[&["death_row", "sk"]],
+        fentry: &[("connect_ipv6", Fexit)],
+        kprobe: &[
+            ("connect_ipv6_enter", Kprobe),
+            ("connect_ipv6_return", Kretprobe),
+        ],
+        wanted: |_, options| options.ports,
+    },
+    Point {
+        name: "bind() without a port",
+        without: Some("bind() calls that get no port are not seen"),
+        functions: &["inet_csk_get_port"],
+        parameters: &[&["sk", "snum"]],
+        fentry: &[("bind", Fexit)],
+        kprobe: &[("bind_enter", Kprobe), ("bind_return", Kretprobe)],
+        wanted: |_, options| options.ports,
     },
     Point {
         name: "reuse by connect()",
@@ -294,6 +328,7 @@ mod tests {
             names::ARGUMENTS,
             names::SCRATCH,
             names::SAMPLE,
+            names::PORT_CALLS,
             names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");
