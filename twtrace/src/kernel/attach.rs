@@ -246,7 +246,8 @@ impl<'p> Way<'p> {
     }
 }
 
-fn adapt(hook: Hook, slots: bool) -> Hook {
+/// The hook as it is where programs may compare and exchange, or may not.
+pub(super) fn adapt(hook: Hook, slots: bool) -> Hook {
     match without_slots(hook.program) {
         Some(program) if !slots => Hook { program, ..hook },
         _ => hook,

@@ -56,12 +56,15 @@ pub const KFREE_SKB: &str = "kfree_skb";
 
 /// Whether drops tell both a reason of ours and the socket (seen from 6.12 on). Before, what they
 /// would add is seen at `tcp_oow_rate_limited`, except in SYN_SENT.
-fn drops_tell(btf: &Btf) -> bool {
+pub(super) fn drops_tell(btf: &Btf) -> bool {
     btf.enumerator("SKB_DROP_REASON_TCP_RFC7323_PAWS").is_some()
         && btf
             .tracepoint_parameters(KFREE_SKB)
             .is_some_and(|types| matches!(types[..], ["sk_buff", _, "skb_drop_reason", "sock"]))
 }
+
+/// Why a point that is of no use here is not.
+pub const UNWANTED: &str = "drops do not tell reason and socket here (seen from 6.12 on)";
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
@@ -70,6 +73,9 @@ const SEGMENT_EXIT: &str = "segment_exit";
 pub const REFUSAL: &str = "refusal";
 /// Without it, some of them cannot.
 pub const DROP: &str = "refusal without an answer";
+
+/// Without it, connect() calls that get no port cannot be counted.
+pub const CONNECT: &str = "connect() without a port";
 
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
@@ -128,6 +134,37 @@ pub const POINTS: &[Point] = &[
         kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
         any_time: false,
         wanted: ALWAYS,
+    },
+    // Before what counts for them: a count always meets the return that takes it away.
+    Point {
+        name: CONNECT,
+        without: Some("connect() calls that get no port are not seen"),
+        functions: &["inet_hash_connect"],
+        parameters: &[&["death_row", "sk"]],
+        fentry: &[("connect", Fexit)],
+        kprobe: &[("connect_enter", Kprobe), ("connect_return", Kretprobe)],
+        wanted: |_, options| options.ports,
+    },
+    Point {
+        name: "connect() without a port, IPv6",
+        without: Some("connect() calls that get no port are not seen with IPv6"),
+        functions: &["inet6_hash_connect"],
+        parameters: &[&["death_row", "sk"]],
+        fentry: &[("connect_ipv6", Fexit)],
+        kprobe: &[
+            ("connect_ipv6_enter", Kprobe),
+            ("connect_ipv6_return", Kretprobe),
+        ],
+        wanted: |_, options| options.ports,
+    },
+    Point {
+        name: "bind() without a port",
+        without: Some("bind() calls that get no port are not seen"),
+        functions: &["inet_csk_get_port"],
+        parameters: &[&["sk", "snum"]],
+        fentry: &[("bind", Fexit)],
+        kprobe: &[("bind_enter", Kprobe), ("bind_return", Kretprobe)],
+        wanted: |_, options| options.ports,
     },
     Point {
         name: "reuse by connect()",
@@ -306,6 +343,7 @@ mod tests {
             names::ARGUMENTS,
             names::SCRATCH,
             names::SAMPLE,
+            names::PORT_CALLS,
             names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");
