@@ -2,6 +2,7 @@
 
 use crate::{
     REASONS, assert_layout,
+    ports::CALLS,
     refusal::{CLASSES, SKIPS},
 };
 
@@ -60,6 +61,18 @@ pub struct Counters {
     /// Refusals for which the kernel's drop reason and the test repeated differ.
     #[cfg_attr(feature = "serde", serde(default))]
     pub verdict_differs: u64,
+    /// Births that did not fit the ring (0 where they are not reported).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub birth_ring_full: u64,
+    /// Calls that got no port, by [`crate::ports::Call`].
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub port_failures: [u64; CALLS],
+    /// Those among them that did not fit their share of the ring.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub port_failure_ring_full: u64,
+    /// Those beyond the rate at which they are reported.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub port_failure_limited: u64,
     /// Births and ends in this namespace left out by the filters; they are in no other field.
     /// Refusals left out are not counted at all.
     pub filtered: u64,
@@ -88,6 +101,10 @@ impl Counters {
         refusal_ring_full: 0,
         refusal_limited: 0,
         verdict_differs: 0,
+        birth_ring_full: 0,
+        port_failures: [0; CALLS],
+        port_failure_ring_full: 0,
+        port_failure_limited: 0,
         filtered: 0,
         missed: 0,
     };
@@ -118,6 +135,10 @@ impl Counters {
             refusal_ring_full,
             refusal_limited,
             verdict_differs,
+            birth_ring_full,
+            port_failures,
+            port_failure_ring_full,
+            port_failure_limited,
             filtered,
             missed,
         } = other;
@@ -138,6 +159,10 @@ impl Counters {
         self.refusal_ring_full += refusal_ring_full;
         self.refusal_limited += refusal_limited;
         self.verdict_differs += verdict_differs;
+        self.birth_ring_full += birth_ring_full;
+        add_each(&mut self.port_failures, port_failures);
+        self.port_failure_ring_full += port_failure_ring_full;
+        self.port_failure_limited += port_failure_limited;
         self.filtered += filtered;
         self.missed += missed;
     }
@@ -149,4 +174,4 @@ fn add_each(sums: &mut [u64], others: &[u64]) {
     }
 }
 
-assert_layout!(Counters, size 8 + (9 + REASONS + CLASSES + SKIPS + 7) * 8, align 8);
+assert_layout!(Counters, size 8 + (9 + REASONS + CLASSES + SKIPS + CALLS + 10) * 8, align 8);

@@ -13,14 +13,16 @@
 pub mod counters;
 pub mod histogram;
 pub mod names;
+pub mod ports;
 pub mod record;
 pub mod refusal;
 pub mod settings;
 pub mod slot;
 pub mod tcp;
+mod words;
 
 /// Version of everything in this crate. Raise it together with [`names::ABI_GLOBAL`].
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Why a mini-socket ended. The discriminants index counters and histograms.
 #[repr(u8)]

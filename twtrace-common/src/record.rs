@@ -12,6 +12,12 @@ pub const KIND_OVERFLOW: u8 = 2;
 
 /// [`Refusal`].
 pub const KIND_REFUSAL: u8 = 3;
+/// [`Birth`].
+pub const KIND_BIRTH: u8 = 4;
+/// [`Seed`].
+pub const KIND_SEED: u8 = 5;
+/// [`PortFailure`].
+pub const KIND_PORT_FAILURE: u8 = 6;
 
 /// AF_INET, as in `skc_family`.
 pub const AF_INET: u8 = 2;
@@ -35,6 +41,8 @@ pub const FLAG_TS_RECENT: u8 = 1 << 5;
 pub const FLAG_REARMED: u8 = 1 << 6;
 /// Of an [`End`] by [`crate::Reason::SynReopened`]: the numbers of the SYN are there.
 pub const FLAG_NUMBERS: u8 = 1 << 6;
+/// Of a [`PortFailure`]: the caller had named the port, so no other was tried.
+pub const FLAG_PORT_GIVEN: u8 = 1 << 6;
 
 /// What all records begin with: which connection, in which namespace, whose.
 #[repr(C)]
@@ -42,7 +50,8 @@ pub const FLAG_NUMBERS: u8 = 1 << 6;
 pub struct Flow {
     /// One of the `KIND_` constants.
     pub kind: u8,
-    /// [`crate::Reason`] for [`End`], [`crate::refusal::Stage`] for [`Refusal`], 0 otherwise.
+    /// [`crate::Reason`] for [`End`], [`crate::refusal::Stage`] for [`Refusal`],
+    /// [`crate::ports::Call`] for [`PortFailure`], 0 otherwise.
     pub reason: u8,
     /// [`AF_INET`] or [`AF_INET6`].
     pub family: u8,
@@ -131,7 +140,50 @@ pub struct Refusal {
     pub reserved: u8,
 }
 
+/// A mini-socket was made (`inet_twsk_hashdance`). [`FLAG_BORN_FIN_WAIT_2`] or
+/// [`FLAG_IN_TIME_WAIT`] says in which substate.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    pub flow: Flow,
+    pub at_ns: u64,
+}
+
+/// A mini-socket that was there when tracing began, as sock_diag listed it. User space makes
+/// these. Substate as for [`Birth`]; never with [`FLAG_OWNER`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    pub flow: Flow,
+    /// When it was listed.
+    pub at_ns: u64,
+    /// What was left on its timer.
+    pub remaining_ms: u32,
+    pub reserved: u32,
+}
+
+/// A connect() or bind() that got no port. `flow` is that of the socket as it was: of a bind()
+/// without remote end, and `lport` is 0 unless [`FLAG_PORT_GIVEN`] is set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PortFailure {
+    pub flow: Flow,
+    pub at_ns: u64,
+    /// Thread group of the caller.
+    pub pid: u32,
+    /// What the caller was told: EADDRNOTAVAIL or EADDRINUSE.
+    pub errno: u32,
+    /// Candidate ports that only a mini-socket blocked (`tcp_twsk_unique` = 0); 0 of a bind().
+    pub time_wait: u32,
+    pub reserved: u32,
+    /// `comm` of the caller, ending in zeros.
+    pub command: [u8; 16],
+}
+
 assert_layout!(Flow, size 56, align 8);
 assert_layout!(End, size 112, align 8);
 assert_layout!(Overflow, size 64, align 8);
 assert_layout!(Refusal, size 104, align 8);
+assert_layout!(Birth, size 64, align 8);
+assert_layout!(Seed, size 72, align 8);
+assert_layout!(PortFailure, size 96, align 8);

@@ -10,13 +10,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::Reason;
 use twtrace_common::record::{
     self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_OWNER,
-    FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED, KIND_END, KIND_OVERFLOW,
-    KIND_REFUSAL,
+    FLAG_PORT_GIVEN, FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED, KIND_BIRTH,
+    KIND_END, KIND_OVERFLOW, KIND_PORT_FAILURE, KIND_REFUSAL, KIND_SEED,
 };
 use twtrace_common::refusal::REPLY_UNKNOWN;
 
 use crate::event::{
-    BornAs, End, Event, Family, Flow, Numbers, Overflow, Refusal, Reply, Rule, Stage,
+    Birth, BornAs, Call, CommandName, End, Event, Family, Flow, Numbers, Overflow, PortFailure,
+    Refusal, Reply, Rule, Seed, Stage,
 };
 
 /// Why some bytes are not a record of this ABI.
@@ -36,6 +37,8 @@ pub enum DecodeError {
     Reason(u8),
     /// No stage, rule or reply of a refusal that we know.
     Refusal { stage: u8, rule: u8, reply: u8 },
+    /// No call that we know.
+    Call(u8),
     /// Neither AF_INET nor AF_INET6.
     Family(u8),
 }
@@ -58,6 +61,7 @@ impl fmt::Display for DecodeError {
                 f,
                 "a refusal with unknown stage {stage}, rule {rule} or reply {reply}"
             ),
+            Self::Call(call) => write!(f, "a failure of an unknown call {call}"),
             Self::Family(family) => write!(f, "a record with unknown address family {family}"),
         }
     }
@@ -72,6 +76,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Some(&kind @ KIND_END) => end(sized(kind, bytes)?).map(Event::End),
         Some(&kind @ KIND_OVERFLOW) => overflow(sized(kind, bytes)?).map(Event::Overflow),
         Some(&kind @ KIND_REFUSAL) => refusal(sized(kind, bytes)?).map(Event::Refusal),
+        Some(&kind @ KIND_BIRTH) => birth(sized(kind, bytes)?).map(Event::Birth),
+        Some(&kind @ KIND_SEED) => seed(sized(kind, bytes)?).map(Event::Seed),
+        Some(&kind @ KIND_PORT_FAILURE) => {
+            port_failure(sized(kind, bytes)?).map(Event::PortFailure)
+        }
         Some(&kind) => Err(DecodeError::Kind(kind)),
     }
 }
@@ -79,6 +88,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
 const END: usize = size_of::<record::End>();
 const OVERFLOW: usize = size_of::<record::Overflow>();
 const REFUSAL: usize = size_of::<record::Refusal>();
+const BIRTH: usize = size_of::<record::Birth>();
+const SEED: usize = size_of::<record::Seed>();
+const PORT_FAILURE: usize = size_of::<record::PortFailure>();
 
 fn sized<const N: usize>(kind: u8, bytes: &[u8]) -> Result<&[u8; N], DecodeError> {
     bytes.try_into().map_err(|_| DecodeError::Length {
@@ -180,6 +192,48 @@ fn refusal(bytes: &[u8; REFUSAL]) -> Result<Refusal, DecodeError> {
     })
 }
 
+fn birth(bytes: &[u8; BIRTH]) -> Result<Birth, DecodeError> {
+    Ok(Birth {
+        flow: flow(bytes)?,
+        born_as: substate(bytes),
+        at_ns: field!(bytes, offset_of!(record::Birth, at_ns), u64),
+    })
+}
+
+fn seed(bytes: &[u8; SEED]) -> Result<Seed, DecodeError> {
+    Ok(Seed {
+        flow: flow(bytes)?,
+        substate: substate(bytes),
+        at_ns: field!(bytes, offset_of!(record::Seed, at_ns), u64),
+        remaining_ms: field!(bytes, offset_of!(record::Seed, remaining_ms), u32),
+    })
+}
+
+/// The substate that a record tells: what is not in FIN_WAIT2 is in TIME_WAIT.
+fn substate<const N: usize>(bytes: &[u8; N]) -> BornAs {
+    if bytes[offset_of!(record::Flow, flags)] & FLAG_BORN_FIN_WAIT_2 != 0 {
+        BornAs::FinWait2
+    } else {
+        BornAs::TimeWait
+    }
+}
+
+fn port_failure(bytes: &[u8; PORT_FAILURE]) -> Result<PortFailure, DecodeError> {
+    let call = bytes[offset_of!(record::Flow, reason)];
+    Ok(PortFailure {
+        flow: flow(bytes)?,
+        at_ns: field!(bytes, offset_of!(record::PortFailure, at_ns), u64),
+        call: Call::from_u8(call).ok_or(DecodeError::Call(call))?,
+        pid: field!(bytes, offset_of!(record::PortFailure, pid), u32),
+        command: CommandName(
+            field!(bytes, offset_of!(record::PortFailure, command), u128).to_ne_bytes(),
+        ),
+        errno: field!(bytes, offset_of!(record::PortFailure, errno), u32),
+        port_given: bytes[offset_of!(record::Flow, flags)] & FLAG_PORT_GIVEN != 0,
+        time_wait: field!(bytes, offset_of!(record::PortFailure, time_wait), u32),
+    })
+}
+
 fn numbers(flags: u8, [tsval, ts_recent, seq, rcv_nxt]: [u32; 4]) -> Numbers {
     Numbers {
         tsval: (flags & FLAG_TSVAL != 0).then_some(tsval),
@@ -210,7 +264,9 @@ fn flow<const N: usize>(bytes: &[u8; N]) -> Result<Flow, DecodeError> {
     const {
         assert!(N >= size_of::<record::Flow>());
         assert!(offset_of!(record::End, flow) == 0 && offset_of!(record::Overflow, flow) == 0);
-        assert!(offset_of!(record::Refusal, flow) == 0);
+        assert!(offset_of!(record::Refusal, flow) == 0 && offset_of!(record::Birth, flow) == 0);
+        assert!(offset_of!(record::Seed, flow) == 0);
+        assert!(offset_of!(record::PortFailure, flow) == 0);
     }
     let owner = bytes[offset_of!(record::Flow, flags)] & FLAG_OWNER != 0;
     let (family, laddr, raddr) = addresses(

@@ -2,6 +2,7 @@
 //! gives them meaning.
 
 pub mod facts;
+pub mod found;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 pub use twtrace_common::Reason;
 use twtrace_common::counters::Counters;
+pub use twtrace_common::ports::Call;
 pub use twtrace_common::refusal::{Reply, Rule, Stage};
 use twtrace_common::tcp::{ACK, RST, SYN};
 
@@ -125,12 +127,95 @@ pub struct Overflow {
     pub at_ns: u64,
 }
 
-/// Anything the kernel side reports.
+/// A mini-socket was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth {
+    pub flow: Flow,
+    pub born_as: BornAs,
+    pub at_ns: u64,
+}
+
+/// A mini-socket that was there when tracing began, as the kernel listed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// Without an owner: a mini-socket has none.
+    pub flow: Flow,
+    /// The substate it was in.
+    pub substate: BornAs,
+    /// When it was listed.
+    pub at_ns: u64,
+    /// What was left on its timer, 0 if that was late.
+    pub remaining_ms: u32,
+}
+
+/// A connect() or bind() that got no port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFailure {
+    /// Of a bind(), the remote end is unspecified.
+    pub flow: Flow,
+    pub at_ns: u64,
+    pub call: Call,
+    /// Thread group of the caller.
+    pub pid: u32,
+    pub command: CommandName,
+    /// What the caller was told: EADDRNOTAVAIL or EADDRINUSE.
+    pub errno: u32,
+    /// The caller had named the port; else `flow.lport` is 0.
+    pub port_given: bool,
+    /// Candidate ports that only a mini-socket blocked; 0 of a bind().
+    pub time_wait: u32,
+}
+
+/// `comm` of a task: at most 15 bytes, padded with zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandName(pub [u8; 16]);
+
+impl CommandName {
+    /// As text; what is no UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        let end = self.0.iter().position(|byte| *byte == 0);
+        String::from_utf8_lossy(&self.0[..end.unwrap_or(self.0.len())])
+    }
+}
+
+/// Anything the kernel side reports, and what was there when it began to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     End(End),
     Overflow(Overflow),
     Refusal(Refusal),
+    Birth(Birth),
+    Seed(Seed),
+    PortFailure(PortFailure),
+}
+
+impl Event {
+    /// Whose event it is.
+    #[must_use]
+    pub fn flow(&self) -> &Flow {
+        match self {
+            Self::End(end) => &end.flow,
+            Self::Overflow(overflow) => &overflow.flow,
+            Self::Refusal(refusal) => &refusal.flow,
+            Self::Birth(birth) => &birth.flow,
+            Self::Seed(seed) => &seed.flow,
+            Self::PortFailure(failure) => &failure.flow,
+        }
+    }
+
+    /// When, in ns of CLOCK_MONOTONIC.
+    #[must_use]
+    pub fn at_ns(&self) -> u64 {
+        match self {
+            Self::End(end) => end.ended_ns,
+            Self::Overflow(overflow) => overflow.at_ns,
+            Self::Refusal(refusal) => refusal.at_ns,
+            Self::Birth(birth) => birth.at_ns,
+            Self::Seed(seed) => seed.at_ns,
+            Self::PortFailure(failure) => failure.at_ns,
+        }
+    }
 }
 
 /// The kernel's own TCP counters of one network namespace (`/proc/net/netstat`, `TcpExt`).
@@ -194,6 +279,12 @@ pub struct Meta {
     /// Also those that get no answer and have no mini-socket.
     #[serde(default)]
     pub drops: bool,
+    /// Births were reported, and what was there when tracing began.
+    #[serde(default)]
+    pub births: bool,
+    /// Calls that got no port were traced.
+    #[serde(default)]
+    pub ports: bool,
     /// Only ends that tell of a refusal or a reopen were reported.
     #[serde(default)]
     pub quiet_ends: bool,

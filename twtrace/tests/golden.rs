@@ -226,6 +226,8 @@ fn meta() -> Meta {
         rearms: true,
         refusals: false,
         drops: false,
+        births: false,
+        ports: false,
         quiet_ends: false,
         ts_offset: None,
     }
@@ -342,7 +344,11 @@ fn trace(path: &Path, options: &Options) -> Vec<u8> {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
             Item::Record(bytes) => match decode(bytes) {
-                Ok(event) => renderer.event(&tally.event(event), &mut out),
+                Ok(event) => {
+                    if let Some(report) = tally.event(event) {
+                        renderer.event(&report, &mut out);
+                    }
+                }
                 Err(_) => tally.undecoded(),
             },
         }

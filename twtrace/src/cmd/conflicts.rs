@@ -107,7 +107,9 @@ impl Story {
             self.tally.undecoded();
             return;
         };
-        let report = self.tally.event(event);
+        let Some(report) = self.tally.event(event) else {
+            return;
+        };
         if let Some(shown) = conflicts::told(&report, self.format != Format::Text) {
             self.renderer.event(&shown, out.buffer());
         }

@@ -53,8 +53,9 @@ impl Lines {
     pub(super) fn record(&mut self, record: &[u8], out: &mut Output) {
         match decode(record) {
             Ok(event) => {
-                let report = self.tally.event(event);
-                self.renderer.event(&report, out.buffer());
+                if let Some(report) = self.tally.event(event) {
+                    self.renderer.event(&report, out.buffer());
+                }
             }
             Err(_) => self.tally.undecoded(),
         }

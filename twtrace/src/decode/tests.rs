@@ -163,11 +163,15 @@ fn every_other_length_is_an_error() {
         (KIND_END, END),
         (KIND_OVERFLOW, OVERFLOW),
         (KIND_REFUSAL, REFUSAL),
+        (KIND_BIRTH, BIRTH),
+        (KIND_SEED, SEED),
+        (KIND_PORT_FAILURE, PORT_FAILURE),
     ];
     for (kind, expected) in kinds {
         let mut bytes = an_end();
         bytes.resize(2 * END, 0);
         bytes[0] = kind;
+        bytes[offset_of!(record::Flow, reason)] = 1;
         for got in 1..bytes.len() {
             let result = decode(&bytes[..got]);
             if got == expected {
@@ -190,18 +194,20 @@ fn every_other_first_byte_is_an_unknown_kind() {
     for kind in 0..=u8::MAX {
         let mut bytes = an_end();
         bytes[0] = kind;
-        match kind {
-            KIND_END => assert!(decode(&bytes).is_ok()),
-            KIND_OVERFLOW => {
-                bytes.truncate(OVERFLOW);
-                assert!(decode(&bytes).is_ok());
+        let length = match kind {
+            KIND_END => END,
+            KIND_OVERFLOW => OVERFLOW,
+            KIND_REFUSAL => REFUSAL,
+            KIND_BIRTH => BIRTH,
+            KIND_SEED => SEED,
+            KIND_PORT_FAILURE => PORT_FAILURE,
+            _ => {
+                assert_eq!(decode(&bytes), Err(DecodeError::Kind(kind)));
+                continue;
             }
-            KIND_REFUSAL => {
-                bytes.truncate(REFUSAL);
-                assert!(decode(&bytes).is_ok());
-            }
-            _ => assert_eq!(decode(&bytes), Err(DecodeError::Kind(kind))),
-        }
+        };
+        bytes.truncate(length);
+        assert!(decode(&bytes).is_ok(), "kind {kind}");
     }
 }
 
@@ -222,6 +228,78 @@ fn every_reason_and_family_is_known_or_an_error() {
             assert_eq!(decode(&bytes), Err(DecodeError::Family(value)));
         }
     }
+}
+
+/// The head of [`an_end`] and what comes behind it in a record of another kind.
+fn another(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+    let mut bytes = an_end();
+    bytes.truncate(size_of::<record::Flow>());
+    bytes.resize(length, 0);
+    bytes[0] = kind;
+    bytes[offset_of!(record::Flow, reason)] = 0;
+    bytes[offset_of!(record::Flow, flags)] = flags;
+    put(
+        &mut bytes,
+        size_of::<record::Flow>(),
+        &5_000_u64.to_ne_bytes(),
+    );
+    bytes
+}
+
+#[test]
+fn births_and_seeds_tell_their_substate() {
+    for (flags, born_as) in [
+        (FLAG_BORN_FIN_WAIT_2 | FLAG_OWNER, BornAs::FinWait2),
+        (FLAG_IN_TIME_WAIT | FLAG_OWNER, BornAs::TimeWait),
+    ] {
+        let bytes = another(KIND_BIRTH, flags, BIRTH);
+        let Event::Birth(birth) = decode(&bytes).unwrap() else {
+            panic!("no birth");
+        };
+        assert_eq!((birth.born_as, birth.at_ns), (born_as, 5_000));
+        assert_eq!(birth.flow.uid, Some(33));
+        let mut bytes = another(KIND_SEED, flags & !FLAG_OWNER, SEED);
+        let remaining = offset_of!(record::Seed, remaining_ms);
+        put(&mut bytes, remaining, &59_000_u32.to_ne_bytes());
+        let Event::Seed(seed) = decode(&bytes).unwrap() else {
+            panic!("no seed");
+        };
+        assert_eq!((seed.substate, seed.remaining_ms), (born_as, 59_000));
+        assert_eq!(seed.flow.uid, None);
+    }
+}
+
+#[test]
+fn a_port_failure_names_the_caller() {
+    let mut bytes = another(
+        KIND_PORT_FAILURE,
+        FLAG_OWNER | FLAG_PORT_GIVEN,
+        PORT_FAILURE,
+    );
+    bytes[offset_of!(record::Flow, reason)] = Call::Bind as u8;
+    for (at, value) in [
+        (offset_of!(record::PortFailure, pid), 8_123_u32),
+        (offset_of!(record::PortFailure, errno), 98),
+        (offset_of!(record::PortFailure, time_wait), 27_902),
+    ] {
+        put(&mut bytes, at, &value.to_ne_bytes());
+    }
+    put(
+        &mut bytes,
+        offset_of!(record::PortFailure, command),
+        b"php-fpm",
+    );
+    let Event::PortFailure(failure) = decode(&bytes).unwrap() else {
+        panic!("no port failure");
+    };
+    assert_eq!(
+        (failure.call, failure.pid, failure.errno, failure.time_wait),
+        (Call::Bind, 8_123, 98, 27_902)
+    );
+    assert_eq!(failure.command.text(), "php-fpm");
+    assert!(failure.port_given);
+    bytes[offset_of!(record::Flow, reason)] = 2;
+    assert_eq!(decode(&bytes), Err(DecodeError::Call(2)));
 }
 
 /// A SYN that PAWS refused in TIME_WAIT.

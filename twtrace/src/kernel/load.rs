@@ -8,8 +8,9 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::settings::{
-    FEATURE_OWNERS, FEATURE_QUIET_ENDS, FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS,
-    FEATURE_REOPENS, Offsets, REFUSAL_WINDOW_NS, Settings, Values,
+    FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS, FEATURE_REARMS,
+    FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
+    REFUSAL_WINDOW_NS, Settings, Values,
 };
 use twtrace_common::{ABI, names};
 
@@ -47,6 +48,7 @@ pub(super) fn load(
         .map_max_entries(names::SLOTS, sizes.slots)
         .map_max_entries(names::SPILL, sizes.spill)
         .map_max_entries(names::COUNTERS, sizes.namespaces + 1)
+        .map_max_entries(names::PORT_CALLS, port_calls(options))
         .load(OBJECT)
         .map_err(explain)
 }
@@ -76,12 +78,16 @@ fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -
             | feature(options.rearms, FEATURE_REARMS)
             | feature(options.refusals, FEATURE_REFUSALS)
             | feature(options.reopens, FEATURE_REOPENS)
-            | feature(options.quiet_ends, FEATURE_QUIET_ENDS),
+            | feature(options.quiet_ends, FEATURE_QUIET_ENDS)
+            | feature(options.births, FEATURE_BIRTHS)
+            | feature(options.ports, FEATURE_PORTS),
         slots_mask: sizes.slots - 1,
         counters_mask: sizes.namespaces - 1,
         wake_bytes: ring / 4,
         refusal_bytes: ring / 2,
         refusal_budget: per_window(options.refusal_rate),
+        port_failure_budget: per_window(PORT_FAILURE_RATE),
+        reserved: 0,
     }
 }
 
@@ -89,6 +95,12 @@ fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -
 fn per_window(rate: u32) -> u32 {
     let windows = (1_000_000_000 / REFUSAL_WINDOW_NS) as u32;
     (rate / windows).max(1)
+}
+
+/// Tasks that may look for a port at the same time. One that looks through the whole range is
+/// preempted in between.
+fn port_calls(options: &Options) -> u32 {
+    if options.ports { 8 * 1024 } else { 1 }
 }
 
 /// The kernel wants a power of two of pages.

@@ -3,7 +3,9 @@
 mod attach;
 pub mod btf;
 pub mod counters;
+mod filter;
 pub mod hooks;
+pub mod listing;
 mod load;
 #[cfg(feature = "log")]
 mod log;
@@ -16,6 +18,8 @@ pub mod recycle;
 mod session;
 mod size;
 pub mod sock_diag;
+pub mod socket_table;
+pub mod survey;
 mod syscall;
 pub mod sysctl;
 mod threads;
@@ -58,6 +62,10 @@ pub struct Options {
     pub reopens: bool,
     /// Report only ends of mini-sockets that refused a SYN, or over which one was accepted.
     pub quiet_ends: bool,
+    /// Report births, and list what is there when tracing begins.
+    pub births: bool,
+    /// Count and report calls that get no port.
+    pub ports: bool,
     /// How many refusals per second each CPU reports; the others are only counted.
     pub refusal_rate: u32,
     /// Take uid and cgroup from the full socket.
@@ -82,6 +90,8 @@ impl Default for Options {
             drops: true,
             reopens: true,
             quiet_ends: false,
+            births: false,
+            ports: false,
             refusal_rate: REFUSAL_RATE,
             owners: true,
             rearms: true,

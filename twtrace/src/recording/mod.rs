@@ -4,6 +4,7 @@
 //! append-only, and a file cut anywhere reads up to the cut.
 
 mod format;
+mod meta;
 mod read;
 mod snapshot;
 mod upgrade;

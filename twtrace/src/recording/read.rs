@@ -10,6 +10,7 @@ use twtrace_common::ABI;
 use super::format::{
     BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, RECORDS, SNAPSHOT, VERSION,
 };
+use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
 use crate::error::{Error, Result};
@@ -82,12 +83,18 @@ impl Reader {
         if block.kind != META {
             return Err(damaged(&name, "it does not begin with its meta data"));
         }
-        let meta = serde_json::from_slice(&block.payload)
+        let found: meta::OnDisk<Meta> = serde_json::from_slice(&block.payload)
             .map_err(|error| damaged(&name, &format!("its meta data: {error}")))?;
+        if !found.is_of(abi) {
+            return Err(damaged(
+                &name,
+                "its head and its meta data name different ABIs",
+            ));
+        }
         Ok(Self {
             name,
             file,
-            meta,
+            meta: found.meta,
             block: Vec::new(),
             position: 0,
             records: 0,

@@ -59,6 +59,8 @@ fn meta() -> Meta {
         rearms: true,
         refusals: true,
         drops: true,
+        births: false,
+        ports: false,
         quiet_ends: false,
         ts_offset: None,
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::format::{BlockHead, END, MAX_BLOCK, META, RECORDS, SNAPSHOT, head};
+use super::meta;
 use super::snapshot::OnDisk;
 use crate::error::{Error, Result};
 use crate::event::{Meta, Snapshot};
@@ -55,7 +56,7 @@ impl Writer {
             records: 0,
         };
         writer.all(&head())?;
-        let meta = writer.json(meta)?;
+        let meta = writer.json(&meta::OnDisk::new(meta))?;
         writer.put(META, &meta)?;
         Ok(writer)
     }

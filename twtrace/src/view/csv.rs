@@ -63,6 +63,10 @@ fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
         Value::Address(address) => host.texts.address(address, out),
+        Value::Command(name) => {
+            units::command(name, scratch);
+            quoted(scratch, out);
+        }
         Value::Endpoint(address, port) => endpoint(address, port, host, out),
         Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
         Value::Netns(inode) => {
@@ -92,7 +96,7 @@ pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Li
         host.texts.address(address, out);
         out.text("]:");
     }
-    out.number(port.into());
+    units::port(port, out);
 }
 
 /// Moves a cell that may hold anything, in quotes if it must be.

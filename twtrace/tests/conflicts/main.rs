@@ -47,7 +47,11 @@ fn each(mut tell: impl FnMut(Report)) -> Tally {
     while let Some(item) = reader.next().unwrap() {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
-            Item::Record(bytes) => tell(tally.event(decode(bytes).unwrap())),
+            Item::Record(bytes) => {
+                if let Some(report) = tally.event(decode(bytes).unwrap()) {
+                    tell(report);
+                }
+            }
         }
     }
     tally

@@ -434,6 +434,8 @@ pub(crate) fn meta() -> Meta {
         rearms: false,
         refusals: true,
         drops: false,
+        births: false,
+        ports: false,
         quiet_ends: true,
         ts_offset: Some(TsOffset::Ports),
     }

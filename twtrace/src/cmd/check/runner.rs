@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::scenarios::Scenario;
 use crate::decode::decode;
 use crate::error::{Error, Result};
-use crate::event::{Event, Family, Flow, KernelCounters, Snapshot};
+use crate::event::{Event, Family, KernelCounters, Snapshot};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Session, counters};
 
@@ -233,10 +233,9 @@ impl Trace {
     }
 
     fn of<'a>(&'a self, one: &'a Done, ran: &'a Ran) -> impl Iterator<Item = &'a Event> {
-        self.events.iter().filter(|event| {
-            let (flow, at) = flow_and_time(event);
-            flow.netns == ran.netns && at >= one.began_ns
-        })
+        self.events
+            .iter()
+            .filter(|event| event.flow().netns == ran.netns && event.at_ns() >= one.began_ns)
     }
 
     fn outcome(&self, case: Case, one: &Done, snapshot: &Snapshot) -> Outcome {
@@ -306,12 +305,4 @@ fn turns() -> usize {
 /// Ends that must come.
 fn expected(ran: &Ran) -> usize {
     ran.made.lives.len().max(ran.made.churned)
-}
-
-fn flow_and_time(event: &Event) -> (&Flow, u64) {
-    match event {
-        Event::End(end) => (&end.flow, end.ended_ns),
-        Event::Overflow(overflow) => (&overflow.flow, overflow.at_ns),
-        Event::Refusal(refusal) => (&refusal.flow, refusal.at_ns),
-    }
 }

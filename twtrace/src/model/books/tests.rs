@@ -19,6 +19,8 @@ fn meta(tw_counted_at: TwCountedAt) -> Meta {
         rearms: true,
         refusals: true,
         drops: true,
+        births: false,
+        ports: false,
         quiet_ends: false,
         ts_offset: None,
     }

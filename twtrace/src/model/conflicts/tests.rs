@@ -21,6 +21,8 @@ fn meta() -> Meta {
         rearms: false,
         refusals: true,
         drops: true,
+        births: false,
+        ports: false,
         quiet_ends: true,
         ts_offset: None,
     }

@@ -81,20 +81,20 @@ impl Failures {
 fn ends(events: &[Event]) -> impl Iterator<Item = &End> {
     events.iter().filter_map(|event| match event {
         Event::End(end) => Some(end),
-        Event::Overflow(_) | Event::Refusal(_) => None,
+        _ => None,
     })
 }
 
 fn refusals(events: &[Event]) -> impl Iterator<Item = &Refusal> {
     events.iter().filter_map(|event| match event {
         Event::Refusal(refusal) => Some(refusal),
-        Event::End(_) | Event::Overflow(_) => None,
+        _ => None,
     })
 }
 
 fn overflows(events: &[Event]) -> impl Iterator<Item = &Overflow> {
     events.iter().filter_map(|event| match event {
         Event::Overflow(overflow) => Some(overflow),
-        Event::End(_) | Event::Refusal(_) => None,
+        _ => None,
     })
 }
