@@ -48,7 +48,12 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         refused: Vec::new(),
         without: point.without.map(str::to_owned),
     };
-    if !point.is_wanted(btf, &Options::default()) {
+    // As `record` has it, which wants everything.
+    let options = Options {
+        ports: true,
+        ..Options::default()
+    };
+    if !point.is_wanted(btf, &options) {
         planned.answer = Answer::No(hooks::UNWANTED.to_owned());
         return planned;
     }

@@ -109,7 +109,7 @@ impl Doctor {
             .unwrap_or(&Value::Null)
     }
 
-    /// The programs of points that are seen, with or without those of `conflicts` only.
+    /// The programs of points that are seen, with or without the tracepoint, which `trace` does not use.
     fn programs(&self, drops: bool) -> usize {
         let seen = self
             .list("hooks")
@@ -133,16 +133,17 @@ fn plan(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     checks.equal("btf", doctor.said["btf"]["answer"].as_str(), Some("yes"));
     let allowed = &doctor.said["allowed"];
     checks.equal("allowed", allowed["answer"].as_str(), Some("yes"));
-    for (command, drops) in [("trace", false), ("conflicts", true)] {
+    for (command, drops) in [(&["trace"][..], false), (&["record", "/tmp/record"], true)] {
         let output = Command::new(TWTRACE)
-            .args([command, "-c", "/bin/twtrace-vm true"])
+            .args(command)
+            .args(["-c", "/bin/twtrace-vm true"])
             .output()?;
         let text = String::from_utf8_lossy(&output.stderr);
         let ways = doctor.ways();
         let way = ways.iter().next().copied().unwrap_or_default();
         let expected = format!("· {way} · {} hooks", doctor.programs(drops));
         checks.that(ways.len() == 1 && text.contains(&expected), || {
-            format!("{command} did not say \"{expected}\" of {ways:?} but {text}")
+            format!("{command:?} did not say \"{expected}\" of {ways:?} but {text}")
         });
     }
     let refused = doctor.list("hooks").iter().any(|hook| {

@@ -109,6 +109,7 @@ impl Facts {
         self.own().destinations = Destinations {
             top,
             count: 1,
+            kept: Vec::new(),
             unknown: None,
         };
     }

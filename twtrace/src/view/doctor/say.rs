@@ -156,7 +156,8 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
         std::net::SocketAddr::new(to.raddr, to.rport)
     );
     let subject = match severity {
-        Severity::Danger => format!("no local ports left from {pair}"),
+        Severity::Danger if to.ports < usable => format!("hardly a local port left from {pair}"),
+        Severity::Danger => format!("no local port left from {pair}"),
         Severity::Warning => format!("few local ports left from {pair}"),
         Severity::Note | Severity::Ok => "local ports".to_owned(),
     };
