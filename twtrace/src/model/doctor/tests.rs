@@ -293,6 +293,17 @@ fn reserved_ports_are_not_for_connect() {
 }
 
 #[test]
+fn ports_that_are_listened_on_are_not_for_connect_either() {
+    let mut facts = healthy();
+    facts.taken(REMOTE, 100, 100);
+    facts.own().destinations.kept = vec![(40_000, 40_009), (80, 80)];
+    assert_eq!(
+        effect(&facts, Sysctl::IpLocalPortRange),
+        Some(Effect::Range(28_222))
+    );
+}
+
+#[test]
 fn a_small_range_is_noted() {
     let mut facts = healthy();
     for (high, expected) in [(40_767, vec![]), (40_766, vec![(Note, "small-port-range")])] {
