@@ -13,6 +13,7 @@ mod line;
 mod note;
 mod render;
 mod text;
+pub mod top;
 mod units;
 
 pub use columns::Of;

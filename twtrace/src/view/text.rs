@@ -113,6 +113,11 @@ pub(super) fn name_or_number(name: Option<&str>, number: u32, out: &mut Line) {
     }
 }
 
+/// The same as a text of its own.
+pub(super) fn name_of(name: Option<&str>, number: u32) -> String {
+    name.map_or_else(|| number.to_string(), str::to_owned)
+}
+
 fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut Line) {
     if address.is_ipv4() {
         host.texts.address(address, out);
