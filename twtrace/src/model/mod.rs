@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod conflicts;
+pub mod groups;
 pub mod lifecycle;
 pub mod refusal;
 pub mod stats;
@@ -9,6 +10,7 @@ pub mod tally;
 
 pub use books::Books;
 pub use conflicts::{Conflict, Conflicts, Reopen};
+pub use groups::Groups;
 pub use lifecycle::{Life, Report};
 pub use refusal::Refused;
 pub use stats::Stats;
