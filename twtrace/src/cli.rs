@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::kernel::{Attach, REFUSAL_RATE};
+use crate::model::groups::By;
 use crate::view::Output;
 
 const EXAMPLES: &str = "\
@@ -13,6 +14,7 @@ Examples:
   twtrace trace -L 443 --netns web    only those of local port 443 in the namespace `web`
   twtrace hist --duration 2m          how long they live, by end reason
   twtrace hist 10 6                   the same every 10 seconds, six times
+  twtrace hist --by cgroup            who makes them: services, containers, pods
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
   twtrace top                         how things are right now, on the full screen
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
@@ -152,6 +154,42 @@ pub enum FailOn {
     Stuck,
 }
 
+/// Whose they are.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Groups")]
+pub struct Grouping {
+    /// Count by peer (remote address), service (the end with the lower port), local port, or
+    /// owner: uid, cgroup, network namespace
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<ByArg>,
+    /// Groups shown, those with the most ends first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ByArg {
+    Peer,
+    Service,
+    Lport,
+    Uid,
+    Cgroup,
+    Netns,
+}
+
+impl From<ByArg> for By {
+    fn from(arg: ByArg) -> Self {
+        match arg {
+            ByArg::Peer => Self::Peer,
+            ByArg::Service => Self::Service,
+            ByArg::Lport => Self::Lport,
+            ByArg::Uid => Self::Uid,
+            ByArg::Cgroup => Self::Cgroup,
+            ByArg::Netns => Self::Netns,
+        }
+    }
+}
+
 /// What it looks like.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
@@ -173,6 +211,8 @@ pub struct View {
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
     #[command(flatten)]
+    pub grouping: Grouping,
+    #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
     pub ring: Ring,
@@ -193,6 +233,8 @@ pub struct HistArgs {
     /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format at the end
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
+    #[command(flatten)]
+    pub grouping: Grouping,
     #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
@@ -291,8 +333,10 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
     /// Only conflicts, as `conflicts` shows them
-    #[arg(long, conflicts_with_all = ["hist", "hgrm"])]
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
+    #[command(flatten)]
+    pub grouping: Grouping,
     #[command(flatten)]
     pub questions: Questions,
     #[command(flatten)]
@@ -425,6 +469,19 @@ mod tests {
             assert!(parse(&format!("twtrace top {wrong}")).is_err(), "{wrong}");
         }
         assert!(parse("twtrace top --replay FILE --speed 0").is_err());
+    }
+
+    #[test]
+    fn groups_are_understood_live_and_of_a_recording() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for by in ["peer", "service", "lport", "uid", "cgroup", "netns"] {
+            assert!(parses(&format!("twtrace hist --by {by} --top 3 10")));
+            assert!(parses(&format!("twtrace trace --by {by}")));
+            assert!(parses(&format!("twtrace report FILE --hist --by {by}")));
+        }
+        assert!(!parses("twtrace hist --by colour"));
+        assert!(!parses("twtrace hist --by uid --top 0"));
+        assert!(!parses("twtrace report FILE --conflicts --by uid"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod check;
 mod conflicts;
 mod filter;
+mod groups;
 mod hist;
 mod live;
 mod output;

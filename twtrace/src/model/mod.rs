@@ -3,6 +3,7 @@
 pub mod books;
 pub mod conflicts;
 pub mod dashboard;
+pub mod groups;
 pub mod lifecycle;
 pub mod refusal;
 pub mod stats;
@@ -11,6 +12,7 @@ pub mod tally;
 pub use books::Books;
 pub use conflicts::{Conflict, Conflicts, Reopen};
 pub use dashboard::Dashboard;
+pub use groups::Groups;
 pub use lifecycle::{Life, Report};
 pub use refusal::Refused;
 pub use stats::Stats;

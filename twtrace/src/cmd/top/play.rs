@@ -11,7 +11,7 @@ use crate::cmd::live::{self, Signals};
 use crate::cmd::output::talk;
 use crate::decode::decode;
 use crate::error::{Exit, Result};
-use crate::event::{Event, Meta, Snapshot};
+use crate::event::{Event, Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::recording::{Item, Reader};
 use crate::view::top::Playing;
@@ -93,7 +93,8 @@ struct Player {
 enum Next {
     Event(Event),
     Totals(Snapshot),
-    /// Of no time.
+    // Of no time:
+    Names(Named),
     Undecoded,
 }
 
@@ -102,6 +103,7 @@ impl Next {
         Ok(reader.next()?.map(|item| match item {
             Item::Record(record) => decode(record).map_or(Self::Undecoded, Self::Event),
             Item::Snapshot(totals) => Self::Totals(totals),
+            Item::Names(named) => Self::Names(named),
         }))
     }
 
@@ -109,7 +111,7 @@ impl Next {
         match self {
             Self::Event(event) => event.at_ns(),
             Self::Totals(totals) => totals.at_ns,
-            Self::Undecoded => 0,
+            Self::Names(_) | Self::Undecoded => 0,
         }
     }
 }
@@ -143,6 +145,7 @@ impl Player {
             match next {
                 Next::Event(event) => show.dashboard.event(event),
                 Next::Totals(totals) => show.dashboard.totals(totals),
+                Next::Names(named) => show.canvas.names(named),
                 Next::Undecoded => show.dashboard.undecoded(),
             }
         }

@@ -13,7 +13,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::{Frame, text::Line};
 
-use crate::event::Meta;
+use crate::event::{Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::Figures;
 
@@ -52,6 +52,11 @@ impl Screen {
             about: format!("{} · {}", meta.kernel, meta.attach),
             theme: Theme::new(colour),
         }
+    }
+
+    /// Adds names, such as a recording holds.
+    pub fn names(&mut self, named: Named) {
+        self.names.add(named);
     }
 
     /// The names that it knows.
