@@ -112,7 +112,8 @@ fn attach_point(
     Ok(outcome)
 }
 
-fn adapt(hook: Hook, slots: bool) -> Hook {
+/// The hook as it is where programs may compare and exchange, or may not.
+pub(super) fn adapt(hook: Hook, slots: bool) -> Hook {
     match without_slots(hook.program) {
         Some(program) if !slots => Hook { program, ..hook },
         _ => hook,

@@ -53,12 +53,15 @@ pub const KFREE_SKB: &str = "kfree_skb";
 
 /// Whether drops tell both a reason of ours and the socket (seen from 6.12 on). Before, what they
 /// would add is seen at `tcp_oow_rate_limited`, except in SYN_SENT.
-fn drops_tell(btf: &Btf) -> bool {
+pub(super) fn drops_tell(btf: &Btf) -> bool {
     btf.enumerator("SKB_DROP_REASON_TCP_RFC7323_PAWS").is_some()
         && btf
             .tracepoint_parameters(KFREE_SKB)
             .is_some_and(|types| matches!(types[..], ["sk_buff", _, "skb_drop_reason", "sock"]))
 }
+
+/// Why a point that is of no use here is not.
+pub const UNWANTED: &str = "drops do not tell reason and socket here (seen from 6.12 on)";
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";

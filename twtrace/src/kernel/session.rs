@@ -17,8 +17,9 @@ use super::load::{chain, load};
 use super::size::sizes;
 use super::syscall::{self, ProgramFacts};
 use super::threads::beside;
-use super::{Answer, Options, hooks, offsets};
+use super::{Options, hooks, offsets, plan};
 use crate::error::{Error, Result};
+use crate::event::facts::Answer;
 use crate::event::{KernelCounters, Meta, Snapshot};
 
 /// How often a snapshot is tried again when something ended while it was taken.
@@ -63,12 +64,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Loads and attaches everything.
     pub fn start(options: &Options) -> Result<Self> {
-        let wanted: Vec<_> = offsets::STRUCTS
-            .into_iter()
-            .chain(hooks::functions())
-            .chain(offsets::TS_OFFSET_FUNCTIONS)
-            .chain(offsets::ENUMERATORS)
-            .collect();
+        let wanted = plan::wanted();
         let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
         let filter = options.filter;
         let only_netns = (filter.netns != 0).then_some(filter.netns);

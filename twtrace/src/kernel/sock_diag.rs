@@ -105,7 +105,11 @@ impl SockDiag {
         } else {
             AF_INET6
         };
-        let request = SockDiagDestroy::new(request(family, mini_socket.id.clone()));
+        let request = SockDiagDestroy::new(request(
+            family,
+            StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT,
+            mini_socket.id.clone(),
+        ));
         self.send(NLM_F_REQUEST | NLM_F_ACK, request)
             .map_err(failed)?;
         match self.acknowledgement() {
@@ -118,20 +122,57 @@ impl SockDiag {
         }
     }
 
+    /// Shows the addresses of each socket that is bound to a connection or was, mini-sockets and
+    /// all: local, remote, and whether it is a mini-socket in TIME_WAIT.
+    pub fn visit_pairs(
+        &mut self,
+        sink: &mut dyn FnMut(SocketAddr, SocketAddr, bool),
+    ) -> Result<()> {
+        let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::CLOSE;
+        for family in [AF_INET, AF_INET6] {
+            self.dump(family, states.clone(), &mut |payload| {
+                let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
+                let id = header.socket_id;
+                sink(
+                    SocketAddr::new(id.source_address, id.source_port),
+                    SocketAddr::new(id.destination_address, id.destination_port),
+                    header.state == TCP_TIME_WAIT,
+                );
+                Ok(())
+            })
+            .map_err(|error| dump_error(family, &error))?;
+        }
+        Ok(())
+    }
+
     fn visit_family(&mut self, family: u8, sink: &mut dyn FnMut(MiniSocket)) -> io::Result<()> {
+        let states = StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT;
+        self.dump(family, states, &mut |payload| {
+            mini_socket(payload)?.into_iter().for_each(&mut *sink);
+            Ok(())
+        })
+    }
+
+    /// Hands each socket of a family in these states to `sink`.
+    fn dump(
+        &mut self,
+        family: u8,
+        states: StateFlags,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let id = if family == AF_INET {
             SocketId::new_v4()
         } else {
             SocketId::new_v6()
         };
-        self.send(NLM_F_REQUEST | NLM_F_DUMP, request(family, id))?;
+        self.send(NLM_F_REQUEST | NLM_F_DUMP, request(family, states, id))?;
         loop {
             let mut done = false;
             self.receive(|kind, payload| {
                 match kind {
                     NLMSG_DONE => done = true,
                     NLMSG_ERROR => return Err(kernel_error(payload)?.unwrap_or_else(no_answer)),
-                    SOCK_DIAG_BY_FAMILY => mini_socket(payload)?.into_iter().for_each(&mut *sink),
+                    SOCK_DIAG_BY_FAMILY => sink(payload)?,
                     _ => {}
                 }
                 Ok(())
@@ -184,12 +225,12 @@ impl SockDiag {
     }
 }
 
-fn request(family: u8, socket_id: SocketId) -> SockDiagMessage {
+fn request(family: u8, states: StateFlags, socket_id: SocketId) -> SockDiagMessage {
     SockDiagMessage::InetRequest(InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT,
+        states,
         socket_id,
     })
 }
@@ -233,7 +274,7 @@ fn no_answer() -> io::Error {
 
 fn dump_error(family: u8, error: &io::Error) -> Error {
     let version = if family == AF_INET { 4 } else { 6 };
-    let message = format!("cannot list the IPv{version} TIME_WAIT sockets by sock_diag: {error}");
+    let message = format!("cannot list the IPv{version} TCP sockets by sock_diag: {error}");
     match error.raw_os_error() {
         Some(libc::ENOENT) => Error::new(message).hint("load the module tcp_diag"),
         _ => Error::new(message),
