@@ -7,6 +7,7 @@ use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
 use super::doctor;
+use super::groups;
 use super::json::VERSION;
 use crate::event::Rule;
 use crate::model::conflicts::causes::Cause;
@@ -288,6 +289,7 @@ pub fn output_md() -> String {
             Shown::Data => "JSON, CSV",
             Shown::Text => "text",
             Shown::Everywhere => "all",
+            Shown::Asked => "`--fields`",
         };
         let (key, unit, doc) = (column.key, column.unit, column.doc);
         line(&mut page, &[&format!("`{key}`"), unit, &of, shown, doc]);
@@ -320,27 +322,31 @@ pub fn output_md() -> String {
          edge of buckets.\n\n",
     );
     fields(&mut page, &HISTOGRAM);
-    doctor_md(&mut page);
+    groups_md(&mut page);
+    doctor::docs::md(&mut page);
     page
 }
 
-fn doctor_md(page: &mut String) {
+fn groups_md(page: &mut String) {
     page.push_str(
-        "\n## The object of `doctor`\n\n\
-         One object. `answer` is `yes`, `no` or `unknown`, the last two with `why`; that something is\n\
-         not allowed makes it `unknown`, never `no`. The exit code is 1 if a finding is a `danger`.\n\
-         `--facts` prints what was read instead, in a form that only `--read` of the same version\n\
-         understands.\n\n",
+        "\n## Groups\n\n\
+         With `--by peer|service|lport|uid|cgroup|netns`, `hist` shows a row per group instead of the\n\
+         histograms, and `trace` and `report` show them before the summary (with CSV, on stderr). Groups\n\
+         are counted from records: by themselves while there are no more than 1,024, then the smallest\n\
+         give way and are added to the others, so a group that was small once may have had more than\n\
+         its row says. All rows of scope `total` together are the ends that the kernel side counted.\n\
+         Addresses are not told apart by namespace. Lifetimes are known to 1/8 ms or 1/128 of their\n\
+         value. CSV has the same fields but `v` and `event`.\n\n",
     );
-    fields(page, &doctor::docs::FIELDS);
-    page.push_str(
-        "\nA finding has `code`, `severity` (`danger`, `warning`, `note`, `ok`: looked at and found well),\n\
-         `netns` (null: the whole machine), and for people `subject`, `evidence`, `advice`, `command`,\n\
-         `side_effect` (null where there is none). The codes stay, the sentences may change.\n\n\
-         | `code` | found when |\n|---|---|\n",
-    );
-    for (code, doc) in doctor::docs::CODES {
-        line(page, &[&format!("`{code}`"), doc]);
+    line(page, &["field", "unit", "meaning"]);
+    page.push_str("|---|---|---|\n");
+    line(page, &["`v`", "", "version of the schema"]);
+    line(page, &["`event`", "", "`group`"]);
+    for column in groups::COLUMNS {
+        line(
+            page,
+            &[&format!("`{}`", column.key), column.unit, column.doc],
+        );
     }
 }
 
@@ -369,14 +375,14 @@ fn conflicts_md(page: &mut String) {
     fields(page, &CONFLICTS);
 }
 
-fn fields(page: &mut String, fields: &[Field]) {
+pub(super) fn fields(page: &mut String, fields: &[Field]) {
     page.push_str("| field | unit | meaning |\n|---|---|---|\n");
     for (key, unit, doc) in fields {
         line(page, &[&format!("`{key}`"), unit, doc]);
     }
 }
 
-fn line(page: &mut String, cells: &[&str]) {
+pub(super) fn line(page: &mut String, cells: &[&str]) {
     // A String takes everything.
     let written = writeln!(page, "| {} |", cells.join(" | "));
     debug_assert!(written.is_ok());

@@ -1,9 +1,30 @@
 //! What docs/output.md says of `doctor`.
 
-use crate::view::docs::Field;
+use crate::view::docs::{Field, fields, line};
+
+/// The object, its findings and their codes.
+pub(in crate::view) fn md(page: &mut String) {
+    page.push_str(
+        "\n## The object of `doctor`\n\n\
+         One object. `answer` is `yes`, `no` or `unknown`, the last two with `why`; that something is\n\
+         not allowed makes it `unknown`, never `no`. The exit code is 1 if a finding is a `danger`.\n\
+         `--facts` prints what was read instead, in a form that only `--read` of the same version\n\
+         understands.\n\n",
+    );
+    fields(page, &FIELDS);
+    page.push_str(
+        "\nA finding has `code`, `severity` (`danger`, `warning`, `note`, `ok`: looked at and found well),\n\
+         `netns` (null: the whole machine), and for people `subject`, `evidence`, `advice`, `command`,\n\
+         `side_effect` (null where there is none). The codes stay, the sentences may change.\n\n\
+         | `code` | found when |\n|---|---|\n",
+    );
+    for (code, doc) in CODES {
+        line(page, &[&format!("`{code}`"), doc]);
+    }
+}
 
 /// The object's fields.
-pub(crate) const FIELDS: [Field; 17] = [
+const FIELDS: [Field; 17] = [
     ("v", "", "version of the schema"),
     ("event", "", "`doctor`"),
     ("verdict", "", "the worst severity among the findings"),
@@ -68,7 +89,7 @@ pub(crate) const FIELDS: [Field; 17] = [
 ];
 
 /// Each code, and when it is found.
-pub(crate) const CODES: [(&str, &str); 24] = [
+pub(super) const CODES: [(&str, &str); 24] = [
     (
         "tw-buckets",
         "always in our own namespace: mini-sockets against `tcp_max_tw_buckets`; a `warning` from 80 % on, a `danger` at 100 %",
