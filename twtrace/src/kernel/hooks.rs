@@ -143,6 +143,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["death_row", "sk"]],
         fentry: &[("connect", Fexit)],
         kprobe: &[("connect_enter", Kprobe), ("connect_return", Kretprobe)],
+        any_time: false,
         wanted: |_, options| options.ports,
     },
     Point {
@@ -155,6 +156,7 @@ pub const POINTS: &[Point] = &[
             ("connect_ipv6_enter", Kprobe),
             ("connect_ipv6_return", Kretprobe),
         ],
+        any_time: false,
         wanted: |_, options| options.ports,
     },
     Point {
@@ -164,6 +166,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "snum"]],
         fentry: &[("bind", Fexit)],
         kprobe: &[("bind_enter", Kprobe), ("bind_return", Kretprobe)],
+        any_time: true,
         wanted: |_, options| options.ports,
     },
     Point {
@@ -344,6 +347,7 @@ mod tests {
             names::SCRATCH,
             names::SAMPLE,
             names::PORT_CALLS,
+            names::BLOCKED_CALLS,
             names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");

@@ -1,6 +1,7 @@
 //! Refusals and conflicts: a recording in, exact bytes out.
 //!
-//! `golden/v2.twtrace` has what ABI 2 brought; see `golden.rs` for how these files are made anew.
+//! `golden/v2.twtrace` has what ABI 2 brought, and is kept for ever; see `golden.rs` for how the
+//! outputs are made anew.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use story::{meta, record_to};
-use support::{bless, expect, golden, options};
+use support::{expect, golden, options};
 use twtrace::decode::decode;
 use twtrace::host::Names;
 use twtrace::model::conflicts::told;
@@ -25,13 +26,7 @@ use twtrace::recording::{Item, Reader};
 use twtrace::view::{Of, Output, Renderer, WhatIf, docs};
 
 fn recording() -> &'static Path {
-    static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
-        let path = golden("v2.twtrace");
-        if bless() {
-            record_to(&path);
-        }
-        path
-    });
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| golden("v2.twtrace"));
     &PATH
 }
 
