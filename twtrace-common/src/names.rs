@@ -26,5 +26,7 @@ pub const SCRATCH: &str = "SCRATCH";
 pub const SAMPLE: &str = "SAMPLE";
 /// Hash of the calls that look for a port, by pid_tgid.
 pub const PORT_CALLS: &str = "PORT_CALLS";
+/// How many of those calls a mini-socket has kept from taking a port.
+pub const BLOCKED_CALLS: &str = "BLOCKED_CALLS";
 /// Per-CPU, how many refusals and port failures were reported lately.
 pub const BUDGET: &str = "BUDGET";

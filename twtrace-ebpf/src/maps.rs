@@ -33,6 +33,9 @@ pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
 /// See [`crate::hooks::ports`].
 #[map]
 pub static PORT_CALLS: HashMap<u64, PortCall> = HashMap::with_max_entries(1, 0);
+/// How many entries [`crate::hooks::ports`] has made there for mini-sockets that blocked a candidate.
+#[map]
+pub static BLOCKED_CALLS: Array<u64> = Array::with_max_entries(1, 0);
 /// See [`crate::emit::within_budget`]: when the window began, and how many were reported in it.
 #[map]
 pub static BUDGET: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(2, 0);

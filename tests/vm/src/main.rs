@@ -4,6 +4,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod exhaust;
 mod flood;
 mod init;
 mod load;
@@ -29,6 +30,8 @@ enum Task {
     Load(load::Args),
     /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
     Flood,
+    /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
+    Exhaust,
     /// Make connections through a NAT that changes ports at random.
     Nat,
     /// Run the assertions and `twtrace check`; results go to /out/results.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
+        Task::Exhaust => exhaust::serve(),
         Task::Nat => nat::run(),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),

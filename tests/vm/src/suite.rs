@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    books, check, conflicts, doctor, filters, flood, footprint, interrupt, kill9, lacking,
+    books, check, conflicts, doctor, exhaust, filters, flood, footprint, interrupt, kill9, lacking,
 };
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,16 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
+    (
+        "200,003 calls without a port, fentry",
+        exhaust::run,
+        "fentry",
+    ),
+    (
+        "200,003 calls without a port, kprobe",
+        exhaust::run,
+        "kprobe",
+    ),
     ("SIGINT at once", interrupt::run, "fentry"),
     ("doctor", doctor::run, "fentry"),
     ("doctor, elsewhere", doctor::elsewhere, "fentry"),

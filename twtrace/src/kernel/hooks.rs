@@ -166,7 +166,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "snum"]],
         fentry: &[("bind", Fexit)],
         kprobe: &[("bind_enter", Kprobe), ("bind_return", Kretprobe)],
-        any_time: false,
+        any_time: true,
         wanted: |_, options| options.ports,
     },
     Point {
@@ -347,6 +347,7 @@ mod tests {
             names::SCRATCH,
             names::SAMPLE,
             names::PORT_CALLS,
+            names::BLOCKED_CALLS,
             names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");

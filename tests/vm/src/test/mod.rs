@@ -4,6 +4,7 @@ pub(crate) mod books;
 pub(crate) mod check;
 pub(crate) mod conflicts;
 pub(crate) mod doctor;
+pub(crate) mod exhaust;
 pub(crate) mod filters;
 pub(crate) mod flood;
 pub(crate) mod footprint;

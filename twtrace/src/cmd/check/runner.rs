@@ -154,6 +154,10 @@ fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
         lab.await_tracing()?;
     }
     let made = (case.scenario.run)(&lab)?;
+    let made = Made {
+        port_failures: lab.calls.take(),
+        ..made
+    };
     lab.check_undisturbed()?;
     Ok(Ran {
         netns: lab.netns,
@@ -267,6 +271,7 @@ impl Trace {
         let mut failures = judge(&Evidence {
             family: case.family,
             uid: case.uid,
+            command: case.scenario.name,
             netns: ran.netns,
             made: &ran.made,
             kernel: &ran.kernel,
