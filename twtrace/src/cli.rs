@@ -16,11 +16,12 @@ Examples:
   twtrace hist 10 6                   the same every 10 seconds, six times
   twtrace hist --by cgroup            who makes them: services, containers, pods
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
+  twtrace doctor                      what is wrong here, and what to do; without root, too
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
   twtrace check                       is it all true on this kernel?
 
-Exit codes: 0 done; 1 a check failed, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
+Exit codes: 0 done; 1 a check failed, doctor found a danger, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
 
 /// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
 #[derive(Debug, Parser)]
@@ -44,6 +45,8 @@ pub enum Command {
     Hist(HistArgs),
     /// Print SYNs that an old connection kept out, what became of them, and what may be the cause
     Conflicts(ConflictsArgs),
+    /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
+    Doctor(DoctorArgs),
     /// Write everything to a file, to be read by `report`
     Record(RecordArgs),
     /// Read a recording: the same views as live
@@ -288,6 +291,25 @@ pub struct ReportArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Format of the findings
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: PlainOutput,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
+    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// Print what was read instead of what it means, for --read
+    #[arg(long, conflicts_with_all = ["output", "json", "read"])]
+    pub facts: bool,
+    /// Say what this output of --facts means, here or on another host
+    #[arg(long, value_name = "FILE", conflicts_with = "btf")]
+    pub read: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
     /// Scenarios to run; all if none is named
     pub scenarios: Vec<String>,
@@ -296,7 +318,7 @@ pub struct CheckArgs {
     pub list: bool,
     /// Format of the verdicts
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: CheckOutput,
+    pub output: PlainOutput,
     /// How to attach
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
@@ -322,7 +344,7 @@ pub enum OutputArg {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum CheckOutput {
+pub enum PlainOutput {
     #[default]
     Text,
     Json,

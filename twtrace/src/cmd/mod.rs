@@ -2,6 +2,7 @@
 
 pub mod check;
 mod conflicts;
+mod doctor;
 mod filter;
 mod groups;
 mod hist;
@@ -13,7 +14,7 @@ mod report;
 mod trace;
 mod version;
 
-use crate::cli::{CheckArgs, CheckOutput, Cli, Command, Ring, Tracing};
+use crate::cli::{CheckArgs, Cli, Command, PlainOutput, Ring, Tracing};
 use crate::error::{Exit, Result};
 use crate::kernel::Options;
 
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Trace(args)) => trace::run(&args),
         Some(Command::Hist(args)) => hist::run(&args),
         Some(Command::Conflicts(args)) => conflicts::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),
         Some(Command::Check(args)) => run_check(args),
@@ -36,8 +38,8 @@ fn run_check(args: CheckArgs) -> Result<Exit> {
         scenarios: args.scenarios,
         list: args.list,
         format: match args.output {
-            CheckOutput::Text => check::Format::Text,
-            CheckOutput::Json => check::Format::Json,
+            PlainOutput::Text => check::Format::Text,
+            PlainOutput::Json => check::Format::Json,
         },
         attach: args.attach.into(),
         btf: args.btf,

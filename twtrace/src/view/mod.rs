@@ -5,6 +5,7 @@ pub mod columns;
 mod conflicts;
 mod csv;
 pub mod docs;
+pub mod doctor;
 mod evidence;
 mod groups;
 mod histogram;

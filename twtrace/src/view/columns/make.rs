@@ -1,4 +1,4 @@
-//! From rows to the table of columns, and to the walk over those of the schema.
+//! How the table is made of its rows.
 
 use super::{Of, Shown};
 
@@ -9,7 +9,7 @@ macro_rules! columns {
         header: $header:literal,
         width: $width:literal,
         align: $align:expr,
-        unit: $unit:literal,
+        $(unit: $unit:literal,)?
         doc: $doc:literal,
         of: $of:expr,
         shown: $shown:expr,
@@ -21,7 +21,7 @@ macro_rules! columns {
             header: $header,
             width: $width,
             align: $align,
-            unit: $unit,
+            unit: concat!($($unit)?),
             doc: $doc,
             of: $of,
             shown: $shown,
@@ -38,9 +38,9 @@ macro_rules! columns {
         }
     };
 }
+pub(super) use columns;
 
+/// Whether a row is in the JSON of this kind of event.
 pub(super) const fn in_schema(shown: Shown, of: Of, event: u8) -> bool {
     shown.in_data() && of.overlaps(Of(event))
 }
-
-pub(super) use columns;
