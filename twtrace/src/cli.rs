@@ -16,6 +16,7 @@ Examples:
   twtrace hist 10 6                   the same every 10 seconds, six times
   twtrace hist --by cgroup            who makes them: services, containers, pods
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
+  twtrace top                         how things are right now, on the full screen
   twtrace doctor                      what is wrong here, and what to do; without root, too
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
@@ -45,6 +46,8 @@ pub enum Command {
     Hist(HistArgs),
     /// Print SYNs that an old connection kept out, what became of them, and what may be the cause
     Conflicts(ConflictsArgs),
+    /// Show on the full screen how things are right now
+    Top(TopArgs),
     /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
     Doctor(DoctorArgs),
     /// Write everything to a file, to be read by `report`
@@ -56,7 +59,7 @@ pub enum Command {
 }
 
 /// Which connections.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters (in the kernel)")]
 pub struct Filters {
     /// IPv4 on the wire only (IPv4-mapped IPv6 sockets included)
@@ -86,7 +89,7 @@ pub struct Filters {
 }
 
 /// How long, and how.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Tracing")]
 pub struct Tracing {
     /// Stop after this time, e.g. 30s, 5m, 1h30m
@@ -258,6 +261,59 @@ pub struct ConflictsArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Play this recording instead of tracing
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Play it so many times as fast as it was
+    #[arg(long, value_name = "FACTOR", requires = "replay", default_value_t = 1.0, value_parser = speed)]
+    pub speed: f64,
+    /// Print frames as plain text instead, for pipes and logs
+    #[arg(long)]
+    pub batch: bool,
+    /// Stop after so many frames
+    #[arg(short = 'n', long, value_name = "N", requires = "batch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// Time from one frame to the next
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub interval: String,
+    /// Columns and lines of a frame
+    #[arg(long, value_name = "WxH", requires = "batch", default_value = "120x40", value_parser = size)]
+    pub size: (u16, u16),
+    /// No colours (as with NO_COLOR in the environment)
+    #[arg(long)]
+    pub no_color: bool,
+    /// Times in UTC, not local
+    #[arg(long)]
+    pub utc: bool,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+/// How much slower or faster a recording can be played.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.01..=10_000.0).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err("it is not between 0.01 and 10000".into())
+    }
+}
+
+/// `80x24`.
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let size = text.split_once('x').and_then(|(width, height)| {
+        let side = |side: &str| side.parse().ok().filter(|side| (1..=500).contains(side));
+        Some((side(width)?, side(height)?))
+    });
+    size.ok_or_else(|| "it is not like 80x24, with up to 500 each".into())
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct RecordArgs {
     /// Where to; an existing file is replaced
     pub file: PathBuf,
@@ -413,6 +469,28 @@ mod tests {
         assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
         assert!(!parses("twtrace report FILE --conflicts --hist"));
         assert!(!parses("twtrace conflicts --max-refusals 0"));
+    }
+
+    #[test]
+    fn frames_of_top_have_a_size_and_a_pace() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let line = "twtrace top --replay FILE --speed 0.5 --batch -n 3 --interval 5 --size 80x24";
+        let Some(Command::Top(args)) = parse(line).unwrap().command else {
+            panic!("not top");
+        };
+        assert_eq!(
+            (args.speed, args.frames, args.size),
+            (0.5, Some(3), (80, 24))
+        );
+        for wrong in [
+            "-n 3",
+            "--speed 2",
+            "--batch --size 80",
+            "--batch --size 0x5",
+        ] {
+            assert!(parse(&format!("twtrace top {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(parse("twtrace top --replay FILE --speed 0").is_err());
     }
 
     #[test]

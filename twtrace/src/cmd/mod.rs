@@ -11,6 +11,7 @@ mod output;
 mod record;
 mod replay;
 mod report;
+mod top;
 mod trace;
 mod version;
 
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Trace(args)) => trace::run(&args),
         Some(Command::Hist(args)) => hist::run(&args),
         Some(Command::Conflicts(args)) => conflicts::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),

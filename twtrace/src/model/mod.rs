@@ -3,6 +3,7 @@
 pub mod books;
 pub mod census;
 pub mod conflicts;
+pub mod dashboard;
 pub mod doctor;
 pub mod groups;
 pub mod lifecycle;
@@ -14,6 +15,7 @@ pub mod tally;
 
 pub use books::Books;
 pub use conflicts::{Conflict, Conflicts, Reopen};
+pub use dashboard::Dashboard;
 pub use groups::Groups;
 pub use lifecycle::{Life, Report};
 pub use population::Population;

@@ -16,6 +16,7 @@ mod note;
 mod owners;
 mod render;
 mod text;
+pub mod top;
 mod units;
 
 pub use columns::Of;

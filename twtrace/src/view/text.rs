@@ -126,6 +126,11 @@ pub(super) fn name_or_number(name: Option<&str>, number: u32, out: &mut Line) {
     }
 }
 
+/// The same as a text of its own.
+pub(super) fn name_of(name: Option<&str>, number: u32) -> String {
+    name.map_or_else(|| number.to_string(), str::to_owned)
+}
+
 fn name(name: Option<&str>, out: &mut Line) {
     out.text(name.unwrap_or("–"));
 }

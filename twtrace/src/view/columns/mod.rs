@@ -1,7 +1,7 @@
 //! The one table of columns: text, CSV, JSON and docs/output.md are made from it.
 
 mod get;
-mod make;
+mod rows;
 mod table;
 
 use std::net::IpAddr;

@@ -4,7 +4,7 @@ use super::get::{
     at_ns, cgroup, conflict, connected, delay_ns, end, errno, family, flow, gap, known, lport,
     numbers, owner, port_failure, refusal, seq_gap, time_wait_ns, what,
 };
-use super::make::{columns, in_schema};
+use super::rows::{columns, in_schema};
 use super::{Align, CgroupFact, Column, Of, Show, Shown, Value};
 use crate::event::{BornAs, Call};
 use crate::model::Report;
