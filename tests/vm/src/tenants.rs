@@ -1,8 +1,8 @@
 //! A workload with owners: three users in three cgroups and two network namespaces, each of which
 //! makes a prime number of connections, so that every sum tells whose they are.
 //!
-//! [`Tenants::settle`] makes namespaces, cgroups and user names, so before a tracer starts.
-//! [`Tenants::connect`] makes the connections in rounds: the first leaves a TIME_WAIT of each, and
+//! [`Tenants::settle`] makes namespaces and user names, before a tracer starts.
+//! [`Tenants::connect`] makes the cgroups, and the connections in rounds: the first leaves a TIME_WAIT of each, and
 //! in each other one a connect() from the same bound ports takes those over. So `rounds - 1` times
 //! its number of connections have ended by `bound-reused`, and that number is alive, when it
 //! returns. What is left goes when the tenants are dropped.
@@ -101,17 +101,16 @@ impl Tenants {
             namespace.run(|| sysctl("tcp_max_tw_buckets", "262144"))?;
             tenants.namespaces.push(namespace);
         }
-        for tenant in &TENANTS {
-            let directory = tenant.directory();
-            fs::create_dir_all(&directory)
-                .with_context(|| format!("cannot make {}", directory.display()))?;
-        }
         Ok(tenants)
     }
 
-    /// All tenants one after another, each in a process of its own.
+    /// All tenants one after another, each in a process of its own. A cgroup is made only when its
+    /// tenant comes, so a tracer that knows the earlier ones has to look it up.
     pub(crate) fn connect(&self, rounds: u16) -> Result<()> {
         for (index, tenant) in TENANTS.iter().enumerate() {
+            let directory = tenant.directory();
+            fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
             let status = Command::new("/proc/self/exe")
                 .args(["tenant", &index.to_string(), &rounds.to_string()])
                 .status()
