@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::say;
 use crate::test::{
     books, check, conflicts, doctor, exhaust, filters, flood, footprint, interrupt, kill9, lacking,
+    owners,
 };
 
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,9 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
+    ("owners, fentry", owners::live, "fentry"),
+    ("owners, kprobe", owners::live, "kprobe"),
+    ("owners in a recording", owners::recorded, "fentry"),
     ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
