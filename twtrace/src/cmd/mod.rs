@@ -6,7 +6,9 @@ mod doctor;
 mod filter;
 mod hist;
 mod live;
+mod lookout;
 mod output;
+mod ports;
 mod record;
 mod replay;
 mod report;
@@ -26,6 +28,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Hist(args)) => hist::run(&args),
         Some(Command::Conflicts(args)) => conflicts::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Ports(args)) => ports::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),
         Some(Command::Check(args)) => run_check(args),

@@ -30,6 +30,9 @@ pub(super) const META: u8 = 1;
 pub(super) const RECORDS: u8 = 2;
 /// JSON of a snapshot.
 pub(super) const SNAPSHOT: u8 = 3;
+/// JSON of `event::found::Found`: what was asked, beside what was told. Recordings that were made
+/// without births have none.
+pub(super) const FOUND: u8 = 5;
 /// Number of records in the file (u64): nothing is missing.
 pub(super) const END: u8 = 4;
 

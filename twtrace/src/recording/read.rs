@@ -8,12 +8,13 @@ use std::path::Path;
 use twtrace_common::ABI;
 
 use super::format::{
-    BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, RECORDS, SNAPSHOT, VERSION,
+    BLOCK_HEAD, BlockHead, END, FOUND, HEAD, MAGIC, MAX_BLOCK, META, RECORDS, SNAPSHOT, VERSION,
 };
 use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
 use crate::error::{Error, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 
 /// What a recording holds, in the order in which it was recorded.
@@ -22,6 +23,7 @@ pub enum Item<'a> {
     /// A record of the ring, as it was, or as it would be with this ABI.
     Record(&'a [u8]),
     Snapshot(Snapshot),
+    Found(Found),
 }
 
 /// A recording being read.
@@ -123,15 +125,15 @@ impl Reader {
             if self.state != State::Reading {
                 return Ok(None);
             }
-            if let Some(snapshot) = self.advance()? {
-                return Ok(Some(Item::Snapshot(snapshot)));
+            if let Some(item) = self.advance()? {
+                return Ok(Some(item));
             }
         }
         self.record().map(|record| Some(Item::Record(record)))
     }
 
-    /// Takes the next block: records wait in `self.block`, a snapshot is returned.
-    fn advance(&mut self) -> Result<Option<Snapshot>> {
+    /// Takes the next block: records wait in `self.block`, what is one item is returned.
+    fn advance(&mut self) -> Result<Option<Item<'static>>> {
         let Some(block) = next_block(&self.name, &mut self.file)? else {
             self.state = State::Cut;
             return Ok(None);
@@ -148,8 +150,11 @@ impl Reader {
                 let snapshot = snapshot.snapshot();
                 snapshot
                     .ok_or_else(|| damaged(&self.name, "a snapshot of another layout"))
-                    .map(Some)
+                    .map(|snapshot| Some(Item::Snapshot(snapshot)))
             }
+            FOUND => serde_json::from_slice(&block.payload)
+                .map_err(|error| damaged(&self.name, &format!("what was found: {error}")))
+                .map(|found| Some(Item::Found(found))),
             END => {
                 self.end(&block.payload)?;
                 self.state = State::Complete;

@@ -8,6 +8,7 @@ use twtrace_common::{ABI, REASONS};
 use super::format::{BlockHead, END, HEAD, RECORDS};
 use super::*;
 use crate::error::Error;
+use crate::event::found::{Found, PortRules, Survey, Users};
 use crate::event::{KernelCounters, Meta, Snapshot, TwCountedAt};
 
 /// A file in memory, with room for so many bytes.
@@ -93,7 +94,25 @@ fn record(number: u8) -> Vec<u8> {
     vec![number; 60 + usize::from(number)]
 }
 
-/// Two snapshots around three records, then two more records.
+fn found(at_ns: u64) -> Found {
+    Found::Survey(Survey {
+        netns: 4_026_531_840,
+        at_ns,
+        rules: PortRules {
+            reserved: vec![(1, 2)],
+            ..PortRules::default()
+        },
+        taken: vec![(40_000, 40_001)],
+        users: vec![Users {
+            laddr: [127, 0, 0, 1].into(),
+            raddr: std::net::Ipv6Addr::LOCALHOST.into(),
+            rport: 443,
+            ports: 19,
+        }],
+    })
+}
+
+/// Two snapshots around three records, then something that was found and two more records.
 fn write(disk: Disk) -> Result<(), Error> {
     let mut writer = Writer::new("t".into(), Box::new(disk), &meta())?;
     writer.snapshot(&snapshot(10))?;
@@ -101,6 +120,7 @@ fn write(disk: Disk) -> Result<(), Error> {
         writer.record(&record(number))?;
     }
     writer.snapshot(&snapshot(20))?;
+    writer.found(&found(30))?;
     for number in 3..5 {
         writer.record(&record(number))?;
     }
@@ -118,14 +138,16 @@ fn recording() -> Vec<u8> {
 enum Seen {
     Record(u8),
     Snapshot(u64),
+    Found,
 }
 
-const ALL: [Seen; 7] = [
+const ALL: [Seen; 8] = [
     Seen::Snapshot(10),
     Seen::Record(0),
     Seen::Record(1),
     Seen::Record(2),
     Seen::Snapshot(20),
+    Seen::Found,
     Seen::Record(3),
     Seen::Record(4),
 ];
@@ -149,6 +171,10 @@ fn read_into(bytes: &[u8], seen: &mut Vec<Seen>) -> Result<bool, Error> {
             Item::Snapshot(read) => {
                 assert_eq!(read, snapshot(read.at_ns));
                 Seen::Snapshot(read.at_ns)
+            }
+            Item::Found(read) => {
+                assert_eq!(read, found(30));
+                Seen::Found
             }
         });
     }

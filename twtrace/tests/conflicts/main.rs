@@ -47,6 +47,7 @@ fn each(mut tell: impl FnMut(Report)) -> Tally {
     while let Some(item) = reader.next().unwrap() {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
+            Item::Found(_) => {}
             Item::Record(bytes) => {
                 if let Some(report) = tally.event(decode(bytes).unwrap()) {
                     tell(report);
