@@ -4,6 +4,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod exhaust;
 mod flood;
 mod init;
 mod load;
@@ -29,6 +30,8 @@ enum Task {
     Load(load::Args),
     /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
     Flood,
+    /// Run out of ports, in a network namespace of its own, as told on stdin.
+    Exhaust,
     /// Make connections through a NAT that changes ports at random.
     Nat,
     /// Run the assertions and `twtrace check`; results go to /out/results.
@@ -37,6 +40,8 @@ enum Task {
     BenchCost,
     /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
     BenchRefusals,
+    /// List 200,003 mini-sockets that are there (for VMs that count instructions).
+    BenchSeeding,
     /// Measure the time from exec to attached.
     BenchAttach,
 }
@@ -51,10 +56,12 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
+        Task::Exhaust => exhaust::serve(),
         Task::Nat => nat::run(),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost => bench::cost(),
         Task::BenchRefusals => bench::refusals(),
+        Task::BenchSeeding => test::ports::many(),
         Task::BenchAttach => bench::attach(),
     }
 }

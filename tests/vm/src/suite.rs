@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
-use crate::test::{books, check, conflicts, filters, flood, footprint, interrupt, kill9, lacking};
+use crate::test::{
+    books, check, conflicts, filters, flood, footprint, interrupt, kill9, lacking, ports,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,6 +33,9 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
+    ("sockets from before, fentry", ports::seeding, "fentry"),
+    ("exhausted destination, fentry", ports::exhaustion, "fentry"),
+    ("exhausted destination, kprobe", ports::exhaustion, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),
     ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),

@@ -9,3 +9,4 @@ pub(crate) mod footprint;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
+pub(crate) mod ports;
