@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::kernel::{Attach, REFUSAL_RATE};
+use crate::model::groups::By;
 use crate::view::Output;
 
 const EXAMPLES: &str = "\
@@ -13,7 +14,9 @@ Examples:
   twtrace trace -L 443 --netns web    only those of local port 443 in the namespace `web`
   twtrace hist --duration 2m          how long they live, by end reason
   twtrace hist 10 6                   the same every 10 seconds, six times
+  twtrace hist --by cgroup            who makes them: services, containers, pods
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
+  twtrace top                         how things are right now, on the full screen
   twtrace doctor                      what is wrong here, and what to do; without root, too
   twtrace ports                       which destination is about to run out of ports, and who failed
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
@@ -44,6 +47,8 @@ pub enum Command {
     Hist(HistArgs),
     /// Print SYNs that an old connection kept out, what became of them, and what may be the cause
     Conflicts(ConflictsArgs),
+    /// Show on the full screen how things are right now
+    Top(TopArgs),
     /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
     Doctor(DoctorArgs),
     /// Print who is about to run out of ports, and calls that got none
@@ -57,7 +62,7 @@ pub enum Command {
 }
 
 /// Which connections.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters (in the kernel)")]
 pub struct Filters {
     /// IPv4 on the wire only (IPv4-mapped IPv6 sockets included)
@@ -87,7 +92,7 @@ pub struct Filters {
 }
 
 /// How long, and how.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Tracing")]
 pub struct Tracing {
     /// Stop after this time, e.g. 30s, 5m, 1h30m
@@ -167,6 +172,42 @@ impl FailOn {
     }
 }
 
+/// Whose they are.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Groups")]
+pub struct Grouping {
+    /// Count by peer (remote address), service (the end with the lower port), local port, or
+    /// owner: uid, cgroup, network namespace
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<ByArg>,
+    /// Groups shown, those with the most ends first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ByArg {
+    Peer,
+    Service,
+    Lport,
+    Uid,
+    Cgroup,
+    Netns,
+}
+
+impl From<ByArg> for By {
+    fn from(arg: ByArg) -> Self {
+        match arg {
+            ByArg::Peer => Self::Peer,
+            ByArg::Service => Self::Service,
+            ByArg::Lport => Self::Lport,
+            ByArg::Uid => Self::Uid,
+            ByArg::Cgroup => Self::Cgroup,
+            ByArg::Netns => Self::Netns,
+        }
+    }
+}
+
 /// What it looks like.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
@@ -188,6 +229,8 @@ pub struct View {
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
     #[command(flatten)]
+    pub grouping: Grouping,
+    #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
     pub ring: Ring,
@@ -208,6 +251,8 @@ pub struct HistArgs {
     /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format at the end
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
+    #[command(flatten)]
+    pub grouping: Grouping,
     #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
@@ -239,8 +284,8 @@ pub struct PortsArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Destinations shown, the fullest first
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub top: usize,
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
     /// Exit with 1 if a call got no port, or if a destination came close to that
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
@@ -252,6 +297,59 @@ pub struct PortsArgs {
     pub filters: Filters,
     #[command(flatten)]
     pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Play this recording instead of tracing
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Play it so many times as fast as it was
+    #[arg(long, value_name = "FACTOR", requires = "replay", default_value_t = 1.0, value_parser = speed)]
+    pub speed: f64,
+    /// Print frames as plain text instead, for pipes and logs
+    #[arg(long)]
+    pub batch: bool,
+    /// Stop after so many frames
+    #[arg(short = 'n', long, value_name = "N", requires = "batch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// Time from one frame to the next
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub interval: String,
+    /// Columns and lines of a frame
+    #[arg(long, value_name = "WxH", requires = "batch", default_value = "120x40", value_parser = size)]
+    pub size: (u16, u16),
+    /// No colours (as with NO_COLOR in the environment)
+    #[arg(long)]
+    pub no_color: bool,
+    /// Times in UTC, not local
+    #[arg(long)]
+    pub utc: bool,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+/// How much slower or faster a recording can be played.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.01..=10_000.0).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err("it is not between 0.01 and 10000".into())
+    }
+}
+
+/// `80x24`.
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let size = text.split_once('x').and_then(|(width, height)| {
+        let side = |side: &str| side.parse().ok().filter(|side| (1..=500).contains(side));
+        Some((side(width)?, side(height)?))
+    });
+    size.ok_or_else(|| "it is not like 80x24, with up to 500 each".into())
 }
 
 #[derive(Args, Clone, Debug)]
@@ -277,14 +375,13 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
     /// Only conflicts, as `conflicts` shows them
-    #[arg(long, conflicts_with_all = ["hist", "hgrm"])]
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
     /// Only who ran out of ports, or nearly, as `ports` shows it
-    #[arg(long, conflicts_with_all = ["hist", "hgrm", "conflicts"])]
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by", "conflicts"])]
     pub ports: bool,
-    /// Destinations shown with --ports, the fullest first
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "ports")]
-    pub top: usize,
+    #[command(flatten)]
+    pub grouping: Grouping,
     #[command(flatten)]
     pub questions: Questions,
     #[command(flatten)]
@@ -414,6 +511,41 @@ mod tests {
         assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
         assert!(!parses("twtrace report FILE --conflicts --hist"));
         assert!(!parses("twtrace conflicts --max-refusals 0"));
+    }
+
+    #[test]
+    fn frames_of_top_have_a_size_and_a_pace() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let line = "twtrace top --replay FILE --speed 0.5 --batch -n 3 --interval 5 --size 80x24";
+        let Some(Command::Top(args)) = parse(line).unwrap().command else {
+            panic!("not top");
+        };
+        assert_eq!(
+            (args.speed, args.frames, args.size),
+            (0.5, Some(3), (80, 24))
+        );
+        for wrong in [
+            "-n 3",
+            "--speed 2",
+            "--batch --size 80",
+            "--batch --size 0x5",
+        ] {
+            assert!(parse(&format!("twtrace top {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(parse("twtrace top --replay FILE --speed 0").is_err());
+    }
+
+    #[test]
+    fn groups_are_understood_live_and_of_a_recording() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for by in ["peer", "service", "lport", "uid", "cgroup", "netns"] {
+            assert!(parses(&format!("twtrace hist --by {by} --top 3 10")));
+            assert!(parses(&format!("twtrace trace --by {by}")));
+            assert!(parses(&format!("twtrace report FILE --hist --by {by}")));
+        }
+        assert!(!parses("twtrace hist --by colour"));
+        assert!(!parses("twtrace hist --by uid --top 0"));
+        assert!(!parses("twtrace report FILE --conflicts --by uid"));
     }
 
     #[test]

@@ -37,13 +37,13 @@ enum Task {
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
-    BenchCost,
+    BenchCost(bench::Args),
     /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
-    BenchRefusals,
+    BenchRefusals(bench::Args),
     /// List 200,003 mini-sockets that are there (for VMs that count instructions).
     BenchSeeding,
     /// Measure the time from exec to attached.
-    BenchAttach,
+    BenchAttach(bench::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -59,10 +59,10 @@ fn main() -> anyhow::Result<()> {
         Task::Exhaust => exhaust::serve(),
         Task::Nat => nat::run(),
         Task::Suite(args) => suite::run(&args),
-        Task::BenchCost => bench::cost(),
-        Task::BenchRefusals => bench::refusals(),
+        Task::BenchCost(args) => bench::cost(&args),
+        Task::BenchRefusals(args) => bench::refusals(&args),
+        Task::BenchAttach(args) => bench::attach(&args),
         Task::BenchSeeding => test::ports::many(),
-        Task::BenchAttach => bench::attach(),
     }
 }
 

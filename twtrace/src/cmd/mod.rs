@@ -4,6 +4,7 @@ pub mod check;
 mod conflicts;
 mod doctor;
 mod filter;
+mod groups;
 mod hist;
 mod live;
 mod lookout;
@@ -12,6 +13,7 @@ mod ports;
 mod record;
 mod replay;
 mod report;
+mod top;
 mod trace;
 mod version;
 
@@ -27,6 +29,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Trace(args)) => trace::run(&args),
         Some(Command::Hist(args)) => hist::run(&args),
         Some(Command::Conflicts(args)) => conflicts::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Ports(args)) => ports::run(&args),
         Some(Command::Record(args)) => record::run(&args),

@@ -9,7 +9,7 @@ use crate::cli::{FailOn, PortsArgs, View};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
 use crate::event::found::Found;
-use crate::event::{Event, Meta, Snapshot};
+use crate::event::{Event, Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::kernel::{Options, monotonic_ns};
 use crate::model::ports::Row;
@@ -119,7 +119,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(
         view: &View,
-        top: usize,
+        top: u16,
         fail_on: Option<FailOn>,
         meta: &Meta,
         names: Names,
@@ -142,7 +142,7 @@ impl Watch {
             tally: Tally::new(meta, Detail::Records),
             renderer: Renderer::new(&view_options(view, Of::PORTS), meta, names)?,
             format: view.output.into(),
-            top,
+            top: top.into(),
             fail_on,
             pressed: false,
             looked_ns: 0,
@@ -180,6 +180,11 @@ impl Watch {
 
     pub(super) fn found(&mut self, found: &Found) {
         self.ports.found(found);
+    }
+
+    /// Names that a recording brought along.
+    pub(super) fn names(&mut self, named: Named) {
+        self.renderer.names(named);
     }
 
     pub(super) fn totals(&mut self, totals: Snapshot, out: &mut Output) {

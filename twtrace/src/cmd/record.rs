@@ -8,6 +8,7 @@ use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
 use crate::event::found::Found;
+use crate::host::{Names, Roll};
 use crate::kernel::Options;
 use crate::model::Tally;
 use crate::model::tally::Detail;
@@ -29,6 +30,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
         let mut sink = Record {
             tally: Tally::new(live.meta(), Detail::Records),
             writer: Writer::create(&args.file, live.meta())?,
+            roll: Roll::new(Names::of_this_host()),
             records: 0,
         };
         live.run(&mut sink).await?;
@@ -39,6 +41,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
 struct Record {
     tally: Tally,
     writer: Writer,
+    roll: Roll,
     records: u64,
 }
 
@@ -63,6 +66,7 @@ impl Sink for Record {
     fn record(&mut self, record: &[u8]) -> Result<()> {
         self.records += 1;
         if let Ok(event) = crate::decode::decode(record) {
+            self.roll.note(event.flow());
             self.tally.event(event);
         } else {
             self.tally.undecoded();
@@ -79,6 +83,9 @@ impl Sink for Record {
     }
 
     fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
+        if let Some(named) = self.roll.take() {
+            self.writer.names(&named)?;
+        }
         self.writer.snapshot(&totals)?;
         self.tally.snapshot(totals);
         Ok(())

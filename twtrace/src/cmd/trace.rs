@@ -21,7 +21,12 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, None)?;
-        let lines = Lines::new(&args.view, live.meta(), Names::of_this_host())?;
+        let lines = Lines::new(
+            &args.view,
+            args.grouping,
+            live.meta(),
+            Names::of_this_host(),
+        )?;
         let mut sink = Trace {
             lines,
             out: Output::stdout(),

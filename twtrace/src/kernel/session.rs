@@ -188,7 +188,9 @@ impl Session {
             .flat_map(|way| &way.1);
         // Births first, ends after them, marks last: the order of attaching, backwards.
         for hook in hooks.collect::<Vec<_>>().into_iter().rev() {
-            unload(&mut self.ebpf, hook);
+            if let Some(program) = self.ebpf.program_mut(hook.program) {
+                unload(program);
+            }
         }
     }
 

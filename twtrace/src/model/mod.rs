@@ -3,7 +3,9 @@
 pub mod books;
 pub mod census;
 pub mod conflicts;
+pub mod dashboard;
 pub mod doctor;
+pub mod groups;
 pub mod lifecycle;
 pub mod population;
 pub mod ports;
@@ -13,6 +15,8 @@ pub mod tally;
 
 pub use books::Books;
 pub use conflicts::{Conflict, Conflicts, Reopen};
+pub use dashboard::Dashboard;
+pub use groups::Groups;
 pub use lifecycle::{Life, Report};
 pub use population::Population;
 pub use ports::Ports;

@@ -6,6 +6,7 @@ use twtrace_common::Reason;
 use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
+use super::groups;
 use super::json::VERSION;
 use crate::event::Rule;
 use crate::model::conflicts::causes::Cause;
@@ -287,6 +288,7 @@ pub fn output_md() -> String {
             Shown::Data => "JSON, CSV",
             Shown::Text => "text",
             Shown::Everywhere => "all",
+            Shown::Asked => "`--fields`",
         };
         let (key, unit, doc) = (column.key, column.unit, column.doc);
         line(&mut page, &[&format!("`{key}`"), unit, &of, shown, doc]);
@@ -319,7 +321,31 @@ pub fn output_md() -> String {
          edge of buckets.\n\n",
     );
     fields(&mut page, &HISTOGRAM);
+    groups_md(&mut page);
     page
+}
+
+fn groups_md(page: &mut String) {
+    page.push_str(
+        "\n## Groups\n\n\
+         With `--by peer|service|lport|uid|cgroup|netns`, `hist` shows a row per group instead of the\n\
+         histograms, and `trace` and `report` show them before the summary (with CSV, on stderr). Groups\n\
+         are counted from records: by themselves while there are no more than 1,024, then the smallest\n\
+         give way and are added to the others, so a group that was small once may have had more than\n\
+         its row says. All rows of scope `total` together are the ends that the kernel side counted.\n\
+         Addresses are not told apart by namespace. Lifetimes are known to 1/8 ms or 1/128 of their\n\
+         value. CSV has the same fields but `v` and `event`.\n\n",
+    );
+    line(page, &["field", "unit", "meaning"]);
+    page.push_str("|---|---|---|\n");
+    line(page, &["`v`", "", "version of the schema"]);
+    line(page, &["`event`", "", "`group`"]);
+    for column in groups::COLUMNS {
+        line(
+            page,
+            &[&format!("`{}`", column.key), column.unit, column.doc],
+        );
+    }
 }
 
 fn conflicts_md(page: &mut String) {

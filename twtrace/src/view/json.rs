@@ -11,6 +11,7 @@ use super::csv::endpoint;
 use super::evidence::CauseObject;
 use super::line::Line;
 use super::note;
+use super::owners::{cgroup, most_telling};
 use super::render::Host;
 use super::units::{self, tcp_flags};
 use crate::event::{Call, Reason};
@@ -47,7 +48,7 @@ impl Json {
     }
 }
 
-fn write_version(out: &mut Line) {
+pub(super) fn write_version(out: &mut Line) {
     const { assert!(VERSION < 10) };
     out.text("{\"v\":");
     out.byte(b'0' + VERSION as u8);
@@ -68,7 +69,7 @@ impl Show for Object<'_> {
 }
 
 #[inline(always)]
-fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
+pub(super) fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
     match value {
         Value::Unknown => out.text("null"),
         Value::Flag(true) => out.text("true"),
@@ -91,7 +92,18 @@ fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
-        Value::User(uid) => name(host.names.user(uid), uid, out),
+        Value::Owner(uid, cgroup) => {
+            most_telling(uid, cgroup, &mut host.names, |telling| {
+                match (telling, uid) {
+                    (telling, Some(uid)) => name(telling, uid, out),
+                    (telling, None) => put(&telling, out),
+                }
+            });
+        }
+        Value::UserName(uid) => put(&host.names.user(uid), out),
+        Value::NetnsName(inode) => put(&host.names.netns(inode), out),
+        Value::Cgroup(id, fact) => put(&cgroup(id, fact, &mut host.names), out),
+        Value::Reasons(ended) => put(&Totals(ended), out),
         Value::Gaps(gaps) => put(gaps, out),
         Value::Causes(causes) => put(&CauseObject::all(causes), out),
         Value::Note(report) => {

@@ -2,7 +2,7 @@
 
 use twtrace_common::tcp::{ACK, FIN, PSH, RST, SYN};
 
-use super::Value;
+use super::{CgroupFact, Value};
 use crate::event::{Call, Family, Flow, Numbers, PortFailure};
 use crate::model::conflicts::Outcome;
 use crate::model::{Conflict, Life, Refused, Report};
@@ -40,8 +40,19 @@ pub(super) fn family(report: &Report) -> &'static str {
     }
 }
 
-pub(super) fn owner(report: &Report) -> Option<u32> {
-    flow(report).uid
+pub(super) fn owner(report: &Report) -> Value<'_> {
+    match flow(report) {
+        Flow {
+            uid: None,
+            cgroup: None,
+            ..
+        } => Value::Unknown,
+        flow => Value::Owner(flow.uid, flow.cgroup),
+    }
+}
+
+pub(super) fn cgroup(report: &Report, fact: CgroupFact) -> Value<'_> {
+    known(flow(report).cgroup, |id| Value::Cgroup(id, fact))
 }
 
 #[inline(always)]

@@ -1,10 +1,12 @@
 //! The one table of columns: text, CSV, JSON and docs/output.md are made from it.
 
 mod get;
-mod make;
+mod rows;
 mod table;
 
 use std::net::IpAddr;
+
+use twtrace_common::REASONS;
 
 use super::Unknown;
 use crate::event::CommandName;
@@ -122,6 +124,15 @@ pub enum Shown {
     Data,
     Text,
     Everywhere,
+    /// Nowhere.
+    Asked,
+}
+
+impl Shown {
+    /// In JSON and CSV, unasked.
+    const fn in_data(self) -> bool {
+        matches!(self, Self::Data | Self::Everywhere)
+    }
 }
 
 /// A fact before it is written; each view has its own way with each kind.
@@ -151,12 +162,31 @@ pub(super) enum Value<'r> {
     Moment(u64),
     /// Inode number of a namespace, by name if it has one.
     Netns(u32),
-    /// uid, by name if it has one.
-    User(u32),
+    /// uid and cgroup id: the most telling of pod, container, unit, user name, uid.
+    Owner(Option<u32>, Option<u64>),
+    /// The name of the user with this uid.
+    UserName(u32),
+    /// The name of the namespace with this inode number.
+    NetnsName(u32),
+    /// What is known of the cgroup with this id.
+    Cgroup(u64, CgroupFact),
+    /// Ends by reason.
+    Reasons(&'r [u64; REASONS]),
     Gaps(&'r [i32]),
     Causes(&'r [Hypothesis]),
     /// What else is worth knowing of this event, in words.
     Note(&'r Report),
+}
+
+/// What a cgroup's path tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CgroupFact {
+    Path,
+    Unit,
+    Container,
+    Pod,
+    /// What it is called where there is room: pod, container or unit, else its path.
+    Name,
 }
 
 /// Takes the columns of the schema one by one.
@@ -202,7 +232,7 @@ pub(super) fn text(events: Of) -> Vec<&'static Column> {
 pub(super) fn data(events: Of) -> Vec<&'static Column> {
     COLUMNS
         .iter()
-        .filter(|column| column.shown != Shown::Text && column.of.overlaps(events))
+        .filter(|column| column.shown.in_data() && column.of.overlaps(events))
         .collect()
 }
 
@@ -242,7 +272,7 @@ mod tests {
     fn text_shows_exactly_the_columns_marked_so() {
         let mut shown: Vec<_> = COLUMNS
             .iter()
-            .filter(|column| column.shown != Shown::Data)
+            .filter(|column| matches!(column.shown, Shown::Text | Shown::Everywhere))
             .map(|column| column.key)
             .collect();
         let mut text = [&TEXT[..], &CONFLICTS_TEXT].concat();

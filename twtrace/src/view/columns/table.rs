@@ -1,11 +1,11 @@
-//! The rows of the table, and the walk over those of the schema.
+//! The rows of the table.
 
 use super::get::{
-    at_ns, conflict, connected, delay_ns, end, errno, family, flow, gap, known, lport, numbers,
-    owner, port_failure, refusal, seq_gap, time_wait_ns, what,
+    at_ns, cgroup, conflict, connected, delay_ns, end, errno, family, flow, gap, known, lport,
+    numbers, owner, port_failure, refusal, seq_gap, time_wait_ns, what,
 };
-use super::make::{columns, in_schema};
-use super::{Align, Column, Of, Show, Shown, Value};
+use super::rows::{columns, in_schema};
+use super::{Align, CgroupFact, Column, Of, Show, Shown, Value};
 use crate::event::{BornAs, Call};
 use crate::model::Report;
 
@@ -558,13 +558,63 @@ columns! {
     }
     owner {
         header: "OWNER",
+        width: 15,
+        align: Align::Left,
+        unit: "",
+        doc: "owner of the full socket, the most telling of: Kubernetes pod (`pod-` and the first 8 digits of its uid), container (12 digits of its id, or its name), systemd service or scope, user name, uid",
+        of: Of::ALL,
+        shown: Shown::Text,
+        get: owner,
+    }
+    user {
+        header: "USER",
         width: 10,
         align: Align::Left,
         unit: "",
-        doc: "owner of the full socket: user name, or uid if it has none",
+        doc: "name of the user with this `uid`; null if it has none",
         of: Of::ALL,
-        shown: Shown::Text,
-        get: |report| known(owner(report), Value::User),
+        shown: Shown::Asked,
+        get: |report| known(flow(report).uid, Value::UserName),
+    }
+    cgroup_path {
+        header: "CGROUP PATH",
+        width: 36,
+        align: Align::Left,
+        unit: "",
+        doc: "path of the cgroup below the mount of cgroup2; null if it was gone before anybody asked",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Path),
+    }
+    unit {
+        header: "UNIT",
+        width: 20,
+        align: Align::Left,
+        unit: "",
+        doc: "systemd unit, the innermost in `cgroup_path`",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Unit),
+    }
+    container {
+        header: "CONTAINER",
+        width: 12,
+        align: Align::Left,
+        unit: "",
+        doc: "container, the innermost in `cgroup_path`: the first 12 digits of its id, or its name",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Container),
+    }
+    pod {
+        header: "POD",
+        width: 36,
+        align: Align::Left,
+        unit: "",
+        doc: "uid of the Kubernetes pod in `cgroup_path`",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Pod),
     }
     what {
         header: "WHAT",

@@ -1,4 +1,4 @@
-//! How the table is made of its rows.
+//! From rows to the table of columns, and to the walk over those of the schema.
 
 use super::{Of, Shown};
 
@@ -38,9 +38,9 @@ macro_rules! columns {
         }
     };
 }
-pub(super) use columns;
 
-/// Whether a row is in the JSON of this kind of event.
 pub(super) const fn in_schema(shown: Shown, of: Of, event: u8) -> bool {
-    !matches!(shown, Shown::Text) && of.overlaps(Of(event))
+    shown.in_data() && of.overlaps(Of(event))
 }
+
+pub(super) use columns;
