@@ -15,8 +15,6 @@ pub const SPILL: &str = "SPILL";
 pub const COUNTERS: &str = "COUNTERS";
 /// One [`crate::histogram::Histograms`].
 pub const HISTOGRAMS: &str = "HISTOGRAMS";
-/// Hash of the tasks that are inside `inet_twsk_purge` or `tcp_abort`, by pid_tgid.
-pub const TASKS: &str = "TASKS";
 /// Per-CPU array of arguments kept between a kprobe and its kretprobe.
 pub const ARGUMENTS: &str = "ARGUMENTS";
 /// Per-CPU, one [`crate::slot::Slot`]: for the end of a mini-socket that has none.

@@ -18,9 +18,6 @@ pub static SPILL: HashMap<u64, Slot> = HashMap::with_max_entries(1, 0);
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
-/// See [`crate::hooks::task`]. Few tasks purge (cleanup_net is one worker) or abort at a time.
-#[map]
-pub static TASKS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
 /// See [`crate::hooks::pair`].
 #[map]
 pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(10, 0);

@@ -9,9 +9,11 @@ mod flood;
 mod init;
 mod load;
 mod loopback;
+mod namespace;
 mod nat;
 mod served;
 mod suite;
+mod tenants;
 mod test;
 mod tracer;
 
@@ -34,6 +36,8 @@ enum Task {
     Exhaust,
     /// Make connections through a NAT that changes ports at random.
     Nat,
+    /// Be one of three users in three cgroups, and make connections.
+    Tenant(tenants::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
@@ -56,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         Task::Flood => flood::serve(),
         Task::Exhaust => exhaust::serve(),
         Task::Nat => nat::run(),
+        Task::Tenant(args) => tenants::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),

@@ -7,6 +7,7 @@
 //! more than one namespace is needed, `net` joins them; the test VMs' workloads use it too.
 
 mod calls;
+mod cgroup;
 mod gate;
 mod judge;
 mod lab;

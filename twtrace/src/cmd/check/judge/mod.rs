@@ -28,6 +28,8 @@ pub(super) struct Evidence<'a> {
     pub(super) uid: u32,
     /// Name of the thread that made the calls.
     pub(super) command: &'a str,
+    /// The cgroup of this process by id; `None` if that is not known.
+    pub(super) cgroup: Option<u64>,
     pub(super) netns: u32,
     pub(super) made: &'a Made,
     /// The namespace's TcpExt counters at the end of the scenario.
