@@ -58,8 +58,8 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         return planned;
     }
     let ways = [
-        ("fentry", point.fentry_hooks(btf)),
-        ("kprobe", Ok(point.kprobe_hooks(btf))),
+        ("fentry", point.fentry_hooks(btf, &options)),
+        ("kprobe", Ok(point.kprobe_hooks(btf, &options))),
     ];
     for (way, hooks) in ways {
         let answer = match &hooks {

@@ -281,7 +281,6 @@ fn old_kernels_count_only_timers_that_fired() {
     );
 }
 
-/// A life from before tracing, as a kernel with or without `tw_entry_stamp` lets us report it.
 #[test]
 fn sockets_made_in_another_cgroup_belong_there() {
     let mut case = Case::honest();
@@ -297,12 +296,14 @@ fn sockets_made_in_another_cgroup_belong_there() {
         match event {
             Event::End(end) => end.flow.cgroup = Some(77),
             Event::Overflow(one) => one.flow.cgroup = Some(77),
+            Event::Birth(one) => one.flow.cgroup = Some(77),
             _ => {}
         }
     }
     assert_eq!(case.judge(), Vec::<String>::new());
 }
 
+/// A life from before tracing, as a kernel with or without `tw_entry_stamp` lets us report it.
 fn preexisting(has_stamp: bool) -> Case {
     let mut case = Case {
         has_stamp,
