@@ -95,7 +95,7 @@ fn record_to(path: &Path) {
                 }
                 writer.snapshot(&snapshot).unwrap();
             }
-            Item::Names(_) => panic!("layout 1 had no names"),
+            Item::Names(_) | Item::Found(_) => panic!("layout 1 had neither"),
         }
     }
     writer.finish().unwrap();
@@ -124,6 +124,7 @@ fn groups(by: By, top: usize) -> Table {
                 Err(_) => tally.undecoded(),
             },
             Item::Names(read) => assert_eq!(read, named()),
+            Item::Found(_) => panic!("nothing was asked"),
         }
     }
     let summary = tally.summary(reader.truncated());
