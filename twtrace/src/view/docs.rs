@@ -70,7 +70,11 @@ pub const SUMMARY: [Field; 23] = [
         "",
         "mini-sockets created, by their first substate; `reported` and `lost` (`ring` only) of their records: null where none was asked for",
     ),
-    ("promoted", "", "changes from FIN_WAIT2 to TIME_WAIT, of those that ended"),
+    (
+        "promoted",
+        "",
+        "changes from FIN_WAIT2 to TIME_WAIT, of those that ended",
+    ),
     (
         "rearmed",
         "",
