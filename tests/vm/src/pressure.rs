@@ -68,7 +68,7 @@ fn connect(to: SocketAddr) -> Result<bool> {
     match TcpStream::connect(to) {
         Ok(client) => {
             client.shutdown(std::net::Shutdown::Write)?;
-            (&client).read(&mut [0])?;
+            while (&client).read(&mut [0])? > 0 {}
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),

@@ -73,7 +73,7 @@ pub const SUMMARY: [Field; 23] = [
     (
         "promoted",
         "",
-        "changes from FIN_WAIT2 to TIME_WAIT, of those that ended",
+        "changes from FIN_WAIT2 to TIME_WAIT; without `births` only of those that ended",
     ),
     (
         "rearmed",
