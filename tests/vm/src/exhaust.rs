@@ -1,78 +1,90 @@
-//! The workload that runs out of ports: clients that close first, and two servers.
-//!
-//! In a namespace of its own with a short ephemeral range and tcp_tw_reuse off, so that each
-//! connection keeps its local port for the length of TIME_WAIT.
+//! The workload: connect() to a destination for which no port is left, again and again.
 
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::fs;
+use std::io::{self, BufRead as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
+use nix::libc::EADDRNOTAVAIL;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::load::own_namespace;
 
-/// Ports of the range: even, because one call leaves the last port of an odd number out
-/// (`__inet_hash_connect`, `remaining &= ~1U`).
-pub(crate) const PORTS: u32 = 214;
-const LOW: u32 = 40_000;
-/// The destination that is exhausted, and another.
-pub(crate) const FULL: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 5432);
-pub(crate) const OTHER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)), 5433);
-/// What the failing command is called.
-pub(crate) const COMMAND: &str = "php-fpm";
+/// An even number of ports: of an odd number, the kernel leaves one out.
+const FIRST: u16 = 20_000;
+const PORTS: u16 = 14;
+/// How many of them are in TIME_WAIT; the others are held by connections that live.
+pub(crate) const IN_TIME_WAIT: u16 = 7;
 
-/// Says `ready`, then for each number on stdin makes so many connections to the first server and
-/// one to the other; says how many of the first failed for lack of a port.
+/// Says `ready`, then for each number on stdin calls connect() until it has failed so many times,
+/// and says how many times it was told EADDRNOTAVAIL. The namespace lives until stdin ends.
 pub(crate) fn serve() -> Result<()> {
     own_namespace()?;
-    set("ip_local_port_range", &format!("{LOW} {}", LOW + PORTS - 1))?;
-    set("tcp_tw_reuse", "0")?;
-    fs::write("/proc/thread-self/comm", COMMAND).context("cannot set the command's name")?;
-    for address in [FULL, OTHER] {
-        let listener = TcpListener::bind(address)?;
-        thread::spawn(move || serve_one(&listener));
+    let range = format!("{FIRST} {}", FIRST + PORTS - 1);
+    for (name, value) in [("ip_local_port_range", &*range), ("tcp_tw_reuse", "0")] {
+        fs::write(format!("/proc/sys/net/ipv4/{name}"), value)
+            .with_context(|| format!("cannot set {name} to {value}"))?;
     }
+    let mut full = Full::new()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "ready")?;
     for line in io::stdin().lock().lines() {
-        let wanted: u32 = line?
-            .trim()
-            .parse()
-            .context("not a number of connections")?;
-        let mut failed = 0;
-        for _ in 0..wanted {
-            failed += u32::from(!connect(FULL)?);
-        }
-        anyhow::ensure!(connect(OTHER)?, "the other destination has no port");
-        writeln!(stdout, "{failed}")?;
+        let times: u64 = line?.trim().parse().context("not a number of calls")?;
+        writeln!(stdout, "{}", full.fail(times)?)?;
     }
     Ok(())
 }
 
-fn set(sysctl: &str, value: &str) -> Result<()> {
-    fs::write(format!("/proc/sys/net/ipv4/{sysctl}"), value)
-        .with_context(|| format!("cannot set {sysctl}"))
+/// A destination all of whose ports are taken.
+struct Full {
+    listener: TcpListener,
+    address: SocketAddr,
+    living: Vec<(Socket, TcpStream)>,
 }
 
-/// Reads until the client closes, then closes too.
-fn serve_one(listener: &TcpListener) {
-    for client in listener.incoming().flatten() {
-        // A client that went away is served.
-        let _ = (&client).read(&mut [0]);
-    }
-}
-
-/// One connection from its begin to TIME_WAIT; `false` if there was no port for it.
-fn connect(to: SocketAddr) -> Result<bool> {
-    match TcpStream::connect(to) {
-        Ok(client) => {
-            client.shutdown(std::net::Shutdown::Write)?;
-            (&client).read(&mut [0])?;
-            Ok(true)
+impl Full {
+    fn new() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 7))?;
+        let mut full = Self {
+            address: listener.local_addr()?,
+            listener,
+            living: Vec::new(),
+        };
+        for _ in 0..PORTS {
+            let client = socket()?;
+            client.connect(&full.address.into())?;
+            full.keep(client)?;
         }
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot connect to {to}")),
+        // The client goes first, so the TIME_WAIT is on its side, and on its port.
+        for (client, server) in full.living.drain(..usize::from(IN_TIME_WAIT)) {
+            drop(client);
+            drop(server);
+        }
+        Ok(full)
     }
+
+    fn keep(&mut self, client: Socket) -> Result<()> {
+        let (server, _) = self.listener.accept()?;
+        self.living.push((client, server));
+        Ok(())
+    }
+
+    fn fail(&mut self, times: u64) -> Result<u64> {
+        let address = SockAddr::from(self.address);
+        let mut client = socket()?;
+        let mut failed = 0;
+        while failed < times {
+            match client.connect(&address) {
+                Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => failed += 1,
+                Err(error) => return Err(error).context("connect() says something else"),
+                // A TIME_WAIT has run out; from now on this one holds its port.
+                Ok(()) => self.keep(std::mem::replace(&mut client, socket()?))?,
+            }
+        }
+        Ok(failed)
+    }
+}
+
+fn socket() -> io::Result<Socket> {
+    Socket::new(Domain::IPV4, Type::STREAM, None)
 }

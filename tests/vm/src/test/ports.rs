@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::checks::Checks;
-use crate::exhaust::{COMMAND, FULL, OTHER, PORTS};
 use crate::load::{Args, Load};
+use crate::pressure::{COMMAND, FULL, OTHER, PORTS};
 use crate::served::Served;
 use crate::tracer::{Tracer, Written};
 
@@ -154,7 +154,7 @@ pub(crate) fn exhaustion(attach: &str) -> Result<String> {
         "failure",
     ];
     let tracer = Tracer::start(&args, stdout)?;
-    let mut clients = Served::start(&["exhaust"])?;
+    let mut clients = Served::start(&["pressure"])?;
     let netns = clients.netns()?;
     let mut checks = Checks::default();
     clients.order(MANY_PORTS)?;
