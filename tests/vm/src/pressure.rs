@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::{fs, thread};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::load::own_namespace;
 
@@ -45,7 +45,7 @@ pub(crate) fn serve() -> Result<()> {
         for _ in 0..wanted {
             failed += u32::from(!connect(FULL)?);
         }
-        anyhow::ensure!(connect(OTHER)?, "the other destination has no port");
+        ensure!(connect(OTHER)?, "the other destination has no port");
         writeln!(stdout, "{failed}")?;
     }
     Ok(())
@@ -69,7 +69,8 @@ fn connect(to: SocketAddr) -> Result<bool> {
     match TcpStream::connect(to) {
         Ok(client) => {
             client.shutdown(std::net::Shutdown::Write)?;
-            (&client).read(&mut [0])?;
+            let end = (&client).read(&mut [0])?;
+            ensure!(end == 0, "the server said something");
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
