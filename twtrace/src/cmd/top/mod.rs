@@ -89,6 +89,7 @@ impl Top {
         };
         match act {
             Act::Draw => {}
+            Act::Group => self.show.group(),
             Act::Quit => self.over = true,
             Act::Suspend => self.surface.suspend()?,
             Act::Faster => self.show.change_speed(FASTER),
@@ -226,6 +227,13 @@ impl Show {
                 frames.print(&text)
             }
         }
+    }
+
+    /// Tells owners and destinations apart as it was chosen.
+    fn group(&mut self) {
+        let [owners, destinations] = self.look.groups();
+        self.dashboard.group_by(owners, destinations);
+        self.refresh();
     }
 
     fn speed(&self) -> f64 {

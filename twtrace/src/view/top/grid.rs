@@ -11,6 +11,7 @@ use ratatui::widgets::{Cell as Place, Paragraph, Row as Places, Table};
 
 use super::theme::Theme;
 use crate::model::dashboard::Pace;
+use crate::view::groups::percent;
 use crate::view::units::{span, thousands};
 
 /// Least room for what a row is about.
@@ -19,8 +20,9 @@ const LEAST: usize = 16;
 /// What is shown of one panel.
 #[derive(Debug)]
 pub(super) struct Grid {
-    /// The first is the title of the panel.
-    pub(super) heads: Vec<&'static str>,
+    pub(super) title: String,
+    /// Of all columns but the first.
+    pub(super) heads: &'static [&'static str],
     pub(super) rows: Vec<Row>,
     /// What stands there while there are no rows.
     pub(super) empty: &'static str,
@@ -28,7 +30,7 @@ pub(super) struct Grid {
 
 #[derive(Debug)]
 pub(super) struct Row {
-    /// As many as there are heads.
+    /// A name and as many as there are heads.
     pub(super) cells: Vec<Cell>,
     pub(super) alarm: bool,
 }
@@ -40,6 +42,9 @@ pub(super) enum Cell {
     /// Like a name, but not first.
     Word(String),
     Count(u64),
+    /// A count that may not be known.
+    Maybe(Option<u64>),
+    Thousandths(Option<u64>),
     /// Per second.
     Rate(Option<f64>),
     /// In ns.
@@ -62,10 +67,11 @@ impl Cell {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Name(text) | Self::Word(text) => text.clone(),
-            Self::Count(count) => thousands(*count),
+            Self::Count(count) | Self::Maybe(Some(count)) => thousands(*count),
+            Self::Thousandths(share) => percent(*share),
             Self::Rate(Some(rate)) => rate_text(*rate),
             Self::Time(Some(ns)) => span(*ns),
-            Self::Rate(None) | Self::Time(None) => "–".into(),
+            Self::Rate(None) | Self::Time(None) | Self::Maybe(None) => "–".into(),
         }
     }
 
@@ -79,7 +85,9 @@ impl Cell {
             (Self::Count(a), Self::Count(b)) => b.cmp(a),
             (Self::Rate(Some(a)), Self::Rate(Some(b))) => b.total_cmp(a),
             (Self::Rate(a), Self::Rate(b)) => b.is_some().cmp(&a.is_some()),
-            (Self::Time(a), Self::Time(b)) => b.cmp(a),
+            (Self::Time(a), Self::Time(b))
+            | (Self::Maybe(a), Self::Maybe(b))
+            | (Self::Thousandths(a), Self::Thousandths(b)) => b.cmp(a),
             _ => self.text().cmp(&other.text()),
         }
     }
@@ -102,7 +110,6 @@ pub(super) fn pace(pace: Pace) -> [Cell; 2] {
 }
 
 impl Grid {
-    /// The heads that rows can be sorted by.
     pub(super) fn draw(
         mut self,
         choice: Choice<'_>,
@@ -175,11 +182,14 @@ impl Grid {
         let width_of = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(column));
             let widest = cells.map(|cell| cell.text().chars().count()).max();
-            self.heads[column].chars().count().max(widest.unwrap_or(0))
+            self.heads[column - 1]
+                .chars()
+                .count()
+                .max(widest.unwrap_or(0))
         };
         let mut left = room.saturating_sub(LEAST.min(room));
         let mut others = Vec::new();
-        for column in 1..self.heads.len() {
+        for column in 1..=self.heads.len() {
             let width = width_of(column) + 1;
             if width > left {
                 break;
@@ -197,17 +207,19 @@ impl Grid {
         } else {
             theme.head()
         };
-        let heads: Vec<_> = self
-            .heads
-            .iter()
-            .enumerate()
-            .map(|(column, head)| match (column, choice.sort) {
-                (0, _) if choice.focused => Cell::Name(format!("▸{head}")),
-                (0, _) => Cell::Name((*head).into()),
-                (_, Some(sort)) if sort == column => Cell::Word(format!("{head}↓")),
-                _ => Cell::Word((*head).into()),
-            })
-            .collect();
+        let mark = |column, text: &str| match choice.sort {
+            Some(sort) if sort == column => format!("{text}↓"),
+            _ => text.to_owned(),
+        };
+        let title = mark(0, &self.title);
+        let title = Cell::Name(if choice.focused {
+            format!("▸{title}")
+        } else {
+            title
+        });
+        let others = self.heads.iter().zip(1..);
+        let others = others.map(|(head, column)| Cell::Word(mark(column, head)));
+        let heads: Vec<_> = std::iter::once(title).chain(others).collect();
         places(&heads, widths).style(style)
     }
 
@@ -292,7 +304,8 @@ mod tests {
 
     fn grid(names: &[(&str, u64)]) -> Grid {
         Grid {
-            heads: vec!["NAME", "N"],
+            title: "NAME".into(),
+            heads: &["N"],
             rows: names
                 .iter()
                 .map(|&(name, count)| Row {
