@@ -22,17 +22,20 @@ const STEP: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &TopArgs, file: &Path, interval: Duration) -> Result<Exit> {
     let mut player = Player::new(Reader::open(file)?);
     let meta = player.reader.meta().clone();
-    let mut top = Top::new(args, &meta, Names::none())?;
-    top.show.playing = Some(Playing {
-        speed: args.speed,
-        over: false,
-    });
-    if args.batch {
-        frames(&mut player, &mut top, interval)?;
-    } else {
-        live::runtime()?.block_on(screen(&mut player, &mut top))?;
-    }
-    close(player, top, args, &meta)
+    // The screen listens to signals as soon as it is there.
+    live::runtime()?.block_on(async {
+        let mut top = Top::new(args, &meta, Names::none())?;
+        top.show.playing = Some(Playing {
+            speed: args.speed,
+            over: false,
+        });
+        if args.batch {
+            frames(&mut player, &mut top, interval)?;
+        } else {
+            screen(&mut player, &mut top).await?;
+        }
+        close(player, top, args, &meta)
+    })
 }
 
 /// Frames of recorded time, without waiting.

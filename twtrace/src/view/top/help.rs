@@ -12,9 +12,9 @@ p, space      pause: the figures stand still, tracing goes on
 tab           next panel (shift-tab: the one before)
 enter, z      the panel in focus alone, with more of its columns
 s             sort it by its next column
-g             owners by cgroup, uid, netns; destinations by service, peer, lport
+g             tell owners or destinations apart in another way
 ↑ ↓ k j       scroll it; PgUp, PgDn, Home
-/             only rows with this text; Esc takes it away
+/             only rows of the long tables with this text; Esc: all
 Ctrl-Z        to the background";
 
 const REPLAY: &str = "

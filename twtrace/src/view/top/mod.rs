@@ -8,11 +8,11 @@ mod panels;
 mod places;
 mod theme;
 
+use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::{Frame, text::Line};
 
 use crate::event::{Meta, Named};
 use crate::host::{Names, WallClock};
@@ -76,7 +76,7 @@ impl Screen {
         frame: &mut Frame<'_>,
     ) {
         let area = frame.area();
-        let facts = overview::facts(figures, &mut self.host, &self.theme);
+        let facts = overview::facts(figures, &mut self.host, &self.theme, area.width);
         let [title, top, middle, bottom] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(facts.len() as u16),
@@ -153,16 +153,4 @@ fn text_of(buffer: &Buffer) -> String {
         text.push('\n');
     }
     text
-}
-
-/// A line of words with two spaces between them.
-fn words<'a>(words: impl IntoIterator<Item = ratatui::text::Span<'a>>) -> Line<'a> {
-    let mut spans = Vec::new();
-    for (index, word) in words.into_iter().enumerate() {
-        if index > 0 {
-            spans.push("  ".into());
-        }
-        spans.push(word);
-    }
-    Line::from(spans)
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use ratatui::text::{Line, Span};
 
+use super::Playing;
 use super::grid::rate_text;
 use super::keys::Look;
 use super::theme::Theme;
-use super::{Playing, words};
 use crate::event::{Call, Overflow, PortFailure};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::{Figures, InNetns, Pace};
@@ -47,20 +47,39 @@ pub(super) fn title(said: &Said<'_>, clock: &mut WallClock, theme: &Theme) -> Li
     Line::from(text).style(theme.frame())
 }
 
-/// What an incident needs to know first. The last of them are there only if there is something to
-/// tell.
-pub(super) fn facts(figures: &Figures, host: &mut Host, theme: &Theme) -> Vec<Line<'static>> {
-    let mut lines = vec![
-        population(figures, theme),
-        namespaces(figures, &mut host.names, theme),
-        troubles(figures, theme),
-    ];
+/// What an incident needs to know first, in lines of this width. The last of them are there only
+/// if there is something to tell.
+pub(super) fn facts(
+    figures: &Figures,
+    host: &mut Host,
+    theme: &Theme,
+    width: u16,
+) -> Vec<Line<'static>> {
+    let mut lines = flow(population(figures, theme), width);
+    lines.extend(flow(namespaces(figures, &mut host.names, theme), width));
+    lines.extend(flow(troubles(figures, theme), width));
     lines.extend(figures.last_failure.map(|one| failure(&one, host, theme)));
     lines.extend(figures.last_overflow.map(|one| overflow(&one, host, theme)));
     lines
 }
 
-fn population(figures: &Figures, theme: &Theme) -> Line<'static> {
+/// Facts in as few lines as they fit in.
+fn flow(facts: Vec<Span<'static>>, width: u16) -> Vec<Line<'static>> {
+    const BETWEEN: &str = "  ";
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for fact in facts {
+        match lines.last_mut() {
+            Some(line) if line.width() + BETWEEN.len() + fact.width() <= width.into() => {
+                line.push_span(BETWEEN);
+                line.push_span(fact);
+            }
+            _ => lines.push(fact.into()),
+        }
+    }
+    lines
+}
+
+fn population(figures: &Figures, theme: &Theme) -> Vec<Span<'static>> {
     let Alive {
         time_wait,
         fin_wait_2,
@@ -71,7 +90,7 @@ fn population(figures: &Figures, theme: &Theme) -> Line<'static> {
         uncertain => format!(" ±{}", thousands(uncertain)),
     };
     let figure = |text: String| Span::styled(text, theme.figure());
-    words([
+    vec![
         figure(format!(
             "TIME_WAIT {at_least}{}{within}",
             thousands(time_wait)
@@ -79,11 +98,11 @@ fn population(figures: &Figures, theme: &Theme) -> Line<'static> {
         figure(format!("FIN_WAIT2 {at_least}{}", thousands(fin_wait_2))),
         of("births", figures.births).into(),
         of("ends", figures.ends).into(),
-    ])
+    ]
 }
 
 /// The fullest, and the one that is nearest to its limit.
-fn namespaces(figures: &Figures, names: &mut Names, theme: &Theme) -> Line<'static> {
+fn namespaces(figures: &Figures, names: &mut Names, theme: &Theme) -> Vec<Span<'static>> {
     let mut name = |one: &InNetns| {
         let netns = one.population.netns;
         name_of(names.netns(netns), netns)
@@ -109,16 +128,16 @@ fn namespaces(figures: &Figures, names: &mut Names, theme: &Theme) -> Line<'stat
     let shown: Vec<_> = shown.collect();
     let rest = figures.namespaces.len().saturating_sub(NAMED);
     let rest = (rest > 0).then(|| Span::from(format!("+{rest} netns")));
-    words(std::iter::once(limit).chain(shown).chain(rest))
+    std::iter::once(limit).chain(shown).chain(rest).collect()
 }
 
-fn troubles(figures: &Figures, theme: &Theme) -> Line<'static> {
+fn troubles(figures: &Figures, theme: &Theme) -> Vec<Span<'static>> {
     let refused = match figures.refused_syns {
         Some(pace) => alarm(pace.total > 0, of("refused SYNs", pace), theme),
         None => "refused SYNs not seen".into(),
     };
     let stuck = figures.conflicts.stuck;
-    let overflows = figures.overflows;
+    let overflows = figures.overflows.total;
     let failures = match figures.port_failures {
         Some(failures) => alarm(
             failures > 0,
@@ -128,13 +147,17 @@ fn troubles(figures: &Figures, theme: &Theme) -> Line<'static> {
         None => "no port not seen".into(),
     };
     let lost = figures.lost.total() + figures.limited + figures.undecoded;
-    words([
+    vec![
         refused,
         alarm(stuck > 0, format!("stuck {}", thousands(stuck)), theme),
-        alarm(overflows.total > 0, of("overflows", overflows), theme),
+        alarm(
+            overflows > 0,
+            format!("overflows {}", thousands(overflows)),
+            theme,
+        ),
         failures,
         alarm(lost > 0, format!("lost {}", thousands(lost)), theme),
-    ])
+    ]
 }
 
 /// The last call that got no port.

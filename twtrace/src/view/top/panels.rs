@@ -9,7 +9,7 @@ use crate::model::dashboard::{Ended, Figures, InNetns, Ranked, Refusing};
 use crate::model::ports::{self, Reuse};
 use crate::model::stats::{Bar, Percentiles};
 use crate::view::groups::whose;
-use crate::view::histogram::{bar, edge};
+use crate::view::histogram::edge;
 use crate::view::line::Line;
 use crate::view::render::Host;
 use crate::view::text::name_of;
@@ -96,6 +96,15 @@ impl Panel {
         }
     }
 
+    /// Room for the longest reason of an end, two IPv4 addresses, one of IPv6.
+    fn least(self) -> usize {
+        match self {
+            Self::Ends | Self::Lifetimes | Self::Owners | Self::Destinations => 18,
+            Self::Ports => 40,
+            Self::Conflicts | Self::Namespaces => 28,
+        }
+    }
+
     fn empty(self) -> &'static str {
         match self {
             Self::Ends | Self::Owners | Self::Destinations => "nothing has ended yet",
@@ -121,8 +130,10 @@ pub(super) fn grid(panel: Panel, figures: &Figures, host: &mut Host) -> Grid {
     };
     Grid {
         title: panel.title(figures),
+        least: panel.least(),
         heads: panel.heads(),
         rows,
+        filtered: !matches!(panel, Panel::Ends | Panel::Lifetimes),
         empty: panel.empty(),
     }
 }
@@ -152,13 +163,12 @@ fn ended(one: &Ended) -> Row {
 fn lifetimes(bars: &[Bar]) -> Vec<Row> {
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0);
     let row = |one: &Bar| {
-        let span = format!("{:>6} – {:<6}", edge(one.from_ns), edge(one.to_ns));
-        plain(vec![
-            Cell::Name(format!("{span} {}", bar(one.count, most))),
-            Cell::Count(one.count),
-        ])
+        let count = one.count;
+        let name = format!("{:>6} – {:<6}", edge(one.from_ns), edge(one.to_ns));
+        plain(vec![Cell::Bar { name, count, most }, Cell::Count(count)])
     };
-    bars.iter().map(row).collect()
+    // Log time: a gap is seen from the figures, and room is short.
+    bars.iter().filter(|bar| bar.count > 0).map(row).collect()
 }
 
 fn ranked(rows: &[Ranked], host: &mut Host) -> Vec<Row> {
