@@ -8,6 +8,7 @@ use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
 use crate::host::{Names, Roll};
+use crate::kernel::Options;
 use crate::model::Tally;
 use crate::model::tally::Detail;
 use crate::recording::Writer;
@@ -17,7 +18,11 @@ const TOTALS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
-    let options = super::with_records(given, &args.ring);
+    let options = Options {
+        births: true,
+        ports: true,
+        ..super::with_records(given, &args.ring)
+    };
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, Some(TOTALS))?;

@@ -93,6 +93,11 @@ impl Namespaces {
         self.ways.keys().copied()
     }
 
+    /// Each namespace by its inode number, opened if it is still there.
+    pub fn each(&self) -> impl Iterator<Item = (u32, Result<Netns>)> + '_ {
+        self.ways.iter().map(|(inode, way)| (*inode, way.open()))
+    }
+
     /// Opens each namespace that is still there.
     pub fn open(&self) -> impl Iterator<Item = Netns> + '_ {
         self.ways.values().filter_map(|way| way.open().ok())

@@ -3,7 +3,9 @@
 mod attach;
 pub mod btf;
 pub mod counters;
+mod filter;
 pub mod hooks;
+pub mod listing;
 mod load;
 #[cfg(feature = "log")]
 mod log;
@@ -16,6 +18,8 @@ pub mod recycle;
 mod session;
 mod size;
 pub mod sock_diag;
+pub mod socket_table;
+pub mod survey;
 mod syscall;
 pub mod sysctl;
 mod threads;

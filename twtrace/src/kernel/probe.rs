@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::btf::{Btf, VMLINUX};
 use super::counters::section;
 use super::netns::{self, Netns, Way};
 use super::plan::{self, Trials};
-use super::sock_diag::SockDiag;
+use super::sock_diag::{Kind, Shown, SockDiag, Substate};
 use super::threads::beside;
 use super::{offsets, privileges, syscall, sysctl};
 use crate::error::{Error, Result};
@@ -234,20 +234,20 @@ fn population(sockstat: &str) -> Option<u64> {
 
 fn destinations(range: &[(u16, u16)]) -> Destinations {
     let mut all: HashMap<(IpAddr, IpAddr, u16), (u32, u32)> = HashMap::new();
-    let mut count = |local: SocketAddr, remote: SocketAddr, time_wait: bool| {
-        let port = local.port();
+    let mut count = |shown: Shown| {
+        let port = shown.local.port();
         if range
             .iter()
             .any(|&(low, high)| (low..=high).contains(&port))
-            && remote.port() != 0
+            && shown.kind != Kind::Unconnected
         {
-            let key = (local.ip(), remote.ip(), remote.port());
+            let key = (shown.local.ip(), shown.remote.ip(), shown.remote.port());
             let entry = all.entry(key).or_default();
             entry.0 += 1;
-            entry.1 += u32::from(time_wait);
+            entry.1 += u32::from(shown.kind == Kind::MiniSocket(Substate::TimeWait));
         }
     };
-    let listed = SockDiag::open().and_then(|mut diag| diag.visit_pairs(&mut count));
+    let listed = SockDiag::open().and_then(|mut diag| diag.visit_all(true, &mut count));
     if let Err(error) = listed {
         return Destinations {
             unknown: Some(error.message().to_owned()),

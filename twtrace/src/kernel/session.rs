@@ -121,8 +121,8 @@ impl Session {
                 rearms: options.rearms,
                 refusals: is_seen(&attached, hooks::REFUSAL),
                 drops: is_seen(&attached, hooks::DROP),
-                births: options.births,
-                ports: options.ports,
+                births: options.births && options.records,
+                ports: is_seen(&attached, hooks::CONNECT),
                 quiet_ends: options.quiet_ends,
                 ts_offset: offsets::ts_offset(&btf),
             },
@@ -188,7 +188,9 @@ impl Session {
             .flat_map(|way| &way.1);
         // Births first, ends after them, marks last: the order of attaching, backwards.
         for hook in hooks.collect::<Vec<_>>().into_iter().rev() {
-            unload(&mut self.ebpf, hook);
+            if let Some(program) = self.ebpf.program_mut(hook.program) {
+                unload(program);
+            }
         }
     }
 

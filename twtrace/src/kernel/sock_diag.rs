@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, Parseable,
+    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    Parseable,
 };
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, IPPROTO_TCP, TCP_FIN_WAIT2, TCP_TIME_WAIT,
+    AF_INET, AF_INET6, IPPROTO_TCP, TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT,
 };
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
@@ -25,6 +26,9 @@ use crate::error::{Error, Result};
 const EXPIRES: std::ops::Range<usize> = 52..56;
 /// The kernel fills at most 32 KiB per read of a dump.
 const BUFFER: usize = 32 * 1024;
+/// TCP_BOUND_INACTIVE, as the kernel shows sockets that are only bound (6.8 and later; older ones
+/// do not list them, whatever is asked for). The crate does not know it.
+const TCP_BOUND_INACTIVE: u8 = 13;
 
 /// The substate of a mini-socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +48,24 @@ pub struct MiniSocket {
     id: SocketId,
 }
 
+/// A TCP socket by its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub kind: Kind,
+}
+
+/// What a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    MiniSocket(Substate),
+    /// A full socket with a remote end, in whatever state.
+    Connection,
+    /// It listens, or is only bound: it has no remote end.
+    Unconnected,
+}
+
 /// What SOCK_DESTROY did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destroyed {
@@ -59,6 +81,8 @@ pub enum Destroyed {
 pub struct SockDiag {
     socket: Socket,
     buffer: Vec<u8>,
+    /// The table was changed under the last listing.
+    interrupted: bool,
 }
 
 impl SockDiag {
@@ -75,11 +99,19 @@ impl SockDiag {
         Ok(Self {
             socket,
             buffer: vec![0; BUFFER],
+            interrupted: false,
         })
+    }
+
+    /// The kernel says that the last listing is not consistent (NLM_F_DUMP_INTR).
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Shows each mini-socket of the namespace to `sink`, IPv4 first.
     pub fn visit(&mut self, sink: &mut dyn FnMut(MiniSocket)) -> Result<()> {
+        self.interrupted = false;
         for family in [AF_INET, AF_INET6] {
             self.visit_family(family, sink)
                 .map_err(|error| dump_error(family, &error))?;
@@ -122,22 +154,21 @@ impl SockDiag {
         }
     }
 
-    /// Shows the addresses of each socket that is bound to a connection or was, mini-sockets and
-    /// all: local, remote, and whether it is a mini-socket in TIME_WAIT.
-    pub fn visit_pairs(
-        &mut self,
-        sink: &mut dyn FnMut(SocketAddr, SocketAddr, bool),
-    ) -> Result<()> {
-        let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::CLOSE;
+    /// Shows each socket that is no mini-socket, and mini-sockets too if they are wanted.
+    pub fn visit_all(&mut self, mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result<()> {
+        let bound = StateFlags::from_bits_retain(1 << TCP_BOUND_INACTIVE);
+        let all = (StateFlags::all() - StateFlags::CLOSE) | bound;
+        let states = if mini_sockets {
+            all
+        } else {
+            all - StateFlags::TIME_WAIT
+        };
         for family in [AF_INET, AF_INET6] {
             self.dump(family, states.clone(), &mut |payload| {
-                let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
-                let id = header.socket_id;
-                sink(
-                    SocketAddr::new(id.source_address, id.source_port),
-                    SocketAddr::new(id.destination_address, id.destination_port),
-                    header.state == TCP_TIME_WAIT,
-                );
+                let shown = shown(payload)?;
+                if mini_sockets || !matches!(shown.kind, Kind::MiniSocket(_)) {
+                    sink(shown);
+                }
                 Ok(())
             })
             .map_err(|error| dump_error(family, &error))?;
@@ -170,7 +201,10 @@ impl SockDiag {
             let mut done = false;
             self.receive(|kind, payload| {
                 match kind {
-                    NLMSG_DONE => done = true,
+                    NLMSG_DONE => {
+                        done = true;
+                        end_of_dump(payload)?;
+                    }
                     NLMSG_ERROR => return Err(kernel_error(payload)?.unwrap_or_else(no_answer)),
                     SOCK_DIAG_BY_FAMILY => sink(payload)?,
                     _ => {}
@@ -217,6 +251,7 @@ impl SockDiag {
         let mut rest = &self.buffer[..length];
         while !rest.is_empty() {
             let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            self.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
             sink(message.message_type(), message.payload())?;
             let aligned = (message.length() as usize).next_multiple_of(4);
             rest = rest.get(aligned..).unwrap_or_default();
@@ -235,17 +270,11 @@ fn request(family: u8, states: StateFlags, socket_id: SocketId) -> SockDiagMessa
     })
 }
 
-/// A mini-socket, or nothing for a full socket in FIN_WAIT2: only mini-sockets have the TIME_WAIT
-/// timer.
+/// A mini-socket, or nothing for a full socket in FIN_WAIT2.
 fn mini_socket(payload: &[u8]) -> io::Result<Option<MiniSocket>> {
     let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
-    let substate = match header.state {
-        TCP_FIN_WAIT2 => Substate::FinWait2,
-        TCP_TIME_WAIT => Substate::TimeWait,
-        _ => return Ok(None),
-    };
     let expires = payload.get(EXPIRES).and_then(|bytes| bytes.try_into().ok());
-    let (Some(Timer::TimeWait), Some(expires)) = (header.timer, expires) else {
+    let (Some(substate), Some(expires)) = (substate(&header), expires) else {
         return Ok(None);
     };
     let id = header.socket_id;
@@ -258,6 +287,40 @@ fn mini_socket(payload: &[u8]) -> io::Result<Option<MiniSocket>> {
         remaining: Duration::from_millis(remaining),
         id,
     }))
+}
+
+/// `None` for a full socket: only mini-sockets have the TIME_WAIT timer.
+fn substate(header: &InetResponseHeader) -> Option<Substate> {
+    match (header.state, &header.timer) {
+        (TCP_FIN_WAIT2, Some(Timer::TimeWait)) => Some(Substate::FinWait2),
+        (TCP_TIME_WAIT, Some(Timer::TimeWait)) => Some(Substate::TimeWait),
+        _ => None,
+    }
+}
+
+fn shown(payload: &[u8]) -> io::Result<Shown> {
+    let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
+    let kind = match (substate(&header), header.state) {
+        (Some(substate), _) => Kind::MiniSocket(substate),
+        (None, TCP_LISTEN | TCP_BOUND_INACTIVE) => Kind::Unconnected,
+        (None, _) => Kind::Connection,
+    };
+    let id = header.socket_id;
+    Ok(Shown {
+        local: SocketAddr::new(id.source_address, id.source_port),
+        remote: SocketAddr::new(id.destination_address, id.destination_port),
+        kind,
+    })
+}
+
+/// The last message of a dump tells whether it failed: without tcp_diag it is the only one
+/// (`netlink_dump`, dump_done_errno).
+fn end_of_dump(payload: &[u8]) -> io::Result<()> {
+    let code = payload.first_chunk().copied().map_or(0, i32::from_ne_bytes);
+    if code < 0 {
+        return Err(io::Error::from_raw_os_error(-code));
+    }
+    Ok(())
 }
 
 /// `None` for an acknowledgement.

@@ -191,7 +191,10 @@ impl Groups {
             Report::Refusal(one) if self.refusals => {
                 self.of(&one.refusal.flow, one.refusal.at_ns).refusals += 1;
             }
-            Report::Refusal(_) | Report::Reopen(_) | Report::Conflict(_) => {}
+            Report::Refusal(_)
+            | Report::Reopen(_)
+            | Report::Conflict(_)
+            | Report::PortFailure(_) => {}
         }
     }
 

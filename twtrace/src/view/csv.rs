@@ -65,6 +65,10 @@ pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
         Value::Address(address) => host.texts.address(address, out),
+        Value::Command(name) => {
+            units::command(name, scratch);
+            quoted(scratch, out);
+        }
         Value::Endpoint(address, port) => endpoint(address, port, host, out),
         Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
         Value::Netns(inode) => {
@@ -102,7 +106,7 @@ pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Li
         host.texts.address(address, out);
         out.text("]:");
     }
-    out.number(port.into());
+    units::port(port, out);
 }
 
 fn name(name: Option<&str>, scratch: &mut Line, out: &mut Line) {

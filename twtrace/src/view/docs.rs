@@ -16,7 +16,7 @@ use crate::model::conflicts::{self, Outcome};
 pub type Field = (&'static str, &'static str, &'static str);
 
 /// The last JSON object of `trace` and `report`.
-pub const SUMMARY: [Field; 22] = [
+pub const SUMMARY: [Field; 23] = [
     ("v", "", "version of the schema"),
     ("event", "", "`summary`"),
     ("kernel", "", "release of the kernel, as `uname -r`"),
@@ -55,6 +55,11 @@ pub const SUMMARY: [Field; 22] = [
         "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of refusals; `syns`: SYNs among them that a mini-socket refused; `classes`: by what refused them; `verdict_differs`: the kernel's drop reason says another rule than its test repeated, which is a mistake of ours; null if they were not traced",
     ),
     (
+        "port_failures",
+        "",
+        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of calls that got no port; `calls`: by call; null if they were not traced",
+    ),
+    (
         "unasked",
         "",
         "ends counted but not reported because the command has no use for them",
@@ -62,7 +67,7 @@ pub const SUMMARY: [Field; 22] = [
     (
         "births",
         "",
-        "mini-sockets created, by their first substate",
+        "mini-sockets created, by their first substate; `reported` and `lost` (`ring` only) of their records: null where none was asked for",
     ),
     ("promoted", "", "changes from FIN_WAIT2 to TIME_WAIT"),
     (
@@ -268,7 +273,7 @@ pub fn output_md() -> String {
          meaning raises the version. `null` (in CSV an empty field, in text `–`) means unknown,\n\
          never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\
          ## Fields of events\n\n\
-         `trace` and `report` show ends, overflows and refusals; `conflicts` and `report\n\
+         `trace` and `report` show ends, overflows, refusals and port failures; `conflicts` and `report\n\
          --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs that\n\
          tcp_rfc1337 has ignored, and conflicts). JSON has each event's own fields, CSV those of all\n\
          that the command shows. `--fields` chooses others and their order, in every output.\n\n\

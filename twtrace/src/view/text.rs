@@ -98,6 +98,7 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::duration(ns, out),
         Value::Address(address) => shortened(address, width, host, out),
+        Value::Command(name) => units::command(name, out),
         Value::Endpoint(address, port) => endpoint(address, port, width, host, out),
         Value::Moment(ns) => out.slice(&host.clock.time(ns)),
         Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
@@ -156,7 +157,7 @@ pub(super) fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host
         shortened(address, width.saturating_sub(8), host, out);
         out.text("]:");
     }
-    out.number(port.into());
+    units::port(port, out);
 }
 
 /// An address with its middle left out if it is too long: its ends tell hosts apart best.

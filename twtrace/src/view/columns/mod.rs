@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use twtrace_common::REASONS;
 
 use super::Unknown;
+use crate::event::CommandName;
 use crate::model::Report;
 use crate::model::conflicts::causes::Hypothesis;
 
@@ -52,16 +53,21 @@ impl Of {
     pub const REFUSAL: Self = Self(1 << 2);
     pub const REOPEN: Self = Self(1 << 3);
     pub const CONFLICT: Self = Self(1 << 4);
+    pub const PORT_FAILURE: Self = Self(1 << 5);
     pub const ALL: Self = Self::TRACE.and(Self::CONFLICTS);
     /// What `trace` and `report` show.
-    pub const TRACE: Self = Self::END.and(Self::OVERFLOW).and(Self::REFUSAL);
+    pub const TRACE: Self = Self::END
+        .and(Self::OVERFLOW)
+        .and(Self::REFUSAL)
+        .and(Self::PORT_FAILURE);
     /// What `conflicts` shows.
     pub const CONFLICTS: Self = Self::REFUSAL.and(Self::REOPEN).and(Self::CONFLICT);
 
-    const EACH: [Self; 5] = [
+    const EACH: [Self; 6] = [
         Self::END,
         Self::OVERFLOW,
         Self::REFUSAL,
+        Self::PORT_FAILURE,
         Self::REOPEN,
         Self::CONFLICT,
     ];
@@ -79,6 +85,7 @@ impl Of {
             Report::End(_) => Self::END,
             Report::Overflow(_) => Self::OVERFLOW,
             Report::Refusal(_) => Self::REFUSAL,
+            Report::PortFailure(_) => Self::PORT_FAILURE,
             Report::Reopen(_) => Self::REOPEN,
             Report::Conflict(_) => Self::CONFLICT,
         }
@@ -91,6 +98,7 @@ impl Of {
             Self::END => "end",
             Self::OVERFLOW => "overflow",
             Self::REFUSAL => "refusal",
+            Self::PORT_FAILURE => "port-failure",
             Self::REOPEN => "reopen",
             _ => "conflict",
         }
@@ -144,7 +152,9 @@ pub(super) enum Value<'r> {
     /// A time span in ns: ms for machines, "60.97 s" for people.
     Duration(u64),
     Address(IpAddr),
-    /// "address:port".
+    /// May hold anything.
+    Command(&'r CommandName),
+    /// "address:port", or "address:*" if there is no port.
     Endpoint(IpAddr, u16),
     /// CLOCK_MONOTONIC ns as wall-clock time.
     Moment(u64),
