@@ -8,6 +8,7 @@
 mod soak;
 mod story;
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "what the tests of recordings use")]
 mod support;
 mod terminal;
 

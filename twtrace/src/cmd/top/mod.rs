@@ -42,6 +42,8 @@ pub(super) fn run(args: &TopArgs) -> Result<Exit> {
 fn trace(args: &TopArgs, interval: Duration) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
+        births: true,
+        ports: true,
         drops: false,
         reopens: false,
         rearms: false,
