@@ -132,6 +132,11 @@ impl<'a> Lab<'a> {
         address_of(&self.listener)
     }
 
+    /// Another listener.
+    pub(super) fn listen(&self) -> Step<TcpListener> {
+        TcpListener::bind(self.address(0)).attempt("listen")
+    }
+
     /// A namespace beside this one, with nothing in it.
     pub(super) fn another_namespace(&self) -> Step<Netns> {
         let own = Netns::current()?;
@@ -196,9 +201,17 @@ impl<'a> Lab<'a> {
     }
 
     pub(super) fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
+        let pair = self.accept_as_made(listener, client)?;
+        for end in [&pair.active, &pair.passive] {
+            fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
+        }
+        Ok(pair)
+    }
+
+    /// The same, and the sockets stay whose they are.
+    pub(super) fn accept_as_made(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
         let (server, _) = listener.accept().attempt("accept a connection")?;
         for end in [&client, &server] {
-            fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
             end.set_read_timeout(Some(PATIENCE))
                 .attempt("limit the time of a read")?;
         }

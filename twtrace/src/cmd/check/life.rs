@@ -144,6 +144,8 @@ pub(super) struct Made {
     pub(super) crowd: Option<Crowd>,
     /// Connections that lived as they liked: only their sums are known.
     pub(super) churned: usize,
+    /// Where the sockets were made, by id, if not where this process is.
+    pub(super) cgroup: Option<u64>,
 }
 
 impl Made {

@@ -6,6 +6,7 @@
 //! is then compared with the tracer's events and totals and the kernel's counters (`judge`). Where
 //! more than one namespace is needed, `net` joins them; the test VMs' workloads use it too.
 
+mod cgroup;
 mod gate;
 mod judge;
 mod lab;

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cgroup;
 use super::gate::{Gate, Pass};
 use super::judge::{Evidence, judge};
 use super::lab::{Lab, PATIENCE, Step, Stop};
@@ -112,6 +113,7 @@ pub(super) fn run(
         gate.open(session.is_ok());
         Trace {
             session: session?,
+            cgroup: cgroup::own(),
             events: Vec::new(),
             undecoded: 0,
         }
@@ -166,6 +168,8 @@ fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
 
 struct Trace {
     session: Session,
+    /// That of this process, if it is known.
+    cgroup: Option<u64>,
     events: Vec<Event>,
     undecoded: usize,
 }
@@ -267,6 +271,7 @@ impl Trace {
         let mut failures = judge(&Evidence {
             family: case.family,
             uid: case.uid,
+            cgroup: self.cgroup,
             netns: ran.netns,
             made: &ran.made,
             kernel: &ran.kernel,

@@ -3,7 +3,7 @@
 use super::lab::{Lab, Step};
 use super::life::Made;
 use super::work::{
-    churn, elsewhere, nat, preexisting, refusals, removal, resets, takeover, timers,
+    churn, elsewhere, nat, owner, preexisting, refusals, removal, resets, takeover, timers,
 };
 use crate::event::Family;
 
@@ -312,6 +312,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         count: 53,
         may_retransmit: true,
         run: nat::no_nat,
+        ..ROW
+    },
+    Scenario {
+        name: "owner",
+        proves: "uid and cgroup are those of who made the socket or accepted it, not of who closes it",
+        rule: "sock_init_data and sock_graft take the file system uid, cgroup_sk_alloc and cgroup_sk_clone the cgroup",
+        run: owner::known,
         ..ROW
     },
     Scenario {

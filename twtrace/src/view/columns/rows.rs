@@ -9,7 +9,7 @@ macro_rules! columns {
         header: $header:literal,
         width: $width:literal,
         align: $align:expr,
-        unit: $unit:literal,
+        $(unit: $unit:literal,)?
         doc: $doc:literal,
         of: $of:expr,
         shown: $shown:expr,
@@ -21,7 +21,7 @@ macro_rules! columns {
             header: $header,
             width: $width,
             align: $align,
-            unit: $unit,
+            unit: concat!($($unit)?),
             doc: $doc,
             of: $of,
             shown: $shown,

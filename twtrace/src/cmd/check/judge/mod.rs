@@ -21,6 +21,8 @@ use sums::{judge_churn, judge_totals, judge_witnesses};
 pub(super) struct Evidence<'a> {
     pub(super) family: Family,
     pub(super) uid: u32,
+    /// The cgroup of this process by id; `None` if that is not known.
+    pub(super) cgroup: Option<u64>,
     pub(super) netns: u32,
     pub(super) made: &'a Made,
     /// The namespace's TcpExt counters at the end of the scenario.

@@ -11,6 +11,7 @@ use crate::event::{BornAs, Flow, Reason};
 
 const NETNS: u32 = 4_026_532_200;
 const UID: u32 = 10_007;
+const CGROUP: u64 = 1;
 const SECOND: u64 = 1_000_000_000;
 
 /// What must be complained about, and what makes it so.
@@ -84,6 +85,7 @@ impl Case {
         judge(&Evidence {
             family: Family::Ipv4,
             uid: UID,
+            cgroup: Some(CGROUP),
             netns: NETNS,
             made: &self.made,
             kernel: &self.kernel,
@@ -125,7 +127,7 @@ fn flow(lport: u16) -> Flow {
         rport: 443,
         netns: NETNS,
         uid: Some(UID),
-        cgroup: None,
+        cgroup: Some(CGROUP),
     }
 }
 
@@ -191,6 +193,8 @@ fn every_lie_about_an_end_is_found() {
         ("re-arms", |end| end.rearms = 1),
         ("untracked", |end| end.untracked = true),
         ("uid", |end| end.flow.uid = None),
+        ("cgroup", |end| end.flow.cgroup = None),
+        ("cgroup", |end| end.flow.cgroup = Some(CGROUP + 1)),
         ("family", |end| end.flow.family = Family::Ipv4Mapped),
     ];
     for (what, lie) in lies {
@@ -264,6 +268,27 @@ fn old_kernels_count_only_timers_that_fired() {
 }
 
 /// A life from before tracing, as a kernel with or without `tw_entry_stamp` lets us report it.
+#[test]
+fn sockets_made_in_another_cgroup_belong_there() {
+    let mut case = Case::honest();
+    case.made.cgroup = Some(77);
+    assert_eq!(
+        case.judge()
+            .iter()
+            .filter(|one| one.contains(" cgroup: Some(1), expected"))
+            .count(),
+        2
+    );
+    for event in &mut case.events {
+        match event {
+            Event::End(end) => end.flow.cgroup = Some(77),
+            Event::Overflow(one) => one.flow.cgroup = Some(77),
+            _ => {}
+        }
+    }
+    assert_eq!(case.judge(), Vec::<String>::new());
+}
+
 fn preexisting(has_stamp: bool) -> Case {
     let mut case = Case {
         has_stamp,
@@ -272,7 +297,8 @@ fn preexisting(has_stamp: bool) -> Case {
     let life = &mut case.made.lives[0];
     (life.preexisting, life.promoted) = (true, false);
     let end = case.end();
-    (end.untracked, end.born_as, end.born_ns, end.flow.uid) = (true, None, None, None);
+    (end.untracked, end.born_as, end.born_ns) = (true, None, None);
+    (end.flow.uid, end.flow.cgroup) = (None, None);
     if !has_stamp {
         end.time_wait_ns = None;
     }
