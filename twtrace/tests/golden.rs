@@ -344,6 +344,7 @@ fn trace(path: &Path, options: &Options) -> Vec<u8> {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
             Item::Names(_) => panic!("layout 1 had no names"),
+            Item::Found(_) => {}
             Item::Record(bytes) => match decode(bytes) {
                 Ok(event) => {
                     if let Some(report) = tally.event(event) {

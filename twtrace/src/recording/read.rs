@@ -8,13 +8,14 @@ use std::path::Path;
 use twtrace_common::ABI;
 
 use super::format::{
-    self, BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT,
-    VERSION,
+    self, BLOCK_HEAD, BlockHead, END, FOUND, HEAD, MAGIC, MAX_BLOCK, META, NAMES, RECORDS,
+    SNAPSHOT, VERSION,
 };
 use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
 use crate::error::{Error, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 
 /// What a recording holds, in the order in which it was recorded.
@@ -25,6 +26,8 @@ pub enum Item<'a> {
     Snapshot(Snapshot),
     /// Names that came up since those before, also of owners that records before it have.
     Names(Named),
+    /// Found by asking, beside the records.
+    Found(Found),
 }
 
 /// A recording being read.
@@ -170,6 +173,9 @@ impl Reader {
                     .map(|snapshot| Some(Item::Snapshot(snapshot)))
             }
             NAMES => names(&self.name, &block).map(|named| Some(Item::Names(named))),
+            FOUND => serde_json::from_slice(&block.payload)
+                .map_err(|error| damaged(&self.name, &format!("what was found: {error}")))
+                .map(|found| Some(Item::Found(found))),
             END => {
                 self.end(&block.payload)?;
                 self.state = State::Complete;

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::format::{BlockHead, END, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT, head};
+use super::format::{BlockHead, END, FOUND, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT, head};
 use super::meta;
 use super::snapshot::OnDisk;
 use crate::error::{Error, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 
 /// A block of records is written when it is this long, or this old.
@@ -102,6 +103,13 @@ impl Writer {
         self.flush()?;
         let named = self.json(named)?;
         self.put(NAMES, &named)
+    }
+
+    /// Adds what was found by asking, after all records before it.
+    pub fn found(&mut self, found: &Found) -> Result<()> {
+        self.flush()?;
+        let found = self.json(found)?;
+        self.put(FOUND, &found)
     }
 
     /// Writes what waits, and that nothing is missing.

@@ -40,6 +40,7 @@ fn each(mut tell: impl FnMut(Report)) -> Tally {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
             Item::Names(_) => panic!("layout 1 had no names"),
+            Item::Found(_) => {}
             Item::Record(bytes) => {
                 if let Some(report) = tally.event(decode(bytes).unwrap()) {
                     tell(report);

@@ -11,6 +11,7 @@ use super::replay::Closing;
 use crate::cli::{Filters, TopArgs, Tracing};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
@@ -127,6 +128,15 @@ impl Sink for Top {
         Ok(())
     }
 
+    fn found(&mut self, found: Found) -> Result<()> {
+        self.show.dashboard.found(&found);
+        Ok(())
+    }
+
+    fn wants_listing(&self) -> bool {
+        self.show.dashboard.ports().wants_listing()
+    }
+
     fn idle(&mut self) -> Result<()> {
         Ok(())
     }
@@ -135,7 +145,7 @@ impl Sink for Top {
         self.show.dashboard.totals(totals);
         match (moment, &self.surface) {
             // The first frame of text has something to tell.
-            (Moment::Start, Surface::Frames(_)) => Ok(()),
+            (Moment::Start | Moment::Listed, Surface::Frames(_)) => Ok(()),
             (Moment::End, _) if self.is_over() => Ok(()),
             _ => self.refresh(),
         }

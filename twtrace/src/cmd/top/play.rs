@@ -11,6 +11,7 @@ use crate::cmd::live::{self, Signals};
 use crate::cmd::output::talk;
 use crate::decode::decode;
 use crate::error::{Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Event, Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::recording::{Item, Reader};
@@ -98,6 +99,7 @@ enum Next {
     Totals(Snapshot),
     // Of no time:
     Names(Named),
+    Found(Found),
     Undecoded,
 }
 
@@ -107,6 +109,7 @@ impl Next {
             Item::Record(record) => decode(record).map_or(Self::Undecoded, Self::Event),
             Item::Snapshot(totals) => Self::Totals(totals),
             Item::Names(named) => Self::Names(named),
+            Item::Found(found) => Self::Found(found),
         }))
     }
 
@@ -114,7 +117,7 @@ impl Next {
         match self {
             Self::Event(event) => event.at_ns(),
             Self::Totals(totals) => totals.at_ns,
-            Self::Names(_) | Self::Undecoded => 0,
+            Self::Names(_) | Self::Found(_) | Self::Undecoded => 0,
         }
     }
 }
@@ -149,6 +152,7 @@ impl Player {
                 Next::Event(event) => show.dashboard.event(event),
                 Next::Totals(totals) => show.dashboard.totals(totals),
                 Next::Names(named) => show.canvas.names(named),
+                Next::Found(found) => show.dashboard.found(&found),
                 Next::Undecoded => show.dashboard.undecoded(),
             }
         }

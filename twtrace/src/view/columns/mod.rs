@@ -55,6 +55,8 @@ impl Of {
     pub const CONFLICT: Self = Self(1 << 4);
     pub const PORT_FAILURE: Self = Self(1 << 5);
     pub const ALL: Self = Self::TRACE.and(Self::CONFLICTS);
+    /// What `ports` shows beside its table.
+    pub const PORTS: Self = Self::OVERFLOW.and(Self::PORT_FAILURE);
     /// What `trace` and `report` show.
     pub const TRACE: Self = Self::END
         .and(Self::OVERFLOW)
