@@ -4,13 +4,16 @@
 mod bench;
 mod checks;
 mod demo;
+mod exhaust;
 mod flood;
 mod init;
 mod load;
 mod loopback;
+mod namespace;
 mod nat;
 mod served;
 mod suite;
+mod tenants;
 mod test;
 mod tracer;
 
@@ -29,8 +32,12 @@ enum Task {
     Load(load::Args),
     /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
     Flood,
+    /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
+    Exhaust,
     /// Make connections through a NAT that changes ports at random.
     Nat,
+    /// Be one of three users in three cgroups, and make connections.
+    Tenant(tenants::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
@@ -51,7 +58,9 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
+        Task::Exhaust => exhaust::serve(),
         Task::Nat => nat::run(),
+        Task::Tenant(args) => tenants::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),

@@ -7,7 +7,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
-use crate::test::{books, check, conflicts, filters, flood, footprint, interrupt, kill9, lacking};
+use crate::test::{
+    books, check, conflicts, doctor, exhaust, filters, flood, footprint, interrupt, kill9, lacking,
+    owners,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -28,10 +31,25 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
+    ("owners, fentry", owners::live, "fentry"),
+    ("owners, kprobe", owners::live, "kprobe"),
+    ("owners in a recording", owners::recorded, "fentry"),
     ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
+    (
+        "200,003 calls without a port, fentry",
+        exhaust::run,
+        "fentry",
+    ),
+    (
+        "200,003 calls without a port, kprobe",
+        exhaust::run,
+        "kprobe",
+    ),
     ("SIGINT at once", interrupt::run, "fentry"),
+    ("doctor", doctor::run, "fentry"),
+    ("doctor, elsewhere", doctor::elsewhere, "fentry"),
     ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use self::capacity::Capacity;
+pub(in crate::model) use self::capacity::usable;
 use self::rate::Window;
 use super::census::Change;
 use super::population::Population;

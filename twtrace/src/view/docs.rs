@@ -6,6 +6,7 @@ use twtrace_common::Reason;
 use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
+use super::doctor;
 use super::groups;
 use super::json::VERSION;
 use crate::event::Rule;
@@ -322,6 +323,7 @@ pub fn output_md() -> String {
     );
     fields(&mut page, &HISTOGRAM);
     groups_md(&mut page);
+    doctor::docs::md(&mut page);
     page
 }
 
@@ -373,14 +375,14 @@ fn conflicts_md(page: &mut String) {
     fields(page, &CONFLICTS);
 }
 
-fn fields(page: &mut String, fields: &[Field]) {
+pub(super) fn fields(page: &mut String, fields: &[Field]) {
     page.push_str("| field | unit | meaning |\n|---|---|---|\n");
     for (key, unit, doc) in fields {
         line(page, &[&format!("`{key}`"), unit, doc]);
     }
 }
 
-fn line(page: &mut String, cells: &[&str]) {
+pub(super) fn line(page: &mut String, cells: &[&str]) {
     // A String takes everything.
     let written = writeln!(page, "| {} |", cells.join(" | "));
     debug_assert!(written.is_ok());

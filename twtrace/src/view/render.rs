@@ -14,7 +14,7 @@ use super::kept::Texts;
 use super::line::Line;
 use super::ports::{self, Block, When};
 use super::text::Text;
-use crate::event::{Meta, Named};
+use crate::event::{Flow, Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::groups::Table;
 use crate::model::ports::Failed;
@@ -200,6 +200,13 @@ impl Renderer {
             Format::Json(_) => groups::json(table, Scope::Total, host, line),
         }
         self.finish(out);
+    }
+
+    /// Looks up the cgroup of an event, so that it has its name when it is gone.
+    pub fn note(&mut self, flow: &Flow) {
+        if let Some(id) = flow.cgroup {
+            self.host.names.cgroup(id);
+        }
     }
 
     /// Adds names that a recording holds.

@@ -1,6 +1,7 @@
 //! Refusals and conflicts: a recording in, exact bytes out.
 //!
-//! `golden/v2.twtrace` has what ABI 2 brought; see `golden.rs` for how these files are made anew.
+//! `golden/v2.twtrace` has what ABI 2 brought, and is kept for ever; see `golden.rs` for how the
+//! outputs are made anew.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -3,9 +3,12 @@
 pub(crate) mod books;
 pub(crate) mod check;
 pub(crate) mod conflicts;
+pub(crate) mod doctor;
+pub(crate) mod exhaust;
 pub(crate) mod filters;
 pub(crate) mod flood;
 pub(crate) mod footprint;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
+pub(crate) mod owners;

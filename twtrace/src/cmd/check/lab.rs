@@ -10,11 +10,12 @@ use std::{fs, thread};
 
 use socket2::Socket;
 
+use super::calls::Calls;
 use super::gate::Pass;
 use super::life::{now_ns, sum};
 use super::scenarios::Scenario;
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, bound, loopback};
+use super::sockets::{Pair, loopback, tcp_socket};
 use crate::error::Error;
 use crate::event::Family;
 use crate::kernel::counters;
@@ -65,6 +66,7 @@ pub(super) struct Lab<'a> {
     pub(super) uid: u32,
     /// How many connections to make.
     pub(super) count: usize,
+    pub(super) calls: Calls,
     may_retransmit: bool,
     listener: TcpListener,
     pass: &'a Pass<'a>,
@@ -93,6 +95,7 @@ impl<'a> Lab<'a> {
             netns,
             uid,
             count: scenario.count,
+            calls: Calls::default(),
             may_retransmit: scenario.may_retransmit,
             listener,
             pass,
@@ -182,9 +185,8 @@ impl<'a> Lab<'a> {
         let local = self.address(port);
         let listening = address_of(&self.listener)?;
         let client = retry(|| {
-            let socket = bound(local)?;
-            socket.connect(&listening.into())?;
-            Ok(socket.into())
+            let socket = self.calls.bind(local, true)?;
+            self.calls.connect(socket, local, listening, None)
         });
         let client = client.attempt(&format!("connect from {local} to {listening}"))?;
         self.accept(&self.listener, client)
@@ -193,7 +195,11 @@ impl<'a> Lab<'a> {
     /// Connects to a listener of its own, as soon as a local port is free.
     pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
         let listening = address_of(listener)?;
-        let client = retry(|| TcpStream::connect(listening));
+        let client = retry(|| {
+            let socket = tcp_socket(listening)?;
+            let local = self.address(0);
+            self.calls.connect(socket, local, listening, None)
+        });
         self.accept(
             listener,
             client.attempt(&format!("connect to {listening}"))?,

@@ -6,6 +6,7 @@
 //! is then compared with the tracer's events and totals and the kernel's counters (`judge`). Where
 //! more than one namespace is needed, `net` joins them; the test VMs' workloads use it too.
 
+mod calls;
 mod cgroup;
 mod gate;
 mod judge;
@@ -56,6 +57,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
     let options = Options {
         attach: args.attach,
         btf: args.btf.clone(),
+        births: true,
+        ports: true,
         ..Options::default()
     };
     let (session, outcomes) = runner::run(&cases, || Session::start(&options))?;

@@ -156,6 +156,10 @@ fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
         lab.await_tracing()?;
     }
     let made = (case.scenario.run)(&lab)?;
+    let made = Made {
+        port_failures: lab.calls.take(),
+        ..made
+    };
     lab.check_undisturbed()?;
     Ok(Ran {
         netns: lab.netns,
@@ -271,6 +275,7 @@ impl Trace {
         let mut failures = judge(&Evidence {
             family: case.family,
             uid: case.uid,
+            command: case.scenario.name,
             cgroup: self.cgroup,
             netns: ran.netns,
             made: &ran.made,

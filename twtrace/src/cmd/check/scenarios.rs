@@ -3,7 +3,7 @@
 use super::lab::{Lab, Step};
 use super::life::Made;
 use super::work::{
-    churn, elsewhere, nat, owner, preexisting, refusals, removal, resets, takeover, timers,
+    churn, elsewhere, nat, owner, ports, preexisting, refusals, removal, resets, takeover, timers,
 };
 use crate::event::Family;
 
@@ -179,6 +179,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         rule: "inet_twsk_alloc returns NULL, TCPTimeWaitOverflow counts it",
         count: 13,
         run: removal::overflow,
+        ..ROW
+    },
+    Scenario {
+        name: "port-exhausted",
+        proves: "connect() fails for the one destination whose ports TIME_WAIT holds, and each is counted",
+        rule: "__inet_hash_connect asks tcp_twsk_unique once for each port, tcp_tw_reuse=0",
+        run: ports::exhausted,
+        ..ROW
+    },
+    Scenario {
+        name: "port-exhausted-by-both",
+        proves: "ports that living connections hold are not counted among them",
+        rule: "__inet_check_established asks tcp_twsk_unique for mini-sockets only",
+        run: ports::exhausted_by_both,
+        ..ROW
+    },
+    Scenario {
+        name: "port-reused",
+        proves: "with tcp_tw_reuse=1 the same range is enough, and nothing fails",
+        rule: "tcp_twsk_unique from __inet_hash_connect (twp not NULL)",
+        run: ports::reused,
+        ..ROW
+    },
+    Scenario {
+        name: "port-taken",
+        proves: "connect() from a bound port fails for what holds its four-tuple",
+        rule: "__inet_check_established; tcp_twsk_unique lets no TIME_WAIT without timestamps go",
+        count: 5,
+        run: ports::taken,
+        ..ROW
+    },
+    Scenario {
+        name: "port-bind",
+        proves: "bind() without SO_REUSEADDR fails over TIME_WAITs, and over a listener",
+        rule: "inet_csk_get_port; mini-sockets stay in the bind hash",
+        count: 5,
+        run: ports::bind,
         ..ROW
     },
     Scenario {

@@ -57,6 +57,11 @@ impl Capacity {
     }
 }
 
+/// From how many ports connect() may choose, less these that are taken.
+pub(in crate::model) fn usable(rules: &PortRules, taken: &[(u16, u16)]) -> u32 {
+    Capacity::new(rules, taken).candidates()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ pub(super) mod churn;
 pub(super) mod elsewhere;
 pub(super) mod nat;
 pub(super) mod owner;
+pub(super) mod ports;
 pub(super) mod preexisting;
 pub(super) mod refusals;
 pub(super) mod removal;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cmd::check::lab::{Attempt, Lab, PATIENCE, Step};
 use crate::cmd::check::life::{Made, TICK, Window, now_ns};
 use crate::cmd::check::mini::Group;
-use crate::cmd::check::sockets::{Pair, abort, bound};
+use crate::cmd::check::sockets::{Pair, abort};
 use crate::event::Reason;
 
 /// The client's new SYN is accepted over the server's TIME_WAIT.
@@ -39,7 +39,10 @@ pub(in super::super) fn bound_reused_fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
 }
 
 fn connect_bound(lab: &Lab<'_>) -> Step<Vec<Pair>> {
-    let bound = || bound(lab.address(0)).attempt("bind a socket");
+    let bound = || {
+        let bound = lab.calls.bind(lab.address(0), true);
+        bound.attempt("bind a socket")
+    };
     (0..lab.count)
         .map(|_| lab.connect_bound(bound()?))
         .collect()
