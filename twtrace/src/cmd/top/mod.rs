@@ -192,15 +192,20 @@ struct Frames {
 
 impl Show {
     fn new(args: &TopArgs, meta: &Meta, names: Names) -> Self {
-        let dashboard = Dashboard::new(meta);
+        let mut dashboard = Dashboard::new(meta);
         let colour = !args.no_color && screen::colour();
+        let look = if args.batch {
+            Look::fixed()
+        } else {
+            Look::with_keys()
+        };
+        let ways = args.by.iter().map(|&by| by.into());
+        let look = ways.fold(look, Look::group_by);
+        let [owners, destinations] = look.groups();
+        dashboard.group_by(owners, destinations);
         Self {
             canvas: Canvas::new(meta, names, args.utc, colour),
-            look: if args.batch {
-                Look::fixed()
-            } else {
-                Look::with_keys()
-            },
+            look,
             figures: dashboard.figures(),
             dashboard,
             playing: None,

@@ -215,7 +215,9 @@ impl Grid {
             let widest = cells.map(Cell::width).max();
             heads[column].width().max(widest.unwrap_or(0))
         };
-        let mut left = room.saturating_sub(self.least.min(room));
+        // Names come before further columns, as far as they leave half of the room.
+        let names = width_of(0).clamp(self.least, self.least.max(room / 2));
+        let mut left = room.saturating_sub(names);
         let mut others = Vec::new();
         for column in 1..heads.len() {
             let width = width_of(column) + 1;

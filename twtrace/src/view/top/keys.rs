@@ -4,6 +4,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::grid::Choice;
 use super::panels::Panel;
+use crate::model::dashboard::{DESTINATIONS, OWNERS, ROWS};
+use crate::model::groups::By;
 
 const PANELS: usize = Panel::ALL.len();
 /// Longest filter.
@@ -53,6 +55,17 @@ impl Look {
             focus: Some(0),
             ..Self::default()
         }
+    }
+
+    /// Tells owners or ends apart like this.
+    #[must_use]
+    pub fn group_by(mut self, by: By) -> Self {
+        let ways = [OWNERS, DESTINATIONS];
+        for (ways, shown) in ways.iter().zip(&mut self.groups) {
+            let index = ways.iter().position(|way| *way == by);
+            *shown = index.unwrap_or(*shown);
+        }
+        self
     }
 
     /// The figures stand still.
@@ -197,7 +210,7 @@ impl Look {
         if let Some(focus) = self.focus {
             let at = self.scrolled[focus].saturating_add_signed(by);
             // The panel stops at its own end; so far nobody knows how many rows it has.
-            self.scrolled[focus] = at.min(crate::model::dashboard::ROWS);
+            self.scrolled[focus] = at.min(ROWS);
         }
     }
 }
@@ -274,6 +287,14 @@ mod tests {
         }
         press(&mut look, KeyCode::Char('g'));
         assert_eq!(look.groups(), [1, 1]);
+    }
+
+    #[test]
+    fn what_is_told_apart_by_at_first_can_be_said() {
+        let look = Look::fixed().group_by(By::Peer).group_by(By::Netns);
+        let [owners, destinations] = look.groups();
+        assert_eq!(OWNERS[owners], By::Netns);
+        assert_eq!(DESTINATIONS[destinations], By::Peer);
     }
 
     #[test]
