@@ -276,6 +276,30 @@ pub struct ConflictsArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct PortsArgs {
+    /// Print every so many seconds
+    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: u64,
+    /// Stop after so many intervals
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Destinations shown, the fullest first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
+    /// Exit with 1 if a call got no port, or if a destination came close to that
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fail_on: Option<FailOn>,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct TopArgs {
     /// Play this recording instead of tracing
     #[arg(long, value_name = "FILE")]
@@ -332,30 +356,6 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct PortsArgs {
-    /// Print every so many seconds
-    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    pub interval: u64,
-    /// Stop after so many intervals
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-    /// Destinations shown, the fullest first
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub top: usize,
-    /// Exit with 1 if a call got no port, or if a destination came close to that
-    #[arg(long, value_enum, value_name = "WHAT")]
-    pub fail_on: Option<FailOn>,
-    #[command(flatten)]
-    pub tracing: Tracing,
-    #[command(flatten)]
-    pub ring: Ring,
-    #[command(flatten)]
-    pub filters: Filters,
-    #[command(flatten)]
-    pub view: View,
-}
-
-#[derive(Args, Clone, Debug)]
 pub struct RecordArgs {
     /// Where to; an existing file is replaced
     pub file: PathBuf,
@@ -381,7 +381,7 @@ pub struct ReportArgs {
     #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
     /// Only who ran out of ports, or nearly, as `ports` shows it
-    #[arg(long, conflicts_with_all = ["hist", "hgrm", "conflicts"])]
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by", "conflicts"])]
     pub ports: bool,
     #[command(flatten)]
     pub grouping: Grouping,

@@ -244,14 +244,7 @@ fn failed<A: Access>(sk: u64, call: Call, port: u16, errno: u32, time_wait: u32)
 /// Reports a failure, unless there were too many lately or the ring is needed for births and
 /// ends.
 #[inline(always)]
-fn report<A: Access>(
-    sk: u64,
-    call: Call,
-    port: u16,
-    netns: u32,
-    errno: u32,
-    time_wait: u32,
-) -> u8 {
+fn report<A: Access>(sk: u64, call: Call, port: u16, netns: u32, errno: u32, time_wait: u32) -> u8 {
     let at_ns = now();
     if !emit::within_budget(PORT_FAILURES, setting!(port_failure_budget), at_ns) {
         return LIMITED;

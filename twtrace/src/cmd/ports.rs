@@ -119,7 +119,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(
         view: &View,
-        top: usize,
+        top: u16,
         fail_on: Option<FailOn>,
         meta: &Meta,
         names: Names,
@@ -142,7 +142,7 @@ impl Watch {
             tally: Tally::new(meta, Detail::Records),
             renderer: Renderer::new(&view_options(view, Of::PORTS), meta, names)?,
             format: view.output.into(),
-            top,
+            top: top.into(),
             fail_on,
             pressed: false,
             looked_ns: 0,
@@ -178,12 +178,13 @@ impl Watch {
         }
     }
 
-    pub(super) fn names(&mut self, named: Named) {
-        self.renderer.names(named);
-    }
-
     pub(super) fn found(&mut self, found: &Found) {
         self.ports.found(found);
+    }
+
+    /// Names that a recording brought along.
+    pub(super) fn names(&mut self, named: Named) {
+        self.renderer.names(named);
     }
 
     pub(super) fn totals(&mut self, totals: Snapshot, out: &mut Output) {

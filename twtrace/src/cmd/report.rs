@@ -43,8 +43,8 @@ fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
         match item {
             Item::Record(record) => lines.record(record, out),
             Item::Snapshot(totals) => lines.totals(totals),
-            Item::Names(named) => lines.names(named),
             Item::Found(_) => {}
+            Item::Names(named) => lines.names(named),
         }
         out.spill()?;
         if out.closed() {
@@ -57,7 +57,7 @@ fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
 fn ports(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
     let mut watch = Watch::new(
         &args.view,
-        args.grouping.top.into(),
+        args.grouping.top,
         args.questions.fail_on,
         reader.meta(),
         names(args),
@@ -67,8 +67,8 @@ fn ports(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
         match item {
             Item::Record(record) => watch.record(record, out),
             Item::Snapshot(totals) => watch.totals(totals, out),
-            Item::Names(named) => watch.names(named),
             Item::Found(found) => watch.found(&found),
+            Item::Names(named) => watch.names(named),
         }
         out.spill()?;
         if out.closed() {
@@ -91,8 +91,8 @@ fn conflicts(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result
         match item {
             Item::Record(record) => story.record(record, out),
             Item::Snapshot(totals) => story.totals(totals),
-            Item::Names(named) => story.names(named),
             Item::Found(_) => {}
+            Item::Names(named) => story.names(named),
         }
         out.spill()?;
         if out.closed() {

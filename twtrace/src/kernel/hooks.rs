@@ -72,9 +72,9 @@ const SEGMENT_KRETPROBE: &str = "segment_kretprobe";
 
 /// Whether a program of a point that is wanted is of use.
 fn is_needed(program: &str, options: &Options) -> bool {
-    // Only re-arms and refusals are seen there.
+    // Only re-arms, refusals and promotions at their moment are seen there.
     let returns = [SEGMENT_EXIT, SEGMENT_KRETPROBE].contains(&program);
-    !returns || options.rearms || options.refusals
+    !returns || options.rearms || options.refusals || options.births
 }
 
 /// Without it, refusals cannot be counted.

@@ -24,10 +24,9 @@ pub enum Item<'a> {
     /// A record of the ring, as it was, or as it would be with this ABI.
     Record(&'a [u8]),
     Snapshot(Snapshot),
+    Found(Found),
     /// Names that came up since those before, also of owners that records before it have.
     Names(Named),
-    /// Found by asking, beside the records.
-    Found(Found),
 }
 
 /// A recording being read.
@@ -172,10 +171,10 @@ impl Reader {
                     .ok_or_else(|| damaged(&self.name, "a snapshot of another layout"))
                     .map(|snapshot| Some(Item::Snapshot(snapshot)))
             }
-            NAMES => names(&self.name, &block).map(|named| Some(Item::Names(named))),
             FOUND => serde_json::from_slice(&block.payload)
                 .map_err(|error| damaged(&self.name, &format!("what was found: {error}")))
                 .map(|found| Some(Item::Found(found))),
+            NAMES => names(&self.name, &block).map(|named| Some(Item::Names(named))),
             END => {
                 self.end(&block.payload)?;
                 self.state = State::Complete;

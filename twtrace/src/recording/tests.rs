@@ -94,14 +94,6 @@ fn record(number: u8) -> Vec<u8> {
     vec![number; 60 + usize::from(number)]
 }
 
-fn named(uid: u32) -> Named {
-    Named {
-        users: [(uid, format!("user {uid}"))].into(),
-        netns: [(4_026_531_840, "host".into())].into(),
-        cgroups: [(u64::from(uid), "/system.slice/nginx.service".into())].into(),
-    }
-}
-
 fn found(at_ns: u64) -> Found {
     Found::Survey(Survey {
         netns: 4_026_531_840,
@@ -120,8 +112,15 @@ fn found(at_ns: u64) -> Found {
     })
 }
 
-/// Two snapshots around three records, then something that was found and two more records; names
-/// after the records.
+fn named(uid: u32) -> Named {
+    Named {
+        users: [(uid, format!("user {uid}"))].into(),
+        netns: [(4_026_531_840, "host".into())].into(),
+        cgroups: [(u64::from(uid), "/system.slice/nginx.service".into())].into(),
+    }
+}
+
+/// Two snapshots around three records, then something that was found and two more records; names after the records.
 fn write(disk: Disk) -> Result<(), Error> {
     let mut writer = Writer::new("t".into(), Box::new(disk), &meta())?;
     writer.snapshot(&snapshot(10))?;
@@ -186,14 +185,14 @@ fn read_into(bytes: &[u8], seen: &mut Vec<Seen>) -> Result<bool, Error> {
                 assert_eq!(read, snapshot(read.at_ns));
                 Seen::Snapshot(read.at_ns)
             }
+            Item::Found(read) => {
+                assert_eq!(read, found(30));
+                Seen::Found
+            }
             Item::Names(read) => {
                 let uid = *read.users.keys().next().unwrap();
                 assert_eq!(read, named(uid));
                 Seen::Names(uid)
-            }
-            Item::Found(read) => {
-                assert_eq!(read, found(30));
-                Seen::Found
             }
         });
     }

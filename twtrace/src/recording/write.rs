@@ -98,18 +98,18 @@ impl Writer {
         self.put(SNAPSHOT, &snapshot)
     }
 
-    /// Adds names that no block has yet.
-    pub fn names(&mut self, named: &Named) -> Result<()> {
-        self.flush()?;
-        let named = self.json(named)?;
-        self.put(NAMES, &named)
-    }
-
     /// Adds what was found by asking, after all records before it.
     pub fn found(&mut self, found: &Found) -> Result<()> {
         self.flush()?;
         let found = self.json(found)?;
         self.put(FOUND, &found)
+    }
+
+    /// Adds names that no block has yet.
+    pub fn names(&mut self, named: &Named) -> Result<()> {
+        self.flush()?;
+        let named = self.json(named)?;
+        self.put(NAMES, &named)
     }
 
     /// Writes what waits, and that nothing is missing.

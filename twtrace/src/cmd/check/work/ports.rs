@@ -42,8 +42,8 @@ pub(in super::super) fn exhausted(lab: &Lab<'_>) -> Step<Made> {
 /// Half of the ports are held by connections that live: those are not counted.
 pub(in super::super) fn exhausted_by_both(lab: &Lab<'_>) -> Step<Made> {
     let ports = range(lab)?;
-    let living = connect(lab, ports - lab.count)?;
     let group = Group::time_wait(lab, connect(lab, lab.count)?)?;
+    let living = connect(lab, ports - lab.count)?;
     held(lab, lab.count)?;
     for _ in 0..lab.count {
         refused_connect(lab, lab.count)?;
@@ -95,8 +95,8 @@ pub(in super::super) fn taken(lab: &Lab<'_>) -> Step<Made> {
     };
     let pair = || lab.connect_bound(bound()?);
     let closed = (0..lab.count).map(|_| pair()).collect::<Step<_>>()?;
-    let living = (0..lab.count).map(|_| pair()).collect::<Step<Vec<_>>>()?;
     let group = Group::time_wait(lab, closed)?;
+    let living = (0..lab.count).map(|_| pair()).collect::<Step<Vec<_>>>()?;
     for mini in &group.all {
         refused_bound_connect(lab, mini.local, 1)?;
     }
