@@ -15,8 +15,10 @@ const STDOUT: &str = "/tmp/top.txt";
 /// The second round ends what the first left.
 const ROUNDS: u16 = 2;
 
-/// What owners are told apart by, and what a tenant is called there.
-const BY: [(&str, fn(&Tenant) -> &'static str); 2] = [
+/// What a tenant is called where owners are told apart by something.
+type NameOf = fn(&Tenant) -> &'static str;
+
+const BY: [(&str, NameOf); 2] = [
     ("cgroup", |tenant| tenant.cgroup_name),
     ("uid", |tenant| tenant.user),
 ];
