@@ -18,6 +18,7 @@ Examples:
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
   twtrace top                         how things are right now, on the full screen
   twtrace doctor                      what is wrong here, and what to do; without root, too
+  twtrace ports                       which destination is about to run out of ports, and who failed
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
   twtrace check                       is it all true on this kernel?
@@ -50,6 +51,8 @@ pub enum Command {
     Top(TopArgs),
     /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
     Doctor(DoctorArgs),
+    /// Print who is about to run out of ports, and calls that got none
+    Ports(PortsArgs),
     /// Write everything to a file, to be read by `report`
     Record(RecordArgs),
     /// Read a recording: the same views as live
@@ -131,7 +134,7 @@ pub struct Questions {
     /// Also say what would have happened otherwise; recycle: with tcp_tw_recycle
     #[arg(long, value_enum, value_name = "WHAT")]
     pub what_if: Option<WhatIfArg>,
-    /// Exit with 1 if a SYN was refused, or if a client was stuck
+    /// Exit with 1 if a SYN was refused, or if a client was stuck (of ports: failure, pressure)
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
 }
@@ -155,6 +158,18 @@ pub enum FailOn {
     Refused,
     /// A client sent three SYNs over 3 s, and all were refused
     Stuck,
+    /// A connect() or bind() got no port
+    Failure,
+    /// 90 % of a destination's ports were in use, or all of them soon
+    Pressure,
+}
+
+impl FailOn {
+    /// What `ports` looks for; the others are for `conflicts`.
+    #[must_use]
+    pub fn is_about_ports(self) -> bool {
+        matches!(self, Self::Failure | Self::Pressure)
+    }
 }
 
 /// Whose they are.
@@ -213,6 +228,9 @@ pub struct View {
 
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
+    /// Also show connect() and bind() calls that got no port. Costs a little of each call.
+    #[arg(long)]
+    pub ports: bool,
     #[command(flatten)]
     pub grouping: Grouping,
     #[command(flatten)]
@@ -250,6 +268,30 @@ pub struct HistArgs {
 pub struct ConflictsArgs {
     #[command(flatten)]
     pub questions: Questions,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct PortsArgs {
+    /// Print every so many seconds
+    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: u64,
+    /// Stop after so many intervals
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Destinations shown, the fullest first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
+    /// Exit with 1 if a call got no port, or if a destination came close to that
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fail_on: Option<FailOn>,
     #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
@@ -338,6 +380,9 @@ pub struct ReportArgs {
     /// Only conflicts, as `conflicts` shows them
     #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
+    /// Only who ran out of ports, or nearly, as `ports` shows it
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by", "conflicts"])]
+    pub ports: bool,
     #[command(flatten)]
     pub grouping: Grouping,
     #[command(flatten)]

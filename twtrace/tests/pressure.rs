@@ -284,7 +284,7 @@ fn trace(options: &Options) -> Vec<u8> {
     while let Some(item) = reader.next().unwrap() {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
-            Item::Names(_) => {}
+            Item::Names(_) | Item::Found(_) => {}
             Item::Record(bytes) => {
                 if let Some(report) = tally.event(decode(bytes).unwrap()) {
                     renderer.event(&report, &mut out);

@@ -11,6 +11,7 @@ mod load;
 mod loopback;
 mod namespace;
 mod nat;
+mod pressure;
 mod served;
 mod suite;
 mod tenants;
@@ -34,6 +35,8 @@ enum Task {
     Flood,
     /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
     Exhaust,
+    /// Run out of ports, in a network namespace of its own, as told on stdin.
+    Pressure,
     /// Make connections through a NAT that changes ports at random.
     Nat,
     /// Be one of three users in three cgroups, and make connections.
@@ -44,6 +47,8 @@ enum Task {
     BenchCost(bench::Args),
     /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
     BenchRefusals(bench::Args),
+    /// List 200,003 mini-sockets that are there (for VMs that count instructions).
+    BenchSeeding,
     /// Measure the time from exec to attached.
     BenchAttach(bench::Args),
 }
@@ -59,12 +64,14 @@ fn main() -> anyhow::Result<()> {
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
         Task::Exhaust => exhaust::serve(),
+        Task::Pressure => pressure::serve(),
         Task::Nat => nat::run(),
         Task::Tenant(args) => tenants::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),
         Task::BenchAttach(args) => bench::attach(&args),
+        Task::BenchSeeding => test::ports::many(),
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::say;
 use crate::test::{
     books, check, conflicts, doctor, exhaust, filters, flood, footprint, interrupt, kill9, lacking,
-    owners,
+    owners, ports,
 };
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,9 @@ const TESTS: &[(&str, Test, &str)] = &[
         exhaust::run,
         "kprobe",
     ),
+    ("sockets from before, fentry", ports::seeding, "fentry"),
+    ("exhausted destination, fentry", ports::exhaustion, "fentry"),
+    ("exhausted destination, kprobe", ports::exhaustion, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),
     ("doctor", doctor::run, "fentry"),
     ("doctor, elsewhere", doctor::elsewhere, "fentry"),

@@ -138,7 +138,7 @@ fn enter(sk: u64, port: u16) {
     };
     if call.sk != 0 {
         // The return probe of an earlier call never came.
-        tally::count(0, |counters| bump(&mut counters.missed));
+        tally::count(0, |counters| bump(&mut counters.port_missed));
     }
     call.sk = sk;
     call.port = u32::from(port);
@@ -161,7 +161,7 @@ fn call_of_task() -> Option<&'static mut PortCall> {
         time_wait: 0,
     };
     if PORT_CALLS.insert(task, none, 0).is_err() {
-        tally::count(0, |counters| bump(&mut counters.missed));
+        tally::count(0, |counters| bump(&mut counters.port_missed));
     }
     // SAFETY: as above.
     PORT_CALLS
@@ -257,14 +257,7 @@ fn failed<A: Access>(sk: u64, call: Call, port: u16, errno: u32, time_wait: u32)
 /// Reports a failure, unless there were too many lately or the ring is needed for births and
 /// ends.
 #[inline(always)]
-fn report<A: Access>(
-    sk: u64,
-    call: Call,
-    port: u16,
-    netns: u32,
-    errno: u32,
-    time_wait: u32,
-) -> u8 {
+fn report<A: Access>(sk: u64, call: Call, port: u16, netns: u32, errno: u32, time_wait: u32) -> u8 {
     let at_ns = now();
     if !emit::within_budget(PORT_FAILURES, setting!(port_failure_budget), at_ns) {
         return LIMITED;

@@ -2,7 +2,7 @@
 
 use twtrace_common::REASONS;
 
-use super::columns::{CgroupFact, Value};
+use super::columns::{Before, CgroupFact, Value};
 use super::csv::{self, row};
 use super::histogram::Scope;
 use super::json;
@@ -159,7 +159,7 @@ pub(super) fn json(table: &Table, scope: Scope, host: &mut Host, out: &mut Line)
         out.text(",\"event\":\"group\"");
         for column in COLUMNS {
             write!(out, ",\"{}\":", column.key);
-            json::value((column.get)(row, table, scope), host, out);
+            json::value(Before::NOTHING, (column.get)(row, table, scope), host, out);
         }
         out.text("}\n");
     }

@@ -40,6 +40,7 @@ fn each(mut tell: impl FnMut(Report)) -> Tally {
     while let Some(item) = reader.next().unwrap() {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
+            Item::Found(_) => {}
             Item::Names(_) => panic!("layout 1 had no names"),
             Item::Record(bytes) => {
                 if let Some(report) = tally.event(decode(bytes).unwrap()) {

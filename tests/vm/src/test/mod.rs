@@ -12,3 +12,4 @@ pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
 pub(crate) mod owners;
+pub(crate) mod ports;

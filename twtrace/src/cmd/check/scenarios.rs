@@ -377,6 +377,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..ROW
     },
     Scenario {
+        name: "listed",
+        proves: "mini-sockets from before tracing are listed with substate and remaining time, as the socket table has them",
+        rule: "inet_diag_dump_icsk: idiag_timer is 3 of mini-sockets only",
+        early: true,
+        run: preexisting::listed,
+        ..ROW
+    },
+    Scenario {
         name: "preexisting-promotion",
         proves: "FIN_WAIT2 from before tracing is promoted while tracing",
         rule: "as promotion",

@@ -33,7 +33,11 @@ macro_rules! columns {
         fn walk<const EVENT: u8>(report: &Report, show: &mut (impl Show + ?Sized)) {
             $(if const { in_schema($shown, $of, EVENT) } {
                 let get: fn(&Report) -> Value<'_> = $get;
-                show.show(concat!(",\"", stringify!($key), "\":"), get(report));
+                let before = Before {
+                    value: concat!(",\"", stringify!($key), "\":"),
+                    quoted: concat!(",\"", stringify!($key), "\":\""),
+                };
+                show.show(before, get(report));
             })*
         }
     };

@@ -5,7 +5,7 @@ use super::get::{
     numbers, owner, port_failure, refusal, seq_gap, time_wait_ns, what,
 };
 use super::rows::{columns, in_schema};
-use super::{Align, CgroupFact, Column, Of, Show, Shown, Value};
+use super::{Align, Before, CgroupFact, Column, Of, Show, Shown, Value};
 use crate::event::{BornAs, Call};
 use crate::model::Report;
 
