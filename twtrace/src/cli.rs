@@ -228,6 +228,9 @@ pub struct View {
 
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
+    /// Also show connect() and bind() calls that got no port. Costs a little of each call.
+    #[arg(long)]
+    pub ports: bool,
     #[command(flatten)]
     pub grouping: Grouping,
     #[command(flatten)]

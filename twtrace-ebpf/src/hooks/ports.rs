@@ -138,7 +138,7 @@ fn enter(sk: u64, port: u16) {
     };
     if call.sk != 0 {
         // The return probe of an earlier call never came.
-        tally::count(0, |counters| bump(&mut counters.missed));
+        tally::count(0, |counters| bump(&mut counters.port_missed));
     }
     call.sk = sk;
     call.port = u32::from(port);
@@ -161,7 +161,7 @@ fn call_of_task() -> Option<&'static mut PortCall> {
         time_wait: 0,
     };
     if PORT_CALLS.insert(task, none, 0).is_err() {
-        tally::count(0, |counters| bump(&mut counters.missed));
+        tally::count(0, |counters| bump(&mut counters.port_missed));
     }
     // SAFETY: as above.
     PORT_CALLS

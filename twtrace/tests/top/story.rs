@@ -267,7 +267,7 @@ impl Story {
             BornAs::FinWait2 => {
                 counters.born_fin_wait_2 += 1;
                 // Nearly at once; of those of the last moment too.
-                counters.promoted += u64::from(stream.fin_wait_2 < 100 || at_ms % 3 > 0);
+                counters.promoted += u64::from(stream.fin_wait_2 < 100 || !at_ms.is_multiple_of(3));
             }
         }
         self.dashboard.event(Event::Birth(Birth {
