@@ -37,6 +37,10 @@ pub(super) trait Sink {
     fn found(&mut self, _found: Found) -> Result<()> {
         Ok(())
     }
+    /// Namespaces that should be surveyed out of turn.
+    fn wants_survey(&mut self) -> Vec<u32> {
+        Vec::new()
+    }
     /// Mini-sockets should be listed again. Asked after the totals of an interval.
     fn wants_listing(&self) -> bool {
         false
@@ -161,7 +165,12 @@ impl Live {
                 message = lookout::next(&mut lookout) => {
                     hand_over(message, &mut self.session, sink)?;
                 }
-                () = tick(&mut drains) => drain(&mut self.session, sink)?,
+                () = tick(&mut drains) => {
+                    drain(&mut self.session, sink)?;
+                    if let Some(lookout) = &lookout {
+                        sink.wants_survey().into_iter().for_each(|one| lookout.survey(one));
+                    }
+                }
                 attended = sink.attend() => attended?,
                 ready = ring.readable() => {
                     drain(&mut self.session, sink)?;

@@ -32,6 +32,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     let tracer = Tracer::start(&["trace", "-o", "json", "--attach", attach], stdout)?;
     let mut exhausted = Served::start(&["exhaust"])?;
     let pid = exhausted.id();
+    let command = fs::read_to_string(format!("/proc/{pid}/comm"))?;
     let started = Instant::now();
     exhausted.order(FAILURES)?;
     for _ in 0..ROUNDS {
@@ -62,7 +63,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
         lines(&written, "port-failure").count() as u64,
         reported,
     );
-    let wrong = lines(&written, "port-failure").find(|event| !is_ours(event, pid));
+    let wrong = lines(&written, "port-failure").find(|event| !is_ours(event, pid, command.trim()));
     checks.equal("a line that is wrong", wrong, None);
     ends(&mut checks, &written)?;
     let complete = limited + lost == 0;
@@ -79,10 +80,10 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-fn is_ours(event: &Value, pid: u32) -> bool {
+fn is_ours(event: &Value, pid: u32, command: &str) -> bool {
     let held = event["time_wait_candidates"].as_u64();
     event["pid"] == pid
-        && event["command"] == "twtrace-vm"
+        && event["command"] == command
         && event["errno"] == "EADDRNOTAVAIL"
         && event["lport"].is_null()
         && held.is_some_and(|held| held <= IN_TIME_WAIT.into())
