@@ -6,26 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::owners::BY;
 use crate::checks::Checks;
 use crate::load::{Args, Load};
-use crate::tenants::{TENANTS, Tenant, Tenants};
+use crate::tenants::{TENANTS, Tenants};
 use crate::tracer::{TWTRACE, Tracer};
 
 const STDOUT: &str = "/tmp/top.txt";
 /// The second round ends what the first left.
 const ROUNDS: u16 = 2;
 
-/// What a tenant is called where owners are told apart by something.
-type NameOf = fn(&Tenant) -> &'static str;
-
-const BY: [(&str, NameOf); 2] = [
-    ("cgroup", |tenant| tenant.cgroup_name),
-    ("uid", |tenant| tenant.user),
-];
-
 pub(crate) fn owners(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
-    for (by, name) in BY {
+    // Namespaces have a table of their own, which is looked at besides.
+    for (by, name) in BY.into_iter().filter(|by| by.0 != "netns") {
         let tenants = Tenants::settle()?;
         let args = [
             "top", "--batch", "--by", by, "--size", "160x60", "--attach", attach,
