@@ -13,7 +13,7 @@ use twtrace_common::{
         End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_TS_RECENT, FLAG_TSVAL,
         FLAG_UNTRACKED, KIND_END,
     },
-    settings::{FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
+    settings::{FEATURE_BIRTHS, FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
     slot::{Marks, REASON_TABLE, Slot},
 };
 
@@ -114,10 +114,12 @@ fn ended<A: Access>(tw: u64) {
     let has = |flag: u8| over(u64::from(flag) - 1, u64::from(flags & flag));
     tally::count(netns, |counters| {
         bump_at(&mut counters.ended, reason);
-        bump_if(
-            &mut counters.promoted,
-            has(FLAG_BORN_FIN_WAIT_2) & has(FLAG_IN_TIME_WAIT),
-        );
+        if !enabled(FEATURE_BIRTHS) {
+            bump_if(
+                &mut counters.promoted,
+                has(FLAG_BORN_FIN_WAIT_2) & has(FLAG_IN_TIME_WAIT),
+            );
+        }
         bump_if(&mut counters.end_untracked, has(FLAG_UNTRACKED));
         if enabled(FEATURE_RECORDS) {
             bump_if(&mut counters.end_ring_full, u64::from(!fits));

@@ -2,7 +2,7 @@
 //!
 //! What it may do is noted at the entry: it may end the mini-socket, or move it to TIME_WAIT. If it
 //! did, the mini-socket says so itself, by its end and by its substate then. So totals need no
-//! return. That is hooked where re-arms or refusals are traced: the verdict is known there, but
+//! return. That is hooked where re-arms, refusals or promotions as they happen are traced: the verdict is known there, but
 //! the mini-socket may be gone (a RST kills it inside), so after a RST it is only an address.
 
 use aya_ebpf::{
@@ -10,7 +10,8 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use twtrace_common::{
-    settings::{FEATURE_REARMS, FEATURE_REFUSALS, FEATURE_REOPENS},
+    record::FLAG_UNTRACKED,
+    settings::{FEATURE_BIRTHS, FEATURE_REARMS, FEATURE_REFUSALS, FEATURE_REOPENS},
     slot::{SEGMENT_ANSWERED, SEGMENT_RST, SEGMENT_SYN, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
     tcp::{FIN, RST, SYN},
 };
@@ -19,6 +20,7 @@ use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt, hash, now, pair, substate, verd
 use crate::{
     emit,
     evidence::{self, FLAGS, Sample, fresh, keep},
+    filter,
     read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
@@ -74,7 +76,12 @@ fn segment_kretprobe(ctx: RetProbeContext) -> u32 {
 }
 
 /// Any of these wants the return hooked as well; user space does so.
-const RETURNS: u32 = FEATURE_REARMS | FEATURE_REFUSALS;
+const RETURNS: u32 = FEATURE_REARMS | FEATURE_REFUSALS | FEATURE_BIRTHS;
+
+/// In `Sample::change`: the timer of a mini-socket in TIME_WAIT was restarted.
+const REARMED: u8 = 1;
+/// FIN_WAIT2 became TIME_WAIT.
+const PROMOTED: u8 = 2;
 
 #[inline(always)]
 fn enter<A: Access>(tw: u64, th: u64) {
@@ -132,7 +139,7 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
         return 0;
     }
     keep!(sample.verdict = verdict as u8);
-    keep!(sample.rearmed = 0);
+    keep!(sample.change = 0);
     keep!(sample.differs = 0);
     // Otherwise the mini-socket is gone, or about to be.
     let stays = verdict != u32::from(TCP_TW_SYN) && verdict != u32::from(TCP_TW_RST);
@@ -142,10 +149,13 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
     if enabled(FEATURE_REFUSALS) {
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
-    let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
-    if rearmed | differs != 0 {
+    let (change, differs) = (fresh!(sample.change), fresh!(sample.differs));
+    if change | differs != 0 {
         tally::count(emit::netns::<A>(tw), |counters| {
-            bump_if(&mut counters.rearmed, rearmed.into());
+            bump_if(&mut counters.rearmed, u64::from(change & REARMED));
+            if enabled(FEATURE_BIRTHS) {
+                bump_if(&mut counters.promoted, u64::from(change >> 1));
+            }
             bump_if(&mut counters.verdict_differs, differs.into());
         });
     }
@@ -161,12 +171,18 @@ fn stayed<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
             && let Some((slot, _)) = state::find(hash::<A>(tw), tw)
         {
             slot.rearms += 1;
-            keep!(sample.rearmed = 1);
+            keep!(sample.change = REARMED);
         }
-    } else if enabled(FEATURE_REOPENS)
+    } else if enabled(FEATURE_REOPENS | FEATURE_BIRTHS)
         && substate::<A>(tw) == TIME_WAIT
         && let Some((slot, _)) = state::find(hash::<A>(tw), tw)
     {
-        slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
+        if enabled(FEATURE_REOPENS) {
+            slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
+        }
+        // Which of the older ones the filters leave out is found out at their end.
+        if !filter::active() || slot.flags & u32::from(FLAG_UNTRACKED) == 0 {
+            keep!(sample.change = PROMOTED);
+        }
     }
 }

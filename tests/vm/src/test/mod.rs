@@ -13,3 +13,4 @@ pub(crate) mod kill9;
 pub(crate) mod lacking;
 pub(crate) mod owners;
 pub(crate) mod ports;
+pub(crate) mod top;
