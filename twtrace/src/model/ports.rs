@@ -92,13 +92,14 @@ pub struct Failed {
 }
 
 impl Row {
-    /// Ports in use, of [`Row::candidates`].
+    /// Ports in use, of [`Row::candidates`]. No more than there are: a connection that was looked
+    /// at as one of the others may be a mini-socket since.
     #[must_use]
     pub fn in_use(&self) -> u32 {
-        self.time_wait + self.others
+        (self.time_wait + self.others).min(self.candidates)
     }
 
-    /// Share of the candidates in use, in percent; over 100 if ports were given explicitly.
+    /// Share of the candidates in use, in percent.
     #[must_use]
     pub fn percent(&self) -> u64 {
         u64::from(self.in_use()) * 100 / u64::from(self.candidates.max(1))
@@ -322,7 +323,7 @@ impl Ports {
             growth,
             full_in_ns: None,
             reuse,
-            peak: destination.peak,
+            peak: destination.peak.min(candidates),
             failures: destination.failures,
             last_failure: destination.last_failure.as_deref().copied(),
         };
