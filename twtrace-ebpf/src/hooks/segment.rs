@@ -21,7 +21,7 @@ use crate::{
     emit,
     evidence::{self, FLAGS, Sample, fresh, keep},
     filter,
-    read::{Access, Direct, Probed, argument},
+    read::{Access, Direct, Probed, argument, opaque},
     settings::{enabled, offset},
     state,
     tally::{self, bump_if},
@@ -91,17 +91,19 @@ fn enter<A: Access>(tw: u64, th: u64) {
         sample::<A>(tw, th, substate, flags);
     }
     let fin_wait_2 = substate == FIN_WAIT2;
+    // Decided before the search, and forgotten how: the verifier walks the search once.
+    let segment = opaque(u64::from(if flags & RST != 0 {
+        SEGMENT_RST
+    } else if fin_wait_2 {
+        SEGMENT_ANSWERED
+    } else {
+        flags & SYN
+    })) as u8;
     // Most segments in TIME_WAIT neither end it nor move it.
     if (fin_wait_2 || flags & (RST | SYN) != 0 || enabled(RETURNS))
         && let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate)
     {
-        slot.marks.segment = if flags & RST != 0 {
-            SEGMENT_RST
-        } else if fin_wait_2 {
-            SEGMENT_ANSWERED
-        } else {
-            flags & SYN
-        };
+        slot.marks.segment = segment;
         if fin_wait_2 && flags & FIN != 0 {
             slot.time_wait_ns = now();
         }
