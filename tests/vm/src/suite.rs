@@ -59,6 +59,7 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("frames of top", top::frames, "fentry"),
     ("owners in top, fentry", top::owners, "fentry"),
     ("owners in top, kprobe", top::owners, "kprobe"),
+    ("soak of top", top::soak, "fentry"),
     ("footprint, fentry", footprint::run, "fentry"),
     ("footprint, kprobe", footprint::run, "kprobe"),
     ("programs, fentry", footprint::programs, "fentry"),

@@ -7,9 +7,9 @@
 mod times;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashMapExt as _};
 use twtrace_common::REASONS;
 
 use super::Report;

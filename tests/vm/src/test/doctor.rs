@@ -233,8 +233,8 @@ fn inside(checks: &mut Checks) -> Result<Duration> {
 
     set("tcp_timestamps", "1")?;
     set("tcp_tw_reuse", "0")?;
-    set("ip_local_port_range", "41000 41010")?;
-    sockets.close(11)?;
+    set("ip_local_port_range", "41000 41009")?;
+    sockets.close(10)?;
     let doctor = Doctor::ask(&mut Command::new(TWTRACE))?;
     checks.equal("exit code without ports", doctor.code, 1);
     checks.equal("ports", severity(&doctor, "ports"), "danger".into());

@@ -1,12 +1,14 @@
-//! `top`: each owner with exactly its mini-sockets.
+//! `top`: each owner with exactly its mini-sockets, and memory that stays as it is.
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::owners::BY;
 use crate::checks::Checks;
+use crate::load::{Args, Load};
 use crate::tenants::{TENANTS, Tenants};
 use crate::tracer::{TWTRACE, Tracer};
 
@@ -49,6 +51,50 @@ pub(crate) fn owners(attach: &str) -> Result<String> {
         }
     }
     checks.end(format!("{} owners each", TENANTS.len()))
+}
+
+/// As many different connections as a test may take, and some more that reopen them.
+const SPREAD: Args = Args {
+    ports: 4_096,
+    hosts: 16,
+};
+const BEFORE: u32 = 100_003;
+const AFTER: u32 = 200_003;
+/// What the allocator and the page cache of maps may take more.
+const MORE_KIB: u64 = 2 * 1024;
+
+pub(crate) fn soak(attach: &str) -> Result<String> {
+    let mut load = Load::start(&SPREAD)?;
+    // The load sets the limit of its own namespace only.
+    let room = (2 * u32::from(SPREAD.ports) * u32::from(SPREAD.hosts)).to_string();
+    let args = ["top", "--batch", "--max-sockets", &room, "--attach", attach];
+    let tracer = Tracer::start(&args, Path::new(STDOUT))?;
+    load.run(BEFORE)?;
+    let before = (tracer.rss_kib()?, tracer.cpu()?);
+    let took = load.run(AFTER)?;
+    let after = (tracer.rss_kib()?, tracer.cpu()?);
+    let mut checks = Checks::default();
+    checks.equal("exit code", tracer.stop()?, 0);
+    checks.that(after.0 <= before.0 + MORE_KIB, || {
+        format!("RSS grew from {} to {} KiB", before.0, after.0)
+    });
+    let last = last_frame()?;
+    let births = format!("({})", thousands(u64::from(BEFORE + AFTER)));
+    checks.that(last.contains(&births), || {
+        format!("no {births:?} in the last frame")
+    });
+    checks.that(last.contains("lost 0"), || {
+        format!("something was lost: {last}")
+    });
+    let cpu = after.1.saturating_sub(before.1);
+    checks.end(format!(
+        "RSS {} KiB after {BEFORE} connections, {} KiB after {}; {} µs of CPU each, in {:.0} s",
+        before.0,
+        after.0,
+        BEFORE + AFTER,
+        Duration::from_secs_f64(cpu.as_secs_f64() / f64::from(AFTER)).as_micros(),
+        took.as_secs_f64()
+    ))
 }
 
 /// So many frames and no more, each of so many lines at most.
