@@ -10,7 +10,7 @@ use aya::{Btf as AyaBtf, Ebpf};
 use super::btf::Btf;
 use super::hooks::{Hook, HookKind, POINTS, Point, without_slots};
 use super::load::{chain, errno, refused};
-use super::threads::{Thread, thread_in};
+use super::threads::thread_in;
 use super::{Attach, Options};
 use crate::error::{Error, Result};
 
@@ -48,44 +48,43 @@ pub(super) fn attach_all(
         .map(|point| Pending::new(point, &mut programs, btf, options, slots))
         .collect();
     thread::scope(|scope| {
-        let (ready, loaded) = mpsc::channel();
+        let (in_order, ordered) = mpsc::channel();
+        let (at_any_time, others) = mpsc::channel();
+        // Waiting when the first is ready, so that it is attached before the next is: see `POINTS`.
+        let beside = thread_in(scope, "beside", || {
+            attach_each(others, btf, stand_in, options)
+        })?;
         let load = move || {
             for mut point in points {
-                let result = point.load(stand_in);
+                let next = match point.outcome.point.any_time {
+                    true => &at_any_time,
+                    false => &in_order,
+                };
                 // If nobody wants it any more, something failed already.
-                if ready.send(result.map(|()| point)).is_err() {
+                if next.send(point.load(stand_in).map(|()| point)).is_err() {
                     break;
                 }
             }
         };
         let _verifier = thread_in(scope, "verifier", load)?;
-        let mut attached = Vec::with_capacity(POINTS.len());
-        for point in loaded {
-            let point = point?;
-            let any_time = point.outcome.point.any_time;
-            let attach = || point.attach(stand_in, btf, options.attach);
-            attached.push(match any_time {
-                true => Step::Beside(thread_in(scope, "beside", attach)?),
-                false => Step::Done(attach()?),
-            });
-        }
-        attached.into_iter().map(Step::done).collect()
+        let ordered = attach_each(ordered, btf, stand_in, options)?;
+        let mut attached = beside.join()??;
+        attached.extend(ordered);
+        Ok(attached)
     })
 }
 
-/// A point that is attached, or is being attached by a thread.
-enum Step<'s> {
-    Done(Attached),
-    Beside(Thread<'s, Result<Attached>>),
-}
-
-impl Step<'_> {
-    fn done(self) -> Result<Attached> {
-        match self {
-            Self::Done(attached) => Ok(attached),
-            Self::Beside(thread) => thread.join()?,
-        }
-    }
+/// Attaches points as they are loaded.
+fn attach_each(
+    loaded: mpsc::Receiver<Result<Pending<'_>>>,
+    btf: &Btf,
+    stand_in: &AyaBtf,
+    options: &Options,
+) -> Result<Vec<Attached>> {
+    loaded
+        .into_iter()
+        .map(|point| point?.attach(stand_in, btf, options.attach))
+        .collect()
 }
 
 /// A hook and its program.

@@ -5,14 +5,15 @@
 //! (docs/overhead.md). This one walks the types once, looks for the wanted names on the way and
 //! copies nothing.
 
+mod source;
+mod starts;
+
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::{ptr, slice};
 
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
 
+use self::starts::Starts;
 use crate::error::{Error, Result};
 
 /// The running kernel's BTF.
@@ -66,10 +67,7 @@ pub struct Member {
 impl Btf {
     /// Reads BTF from a file, by default the running kernel's.
     pub fn read(path: &Path, wanted: &[(&'static str, Kind)]) -> Result<Self> {
-        let running = path == Path::new(VMLINUX);
-        let mapped = running.then(|| map(path)).flatten();
-        let read = || fs::read(path).map(Cow::Owned);
-        let data = mapped.map_or_else(read, |mapped| Ok(Cow::Borrowed(mapped))).map_err(|error| {
+        let data = source::read(path).map_err(|error| {
             Error::new(format!(
                 "cannot read the kernel's type information {}: {error}",
                 path.display()
@@ -121,57 +119,29 @@ impl Btf {
     }
 
     fn walk(&mut self, start: usize, end: usize) -> std::result::Result<(), String> {
-        let filter = Prefixes::new(self.found.iter().map(|found| found.0));
+        let data: &[u8] = &self.data;
+        let mut wanted = Wanted {
+            starts: Starts::new(self.found.iter().map(|found| found.0)),
+            strings: data.get(self.strings..).unwrap_or_default(),
+            found: &mut self.found,
+        };
         let mut at = start;
         while at < end {
-            let (Some(name), Some(info)) = (u32_at(&self.data, at), u32_at(&self.data, at + 4))
-            else {
-                return Err("a type is cut short".into());
-            };
+            let [name, info] = words(data, at).ok_or("a type is cut short")?;
             let (kind, count) = (kind_of(info), (info & 0xffff) as usize);
             let behind = at + TYPE_HEADER;
-            let next = behind + trailing(kind, count)?;
             let number = self.types.len() as u64;
             match kind {
-                STRUCT => self.note(&filter, name, Kind::Struct, number),
-                FUNC => self.note(&filter, name, Kind::Function, number),
-                TYPEDEF => self.note(&filter, name, Kind::Typedef, number),
-                ENUM | ENUM64 => self.note_enumerators(&filter, kind, behind, count),
+                STRUCT => wanted.note(name, Kind::Struct, number),
+                FUNC => wanted.note(name, Kind::Function, number),
+                TYPEDEF => wanted.note(name, Kind::Typedef, number),
+                ENUM | ENUM64 => wanted.note_enumerators(kind, data, behind, count),
                 _ => {}
             }
             self.types.push(at as u32);
-            at = next;
+            at = behind + trailing(kind, count)?;
         }
         Ok(())
-    }
-
-    fn note_enumerators(&mut self, filter: &Prefixes, kind: u32, behind: usize, count: usize) {
-        let size = if kind == ENUM { 8 } else { 12 };
-        for at in (behind..).step_by(size).take(count) {
-            let word = |index: usize| u32_at(&self.data, at + 4 * index).map(u64::from);
-            let high = if kind == ENUM { Some(0) } else { word(2) };
-            if let (Some(name), Some(low), Some(high)) = (word(0), word(1), high) {
-                self.note(filter, name as u32, Kind::Enumerator, low | high << 32);
-            }
-        }
-    }
-
-    fn note(&mut self, filter: &Prefixes, name: u32, kind: Kind, value: u64) {
-        let Some(text) = self.data.get(self.strings + name as usize..) else {
-            return;
-        };
-        if !filter.may_hold(text) {
-            return;
-        }
-        for (wanted, wanted_kind, found) in &mut self.found {
-            let whole = text.strip_prefix(wanted.as_bytes());
-            if *wanted_kind == kind
-                && found.is_none()
-                && whole.is_some_and(|rest| rest.first() == Some(&0))
-            {
-                *found = Some(value);
-            }
-        }
     }
 
     /// The number of a type that was asked for; `None` if this kernel does not have it.
@@ -333,29 +303,53 @@ impl Btf {
     }
 }
 
-fn kind_of(info: u32) -> u32 {
-    (info >> 24) & 0x1f
+/// What is looked for while the types are walked.
+struct Wanted<'a> {
+    starts: Starts,
+    strings: &'a [u8],
+    found: &'a mut [(&'static str, Kind, Option<u64>)],
 }
 
-/// The running kernel's BTF without a copy, where sysfs lets it be mapped (6.16 and later). Never
-/// unmapped: these are the kernel's own pages, and cost nobody anything.
-fn map(path: &Path) -> Option<&'static [u8]> {
-    let file = File::open(path).ok()?;
-    let length = usize::try_from(file.metadata().ok()?.len()).ok()?;
-    // SAFETY: a new private mapping, of a file that neither changes nor shrinks while the kernel
-    // runs: only sysfs is mapped.
-    let at = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            length,
-            libc::PROT_READ,
-            libc::MAP_PRIVATE,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    // SAFETY: mapped with this length, and never unmapped.
-    (at != libc::MAP_FAILED).then(|| unsafe { slice::from_raw_parts(at.cast(), length) })
+impl Wanted<'_> {
+    fn note_enumerators(&mut self, kind: u32, data: &[u8], behind: usize, count: usize) {
+        let size = if kind == ENUM { 8 } else { 12 };
+        for at in (behind..).step_by(size).take(count) {
+            let high = if kind == ENUM {
+                Some(0)
+            } else {
+                u32_at(data, at + 8)
+            };
+            if let (Some([name, low]), Some(high)) = (words(data, at), high) {
+                let value = u64::from(low) | u64::from(high) << 32;
+                self.note(name, Kind::Enumerator, value);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn note(&mut self, name: u32, kind: Kind, value: u64) {
+        let text = self.strings.get(name as usize..).unwrap_or_default();
+        if self.starts.may_hold(text) {
+            self.found_maybe(text, kind, value);
+        }
+    }
+
+    #[inline(never)]
+    fn found_maybe(&mut self, text: &[u8], kind: Kind, value: u64) {
+        for (wanted, wanted_kind, found) in &mut *self.found {
+            let whole = text.strip_prefix(wanted.as_bytes());
+            if *wanted_kind == kind
+                && found.is_none()
+                && whole.is_some_and(|rest| rest.first() == Some(&0))
+            {
+                *found = Some(value);
+            }
+        }
+    }
+}
+
+fn kind_of(info: u32) -> u32 {
+    (info >> 24) & 0x1f
 }
 
 /// Bytes behind the common header of a type (linux/btf.h).
@@ -370,32 +364,16 @@ fn trailing(kind: u32, count: usize) -> std::result::Result<usize, String> {
     })
 }
 
+/// Two integers in a row, for one look whether they are there.
+#[inline(always)]
+fn words(data: &[u8], at: usize) -> Option<[u32; 2]> {
+    let [a, b, c, d, e, f, g, h] = *data.get(at..)?.first_chunk()?;
+    Some([[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes))
+}
+
 fn u32_at(data: &[u8], at: usize) -> Option<u32> {
     let bytes = data.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-}
-
-/// Tells quickly that a name is none of the wanted: most of a kernel's 60,000 functions.
-struct Prefixes([bool; 256]);
-
-impl Prefixes {
-    fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let mut table = [false; 256];
-        for name in names {
-            table[Self::hash(name.as_bytes())] = true;
-        }
-        Self(table)
-    }
-
-    fn may_hold(&self, text: &[u8]) -> bool {
-        self.0[Self::hash(text)]
-    }
-
-    /// Of the first three bytes; a shorter name ends in the NUL that BTF has there.
-    fn hash(text: &[u8]) -> usize {
-        let byte = |index: usize| usize::from(text.get(index).copied().unwrap_or(0));
-        (byte(0) ^ byte(1).rotate_left(3) ^ byte(2).wrapping_mul(7)) & 0xff
-    }
 }
 
 /// BTF in which only the wanted functions exist, under their true numbers. For aya, which would
@@ -527,7 +505,7 @@ mod tests {
 
     #[test]
     fn a_cut_anywhere_is_an_error_and_not_a_panic() {
-        let whole = fs::read(VMLINUX).unwrap();
+        let whole = std::fs::read(VMLINUX).unwrap();
         let wanted = [("tcp_abort", Kind::Function), ("sock", Kind::Struct)];
         for length in (0..whole.len()).step_by(whole.len() / 40).chain(0..64) {
             assert!(Btf::parse(whole[..length].to_vec().into(), &wanted).is_err());

@@ -34,13 +34,15 @@ unsafe impl Pod for Plain {}
 
 /// Creates the maps and prepares the programs; none is loaded yet.
 pub(super) fn load(
+    loader: EbpfLoader<'static>,
     options: &Options,
     offsets: Offsets,
     values: Values,
     sizes: Sizes,
 ) -> Result<Ebpf> {
     let settings = Plain(settings(options, offsets, values, sizes));
-    let mut loader = loader()?;
+    // Also one for as long as the settings live.
+    let mut loader: EbpfLoader<'_> = loader;
     loader
         .override_global(names::SETTINGS, &settings, true)
         .override_global(names::ABI_GLOBAL, &ABI, true)
@@ -56,14 +58,16 @@ pub(super) fn load(
 /// A loader without the kernel's BTF. aya parses all of it when a loader is made (20 ms, 12 MB),
 /// wanted or not, and goes on where there is none; so this one is made by a thread that sees no
 /// /sys. Where it may not hide it, all works the same, only later.
-fn loader() -> Result<EbpfLoader<'static>> {
+///
+/// What aya asks the kernel before it loads anything is asked here.
+pub(super) fn loader() -> Result<EbpfLoader<'static>> {
     let make = || {
         if unshare(CloneFlags::CLONE_FS).is_ok() {
             let _ = chroot("/proc/self/fd");
         }
         EbpfLoader::new()
     };
-    Ok(beside("loader", make, || ())?.0)
+    Ok(beside("loader", make, aya::features)?.0)
 }
 
 fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -> Settings {

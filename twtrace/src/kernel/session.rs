@@ -14,7 +14,7 @@ use super::attach::{Attached, Mode, attach_all, unload};
 use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
 use super::hooks::Point;
-use super::load::{chain, load};
+use super::load::{chain, load, loader};
 use super::size::sizes;
 use super::syscall::{self, ProgramFacts};
 use super::threads::beside;
@@ -73,13 +73,14 @@ impl Session {
         let only_netns = (filter.netns != 0).then_some(filter.netns);
         syscall::raise_memlock();
         // The types take a while to read, and nobody needs them yet for what is done meanwhile.
-        let (btf, (slots, namespaces)) = beside(
+        let (btf, (slots, namespaces, loader)) = beside(
             "types",
             || Btf::read(path, &wanted),
             || {
                 (
                     syscall::has_compare_exchange(),
                     Namespaces::find(only_netns),
+                    loader(),
                 )
             },
         )?;
@@ -90,10 +91,11 @@ impl Session {
         let slots = matches!(slots, Answer::Yes);
         let known = namespaces.as_ref().map_or(0, Namespaces::count_all);
         let sizes = sizes(options.max_sockets, slots, known);
+        let loader = loader?;
         let (stand_in, ebpf) = beside(
             "stand-in",
             || stand_in(&btf),
-            || load(options, offsets, values, sizes),
+            || load(loader, options, offsets, values, sizes),
         )?;
         let mut ebpf = ebpf?;
         // Who may not trace is told so first, whatever namespaces may be seen.

@@ -8,6 +8,7 @@ use crate::event::facts::Answer;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_BTF_GET_FD_BY_ID: libc::c_int = 19;
 const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_PROG_TYPE_TRACING: u32 = 26;
@@ -54,6 +55,70 @@ pub(super) fn lookup(map: BorrowedFd<'_>, index: u32, value: &mut [u64]) -> io::
     bpf(BPF_MAP_LOOKUP_ELEM, &mut attribute).map(drop)
 }
 
+/// A copy of the running kernel's BTF, which has `length` bytes.
+pub(super) fn vmlinux_btf(length: usize) -> io::Result<Vec<u8>> {
+    /// The first there is, as all others need it; whatever else has this number is refused below.
+    const FIRST: u32 = 1;
+    #[repr(C)]
+    struct Id {
+        id: u32,
+        next: u32,
+        flags: u32,
+    }
+    /// `struct bpf_btf_info`
+    #[repr(C)]
+    struct Info {
+        btf: u64,
+        length: u32,
+        id: u32,
+        name: u64,
+        name_length: u32,
+        of_kernel: u32,
+    }
+    let mut id = Id {
+        id: FIRST,
+        next: 0,
+        flags: 0,
+    };
+    let fd = bpf(BPF_BTF_GET_FD_BY_ID, &mut id)?;
+    // SAFETY: the kernel just gave it to us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let mut copy = vec![0; length];
+    let mut name = [0_u8; 16];
+    let mut info = Info {
+        btf: copy.as_mut_ptr() as u64,
+        length: length as u32,
+        id: 0,
+        name: name.as_mut_ptr() as u64,
+        name_length: name.len() as u32,
+        of_kernel: 0,
+    };
+    info_of(fd.as_fd(), &mut info)?;
+    let is_vmlinux = info.of_kernel != 0 && name.starts_with(b"vmlinux\0");
+    if is_vmlinux && info.length as usize == length {
+        Ok(copy)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// BPF_OBJ_GET_INFO_BY_FD; returns how many bytes the kernel filled in.
+fn info_of<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<u32> {
+    #[repr(C)]
+    struct Attribute {
+        fd: u32,
+        length: u32,
+        info: u64,
+    }
+    let mut attribute = Attribute {
+        fd: object.as_raw_fd().cast_unsigned(),
+        length: size_of::<T>() as u32,
+        info: std::ptr::from_mut(info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    Ok(attribute.length)
+}
+
 /// What the kernel says of a loaded program (`struct bpf_prog_info`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {
@@ -65,23 +130,12 @@ pub struct ProgramFacts {
 
 /// Asks for them.
 pub(super) fn program_facts(program: BorrowedFd<'_>) -> io::Result<ProgramFacts> {
-    #[repr(C)]
-    struct Attribute {
-        fd: u32,
-        length: u32,
-        info: u64,
-    }
     // recursion_misses at 208, verified_insns at 216; the kernel says how much it filled in.
     let mut info = [0_u64; 29];
-    let mut attribute = Attribute {
-        fd: program.as_raw_fd().cast_unsigned(),
-        length: size_of_val(&info) as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    let length = info_of(program, &mut info)?;
     Ok(ProgramFacts {
-        missed: (attribute.length >= 216).then_some(info[26]),
-        verified: (attribute.length >= 220).then_some(info[27] as u32),
+        missed: (length >= 216).then_some(info[26]),
+        verified: (length >= 220).then_some(info[27] as u32),
     })
 }
 
