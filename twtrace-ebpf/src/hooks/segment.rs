@@ -2,8 +2,9 @@
 //!
 //! What it may do is noted at the entry: it may end the mini-socket, or move it to TIME_WAIT. If it
 //! did, the mini-socket says so itself, by its end and by its substate then. So totals need no
-//! return. That is hooked where re-arms, refusals or promotions as they happen are traced: the verdict is known there, but
-//! the mini-socket may be gone (a RST kills it inside), so after a RST it is only an address.
+//! return. That is hooked where re-arms, refusals or promotions as they happen are traced: the
+//! verdict is known there, but the mini-socket may be gone (a RST kills it inside), so after a RST
+//! it is only an address.
 
 use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},

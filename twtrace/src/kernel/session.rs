@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::loaded_links;
 use aya::{Ebpf, Pod};
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
@@ -13,7 +14,7 @@ use twtrace_common::names;
 use super::attach::{Attached, Mode, attach_all, unload};
 use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
-use super::hooks::Point;
+use super::hooks::{Hook, HookKind, Point};
 use super::load::{chain, load, loader};
 use super::size::sizes;
 use super::syscall::{self, ProgramFacts};
@@ -39,6 +40,9 @@ struct Around {
     after: Vec<Counters>,
 }
 
+/// Links of kprobes by program. While they are open they stay attached.
+type Kprobes = BTreeMap<&'static str, OwnedFd>;
+
 /// A running trace. Dropping it, or the end of the process by any signal, detaches everything:
 /// nothing is pinned.
 pub struct Session {
@@ -51,6 +55,7 @@ pub struct Session {
     /// As last read: detached programs tell nothing.
     port_missed: u64,
     attached: Vec<Attached>,
+    kprobes: Kprobes,
     #[cfg(feature = "log")]
     log: super::log::Log,
     ebpf: Ebpf,
@@ -132,6 +137,7 @@ impl Session {
                 ts_offset: offsets::ts_offset(&btf),
             },
             port_missed: 0,
+            kprobes: kprobes(&attached, &ebpf),
             attached,
             #[cfg(feature = "log")]
             log,
@@ -194,11 +200,8 @@ impl Session {
     }
 
     fn detach(&mut self) {
-        let hooks = self
-            .attached
-            .iter()
-            .flat_map(|one| &one.way)
-            .flat_map(|way| &way.1);
+        self.kprobes.clear();
+        let hooks = hooks_of(&self.attached);
         // Births first, ends after them, marks last: the order of attaching, backwards.
         for hook in hooks.collect::<Vec<_>>().into_iter().rev() {
             if let Some(program) = self.ebpf.program_mut(hook.program) {
@@ -258,15 +261,15 @@ impl Session {
         &self,
         of: fn(&Point) -> bool,
     ) -> impl Iterator<Item = (&'static str, ProgramFacts)> + '_ {
-        self.attached
-            .iter()
-            .filter(move |one| of(one.point))
-            .flat_map(|one| &one.way)
-            .flat_map(|way| &way.1)
-            .filter_map(|hook| {
-                let fd = self.ebpf.program(hook.program)?.fd().ok()?;
-                Some((hook.program, syscall::program_facts(fd.as_fd()).ok()?))
-            })
+        hooks_of(self.attached.iter().filter(move |one| of(one.point))).filter_map(|hook| {
+            let fd = self.ebpf.program(hook.program)?.fd().ok()?;
+            let mut facts = syscall::program_facts(fd.as_fd()).ok()?;
+            if let Some(link) = self.kprobes.get(hook.program) {
+                let more = syscall::kprobe_missed(link.as_fd()).ok();
+                facts.missed = facts.missed.zip(more).map(|(program, link)| program + link);
+            }
+            Some((hook.program, facts))
+        })
     }
 
     /// One per namespace, all CPUs added up.
@@ -320,6 +323,36 @@ impl Session {
             .filter_map(|(_, facts)| facts.missed)
             .sum()
     }
+}
+
+fn hooks_of<'a>(
+    attached: impl IntoIterator<Item = &'a Attached>,
+) -> impl Iterator<Item = &'a Hook> {
+    let ways = attached.into_iter().flat_map(|one| &one.way);
+    ways.flat_map(|way| &way.1)
+}
+
+/// None where links may not be looked for (without CAP_SYS_ADMIN).
+fn kprobes(attached: &[Attached], ebpf: &Ebpf) -> Kprobes {
+    let is_kprobe = |hook: &&Hook| matches!(hook.kind, HookKind::Kprobe | HookKind::Kretprobe);
+    let number = |hook: &Hook| {
+        let info = ebpf.program(hook.program)?.info().ok()?;
+        Some((info.id(), hook.program))
+    };
+    let programs: BTreeMap<u32, &str> = hooks_of(attached)
+        .filter(is_kprobe)
+        .filter_map(number)
+        .collect();
+    if programs.is_empty() {
+        return Kprobes::new();
+    }
+    loaded_links()
+        .flatten()
+        .filter_map(|link| {
+            let program = programs.get(&link.program_id())?;
+            Some((*program, syscall::link(link.id()).ok()?))
+        })
+        .collect()
 }
 
 /// An array whose one value is too large for aya's typed access, which copies through the stack.

@@ -9,6 +9,7 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_BTF_GET_FD_BY_ID: libc::c_int = 19;
+const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_PROG_TYPE_TRACING: u32 = 26;
@@ -59,12 +60,6 @@ pub(super) fn lookup(map: BorrowedFd<'_>, index: u32, value: &mut [u64]) -> io::
 pub(super) fn vmlinux_btf(length: usize) -> io::Result<Vec<u8>> {
     /// The first there is, as all others need it; whatever else has this number is refused below.
     const FIRST: u32 = 1;
-    #[repr(C)]
-    struct Id {
-        id: u32,
-        next: u32,
-        flags: u32,
-    }
     /// `struct bpf_btf_info`
     #[repr(C)]
     struct Info {
@@ -75,14 +70,7 @@ pub(super) fn vmlinux_btf(length: usize) -> io::Result<Vec<u8>> {
         name_length: u32,
         of_kernel: u32,
     }
-    let mut id = Id {
-        id: FIRST,
-        next: 0,
-        flags: 0,
-    };
-    let fd = bpf(BPF_BTF_GET_FD_BY_ID, &mut id)?;
-    // SAFETY: the kernel just gave it to us.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let fd = object(BPF_BTF_GET_FD_BY_ID, FIRST)?;
     let mut copy = vec![0; length];
     let mut name = [0_u8; 16];
     let mut info = Info {
@@ -100,6 +88,24 @@ pub(super) fn vmlinux_btf(length: usize) -> io::Result<Vec<u8>> {
     } else {
         Err(io::ErrorKind::NotFound.into())
     }
+}
+
+/// Opens what has this number.
+fn object(command: libc::c_int, id: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Id {
+        id: u32,
+        next: u32,
+        flags: u32,
+    }
+    let mut id = Id {
+        id,
+        next: 0,
+        flags: 0,
+    };
+    let fd = bpf(command, &mut id)?;
+    // SAFETY: the kernel just gave it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// BPF_OBJ_GET_INFO_BY_FD; returns how many bytes the kernel filled in.
@@ -137,6 +143,36 @@ pub(super) fn program_facts(program: BorrowedFd<'_>) -> io::Result<ProgramFacts>
         missed: (length >= 216).then_some(info[26]),
         verified: (length >= 220).then_some(info[27] as u32),
     })
+}
+
+/// The link of this number, which stays attached while it is open.
+pub(super) fn link(id: u32) -> io::Result<OwnedFd> {
+    object(BPF_LINK_GET_FD_BY_ID, id)
+}
+
+/// How often the kernel skipped the kprobe of a link because another was being handled on that
+/// CPU, or lost a return for want of room; 0 before 6.7, which does not tell.
+pub(super) fn kprobe_missed(link: BorrowedFd<'_>) -> io::Result<u64> {
+    /// `struct bpf_link_info` of a perf event that is a kprobe.
+    #[derive(Default)]
+    #[repr(C)]
+    struct Info {
+        link_type: u32,
+        id: u32,
+        program: u32,
+        kind: u64,
+        function: u64,
+        function_length: u32,
+        offset: u32,
+        address: u64,
+        missed: u64,
+    }
+    const KPROBE: u64 = 3;
+    const KRETPROBE: u64 = 4;
+    let mut info = Info::default();
+    info_of(link, &mut info)?;
+    let is_kprobe = matches!(info.kind, KPROBE | KRETPROBE);
+    Ok(if is_kprobe { info.missed } else { 0 })
 }
 
 /// Whether programs may compare and exchange (5.12 and later, where the JIT knows it too).

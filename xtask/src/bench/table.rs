@@ -19,6 +19,7 @@ const OURS: &[(&str, &str, Kind)] = &[
         Kind::Events,
     ),
     ("record", "twtrace record FILE", Kind::Events),
+    ("top", "twtrace top --batch >/dev/null", Kind::Events),
     ("hist, kprobe", "twtrace hist --attach kprobe", Kind::Counts),
 ];
 

@@ -54,14 +54,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let cases = runner::cases(&scenarios);
-    let options = Options {
-        attach: args.attach,
-        btf: args.btf.clone(),
-        births: true,
-        ports: true,
-        ..Options::default()
+    let start = |ports| {
+        Session::start(&Options {
+            attach: args.attach,
+            btf: args.btf.clone(),
+            births: true,
+            ports,
+            ..Options::default()
+        })
     };
-    let (session, outcomes) = runner::run(&cases, || Session::start(&options))?;
+    let (session, outcomes) = runner::run(&cases, start)?;
     written(report::report(&outcomes, session.meta(), args.format, out))?;
     Ok(exit(Tally::of(&outcomes)))
 }

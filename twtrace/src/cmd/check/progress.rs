@@ -7,6 +7,7 @@ use crate::cmd::output::talk;
 
 /// One line that is written over each second; elsewhere one line at the start.
 pub(super) struct Progress {
+    pub(super) done: usize,
     total: usize,
     start: Instant,
     shown: u64,
@@ -22,6 +23,7 @@ impl Progress {
             ));
         }
         Self {
+            done: 0,
             total,
             start: Instant::now(),
             shown: 0,
@@ -29,11 +31,11 @@ impl Progress {
         }
     }
 
-    pub(super) fn show(&mut self, done: usize) {
+    pub(super) fn show(&mut self) {
         let seconds = self.start.elapsed().as_secs();
         if seconds > self.shown {
             self.shown = seconds;
-            let total = self.total;
+            let (done, total) = (self.done, self.total);
             self.write(&format!(
                 "\r{done} of {total} done after {seconds} s; TIME_WAIT takes 60 s"
             ));

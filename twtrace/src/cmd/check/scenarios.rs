@@ -24,6 +24,8 @@ pub(super) struct Scenario {
     pub(super) may_retransmit: bool,
     /// Begins before tracing does.
     pub(super) early: bool,
+    /// Needs the calls that look for a port.
+    pub(super) calls: bool,
     pub(super) run: fn(&Lab<'_>) -> Step<Made>,
 }
 
@@ -41,6 +43,7 @@ const ROW: Scenario = Scenario {
     slow: false,
     may_retransmit: false,
     early: false,
+    calls: false,
     run: |_| Ok(Made::default()),
 };
 
@@ -103,6 +106,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "connect-reused",
         proves: "tcp_tw_reuse lets connect() take the only local port, after its delay",
         rule: "tcp_twsk_unique from __inet_hash_connect (twp not NULL)",
+        calls: true,
         run: takeover::connect_reused,
         ..ROW
     },
@@ -185,6 +189,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "port-exhausted",
         proves: "connect() fails for the one destination whose ports TIME_WAIT holds, and each is counted",
         rule: "__inet_hash_connect asks tcp_twsk_unique once for each port, tcp_tw_reuse=0",
+        calls: true,
         run: ports::exhausted,
         ..ROW
     },
@@ -192,6 +197,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "port-exhausted-by-both",
         proves: "ports that living connections hold are not counted among them",
         rule: "__inet_check_established asks tcp_twsk_unique for mini-sockets only",
+        calls: true,
         run: ports::exhausted_by_both,
         ..ROW
     },
@@ -199,6 +205,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "port-reused",
         proves: "with tcp_tw_reuse=1 the same range is enough, and nothing fails",
         rule: "tcp_twsk_unique from __inet_hash_connect (twp not NULL)",
+        calls: true,
         run: ports::reused,
         ..ROW
     },
@@ -207,6 +214,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "connect() from a bound port fails for what holds its four-tuple",
         rule: "__inet_check_established; tcp_twsk_unique lets no TIME_WAIT without timestamps go",
         count: 5,
+        calls: true,
         run: ports::taken,
         ..ROW
     },
@@ -215,6 +223,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: "bind() without SO_REUSEADDR fails over TIME_WAITs, and over a listener",
         rule: "inet_csk_get_port; mini-sockets stay in the bind hash",
         count: 5,
+        calls: true,
         run: ports::bind,
         ..ROW
     },
