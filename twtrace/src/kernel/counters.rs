@@ -8,7 +8,7 @@ use crate::event::KernelCounters;
 use crate::kernel::netns::{self, Netns, Way};
 
 /// The TcpExt counters that tell of TIME_WAIT and of refusals; older kernels lack some.
-const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 15] = [
     "TW",
     "TWRecycled",
     "TWKilled",

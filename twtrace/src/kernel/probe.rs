@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::btf::{Btf, VMLINUX};
-use super::counters::section;
+use super::counters::{NAMES, section};
 use super::netns::{self, Netns, Way};
 use super::plan::{self, Trials};
 use super::sock_diag::{Kind, Shown, SockDiag, Substate};
@@ -24,30 +24,15 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// Destinations of a namespace that are kept.
 const TOP: usize = 5;
 
-/// Counters of TcpExt that tell of TIME_WAIT, or of what is mistaken for it.
-const TCP_EXT: [&str; 20] = [
-    "TW",
-    "TWRecycled",
-    "TWKilled",
-    "PAWSActive",
-    "PAWSEstab",
-    "PAWSOldAck",
-    "PAWSPassive",
-    "PAWSTimewait",
-    "TCPACKSkippedFinWait2",
-    "TCPACKSkippedPAWS",
-    "TCPACKSkippedSynRecv",
-    "TCPACKSkippedTimeWait",
-    "TCPSYNChallenge",
-    "TCPTimeWaitOverflow",
-    "TSEcrRejected",
+/// Counters of TcpExt that are mistaken for what TIME_WAIT does.
+const MISTAKEN: [&str; 5] = [
     "TCPSynRetrans",
     "ListenDrops",
     "ListenOverflows",
     "TCPReqQFullDrop",
     "TCPAbortOnData",
 ];
-/// The same of Tcp.
+/// And of Tcp, what to compare with.
 const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
@@ -202,7 +187,12 @@ fn namespace(netns: u32) -> Result<Namespace> {
             .map_err(|error| Error::new(format!("cannot read {path}: {error}")))
     };
     let mut counters = BTreeMap::new();
-    add(&mut counters, &text("netstat")?, "TcpExt: ", &TCP_EXT);
+    add(
+        &mut counters,
+        &text("netstat")?,
+        "TcpExt: ",
+        &[&NAMES[..], &MISTAKEN].concat(),
+    );
     add(&mut counters, &text("snmp")?, "Tcp: ", &TCP);
     let mut found = Namespace {
         netns,

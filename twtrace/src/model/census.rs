@@ -117,10 +117,10 @@ impl Census {
     }
 
     fn seed(&mut self, flow: &Flow, substate: BornAs) -> Change {
-        let hash = self.hash(flow);
         let Some(tuples) = &mut self.open else {
             return Change::Nothing;
         };
+        let hash = hash(&self.hasher, flow);
         if tuples.len() >= MAX_TUPLES {
             return Change::Lost;
         }
@@ -147,22 +147,22 @@ impl Census {
 
     /// What was known of the tuple before.
     fn decide(&mut self, flow: &Flow) -> Option<Tuple> {
-        let hash = self.hash(flow);
         let tuples = self.open.as_mut()?;
+        let hash = hash(&self.hasher, flow);
         if tuples.len() >= MAX_TUPLES && !tuples.contains_key(&hash) {
             return None;
         }
         tuples.insert(hash, Tuple::Decided)
     }
+}
 
-    fn hash(&self, flow: &Flow) -> u64 {
-        self.hasher.hash_one((
-            flow.netns,
-            flow.family,
-            flow.laddr,
-            flow.lport,
-            flow.raddr,
-            flow.rport,
-        ))
-    }
+fn hash(hasher: &RandomState, flow: &Flow) -> u64 {
+    hasher.hash_one((
+        flow.netns,
+        flow.family,
+        flow.laddr,
+        flow.lport,
+        flow.raddr,
+        flow.rport,
+    ))
 }

@@ -23,7 +23,7 @@ use times::Times;
 pub const MOST: usize = 1_024;
 /// The part of them that gives way at once: looking for the smallest takes as long for many as
 /// for one.
-const GIVES_WAY: usize = 8;
+const GIVES_WAY: usize = 4;
 
 /// What mini-sockets are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub enum Key {
 /// What was counted of a group.
 #[derive(Clone, Debug, Default)]
 struct Group {
+    /// All that is counted below.
+    records: u64,
     ended: [u64; REASONS],
     births: u64,
     overflows: u64,
@@ -221,7 +223,7 @@ impl Groups {
     pub fn absorb(&mut self, later: &mut Self) {
         let mut groups: Vec<_> = later.known.drain().collect();
         // In an order that is always the same, for who gives way to be always the same.
-        groups.sort_by_key(|&(key, ref group)| (Reverse(group.records()), key));
+        groups.sort_by_key(|&(key, ref group)| (Reverse(group.records), key));
         for (key, group) in groups {
             self.group(key).add(&group);
         }
@@ -233,7 +235,7 @@ impl Groups {
     #[must_use]
     pub fn table(&self, top: usize, (from_ns, to_ns): (u64, u64), counted: Option<u64>) -> Table {
         let mut groups: Vec<_> = self.known.iter().collect();
-        groups.sort_by_key(|&(key, group)| (Reverse(group.ends()), Reverse(group.records()), key));
+        groups.sort_by_key(|&(key, group)| (Reverse(group.ends()), Reverse(group.records), key));
         let (shown, rest) = groups.split_at(top.min(groups.len()));
         let mut others = self.others.clone();
         for (_, group) in rest {
@@ -279,6 +281,7 @@ impl Groups {
 
     fn of(&mut self, flow: &Flow, at_ns: u64) -> &mut Group {
         let group = self.group(self.by.key(flow));
+        group.records += 1;
         group.last_ns = group.last_ns.max(at_ns);
         group
     }
@@ -292,7 +295,7 @@ impl Groups {
 
     /// Of the smallest, those that were last seen longest ago.
     fn make_room(&mut self) {
-        let order = |(key, group): (&Key, &Group)| (group.records(), group.last_ns, *key);
+        let order = |(key, group): (&Key, &Group)| (group.records, group.last_ns, *key);
         let mut all: Vec<_> = self.known.iter().map(order).collect();
         let number = (all.len() / GIVES_WAY).max(1);
         all.select_nth_unstable(number - 1);
@@ -310,10 +313,6 @@ impl Group {
         self.ended.iter().sum()
     }
 
-    fn records(&self) -> u64 {
-        self.ends() + self.births + self.overflows + self.refusals + self.port_failures
-    }
-
     fn end(&mut self, life: &Life) {
         self.ended[life.end.reason as usize] += 1;
         if let Some(ns) = life.time_wait_ns {
@@ -326,6 +325,7 @@ impl Group {
 
     fn add(&mut self, other: &Self) {
         let Self {
+            records,
             ended,
             births,
             overflows,
@@ -338,6 +338,7 @@ impl Group {
         for (sum, count) in self.ended.iter_mut().zip(ended) {
             *sum += count;
         }
+        self.records += records;
         self.births += births;
         self.overflows += overflows;
         self.refusals += refusals;
