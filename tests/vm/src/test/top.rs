@@ -58,8 +58,8 @@ const SPREAD: Args = Args {
     ports: 4_096,
     hosts: 16,
 };
-const BEFORE: u32 = 100_003;
-const AFTER: u32 = 200_003;
+const BEFORE: u32 = 70_003;
+const AFTER: u32 = 70_003;
 /// What the allocator and the page cache of maps may take more.
 const MORE_KIB: u64 = 2 * 1024;
 
