@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cmd::check::Format;
 use crate::kernel::{Attach, REFUSAL_RATE};
 use crate::view::Output;
 
@@ -253,6 +254,26 @@ pub struct CheckArgs {
     /// Format of the verdicts
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: CheckOutput,
+    /// The same as -o ktap
+    #[arg(long, conflicts_with = "output")]
+    pub ktap: bool,
+    /// Also write the verdicts to a file in this format; repeat for several
+    #[arg(long = "report", value_name = "FORMAT=FILE", value_parser = report, conflicts_with = "list")]
+    pub reports: Vec<(CheckOutput, PathBuf)>,
+    /// Keep what was observed in this file, to compare another kernel with it
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub save: Option<PathBuf>,
+    /// Compare with what --save kept; a regression is exit code 1
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub baseline: Option<PathBuf>,
+    /// Run nothing: compare this file of --save with the baseline
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "baseline",
+        conflicts_with = "save"
+    )]
+    pub against: Option<PathBuf>,
     /// How to attach
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
@@ -282,6 +303,29 @@ pub enum CheckOutput {
     #[default]
     Text,
     Json,
+    /// The kernel's Test Anything Protocol
+    Ktap,
+    /// JUnit XML
+    Junit,
+}
+
+/// `junit=check.xml`
+fn report(text: &str) -> Result<(CheckOutput, PathBuf), String> {
+    let (format, file) = text
+        .split_once('=')
+        .ok_or("it has no `=`, as in junit=check.xml")?;
+    Ok((CheckOutput::from_str(format, false)?, file.into()))
+}
+
+impl From<CheckOutput> for Format {
+    fn from(arg: CheckOutput) -> Self {
+        match arg {
+            CheckOutput::Text => Self::Text,
+            CheckOutput::Json => Self::Json,
+            CheckOutput::Ktap => Self::Ktap,
+            CheckOutput::Junit => Self::Junit,
+        }
+    }
 }
 
 impl From<AttachArg> for Attach {
@@ -347,6 +391,30 @@ mod tests {
         assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
         assert!(!parses("twtrace report FILE --conflicts --hist"));
         assert!(!parses("twtrace conflicts --max-refusals 0"));
+    }
+
+    #[test]
+    fn verdicts_go_to_several_places() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let line = "twtrace check --ktap --report junit=a.xml --report json=b=c --save d";
+        let Some(Command::Check(args)) = parse(line).unwrap().command else {
+            panic!("not check");
+        };
+        assert_eq!(
+            args.reports,
+            [
+                (CheckOutput::Junit, "a.xml".into()),
+                (CheckOutput::Json, "b=c".into())
+            ]
+        );
+        for wrong in [
+            "--report a.xml",
+            "--report pdf=a",
+            "--ktap -o json",
+            "--against a",
+        ] {
+            assert!(parse(&format!("twtrace check {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

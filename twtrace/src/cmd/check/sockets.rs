@@ -13,12 +13,12 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use crate::event::Family;
 
 sockopt_impl!(
-    /// Seconds in FIN_WAIT2 after close().
+    /// Seconds in FIN_WAIT2 after close(); below 0 there is none.
     TcpLinger2,
     Both,
     libc::IPPROTO_TCP,
     libc::TCP_LINGER2,
-    u32
+    i32
 );
 sockopt_impl!(
     /// The queue that TCP_QUEUE_SEQ tells about.
@@ -139,7 +139,7 @@ pub(super) fn abort(stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Limits this socket's time in FIN_WAIT2.
-pub(super) fn set_linger2(socket: &impl AsFd, seconds: u32) -> io::Result<()> {
+/// Limits this socket's time in FIN_WAIT2; below 0 there is none.
+pub(super) fn set_linger2(socket: &impl AsFd, seconds: i32) -> io::Result<()> {
     Ok(setsockopt(socket, TcpLinger2, &seconds)?)
 }

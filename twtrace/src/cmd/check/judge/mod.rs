@@ -14,7 +14,7 @@ use super::life::Made;
 use crate::event::{End, Event, Family, KernelCounters, Overflow, Refusal, TsOffset, TwCountedAt};
 use lives::{judge_lives, judge_overflows};
 use refusals::judge_refusals;
-use sums::{judge_churn, judge_totals, judge_witnesses};
+use sums::{judge_churn, judge_counted, judge_totals, judge_witnesses};
 
 /// All that is known of one case.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         judge_overflows(evidence, &mut failures);
         judge_witnesses(evidence, &mut failures);
     }
+    judge_counted(evidence, &mut failures);
     judge_totals(evidence, &mut failures);
     judge_refusals(evidence, &mut failures);
     failures.0

@@ -1,7 +1,7 @@
 //! Groups whose peers are deaf sockets: all that is said in their name is forged, and every number is
 //! known.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::{Group, Mini};
 use crate::cmd::check::lab::{Attempt, Lab, Step};
@@ -46,6 +46,44 @@ impl Group {
         group.time_wait = Some(Window::since(start));
         group.promoted = true;
         group.owner_ttl = Some(FIN_TTL);
+        Ok(group)
+    }
+
+    /// Mini-sockets that are born in TIME_WAIT by what deaf peers say after close().
+    pub(in crate::cmd::check) fn deaf_born_in_time_wait(
+        lab: &Lab<'_>,
+        pairs: Vec<Pair>,
+        said: &[fn(Sequence) -> Segment<'static>],
+    ) -> Step<Self> {
+        let start = now_ns();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        drop(open);
+        let mut group = Self::of(all, BornAs::TimeWait);
+        group.deaf = true;
+        for segment in said {
+            group.forge(lab, segment)?;
+        }
+        group.await_substate(lab, Substate::TimeWait)?;
+        group.born = Window::since(start);
+        group.time_wait = Some(group.born);
+        Ok(group)
+    }
+
+    /// Mini-sockets in FIN_WAIT2 that were full sockets there before close().
+    pub(in crate::cmd::check) fn deaf_shut_down(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let start = now_ns();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        for stream in &open {
+            stream
+                .shutdown(Shutdown::Write)
+                .attempt("shut down a connection")?;
+        }
+        let mut group = Self::of(all, BornAs::FinWait2);
+        group.deaf = true;
+        group.forge(lab, acknowledge)?;
+        drop(open);
+        group.await_substate(lab, Substate::FinWait2)?;
+        group.born = Window::since(start);
         Ok(group)
     }
 
@@ -99,7 +137,7 @@ impl Group {
 }
 
 /// What acknowledges the active closer's FIN.
-fn acknowledge(at: Sequence) -> Segment<'static> {
+pub(in crate::cmd::check) fn acknowledge(at: Sequence) -> Segment<'static> {
     Segment {
         sequence: at.peer,
         acknowledgement: Some(at.own),
