@@ -24,5 +24,7 @@ pub const SCRATCH: &str = "SCRATCH";
 /// Per-CPU, what a mini-socket and the segment for it said at the entry of
 /// `tcp_timewait_state_process`.
 pub const SAMPLE: &str = "SAMPLE";
-/// Per-CPU, how many refusals were reported lately.
+/// Hash of the calls that look for a port, by pid_tgid.
+pub const PORT_CALLS: &str = "PORT_CALLS";
+/// Per-CPU, how many refusals and port failures were reported lately.
 pub const BUDGET: &str = "BUDGET";

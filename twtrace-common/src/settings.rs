@@ -143,14 +143,21 @@ pub struct Settings {
     pub counters_mask: u32,
     /// Wake the consumer when this many bytes wait in the ring.
     pub wake_bytes: u32,
-    /// Refusals are reported only while fewer bytes than this wait in the ring: the rest is for
-    /// ends.
+    /// Refusals and port failures are reported only while fewer bytes than this wait in the ring:
+    /// the rest is for births and ends.
     pub refusal_bytes: u32,
     /// How many refusals each CPU reports in [`REFUSAL_WINDOW_NS`].
     pub refusal_budget: u32,
+    /// How many port failures.
+    pub port_failure_budget: u32,
+    pub reserved: u32,
 }
 
-/// Length of the window of the refusals' rate limit.
+/// Port failures per second and CPU that are reported; the others are only counted. An
+/// application that tries again at once fails a hundred thousand times a second.
+pub const PORT_FAILURE_RATE: u32 = 1_000;
+
+/// Length of the window of the rate limits.
 pub const REFUSAL_WINDOW_NS: u64 = 100_000_000;
 
 impl Offsets {
@@ -230,4 +237,4 @@ impl Filter {
 assert_layout!(Offsets, size 40 * 4, align 4);
 assert_layout!(Values, size 10 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 160 + 40 + 88 + 24, align 8);
+assert_layout!(Settings, size 160 + 40 + 88 + 32, align 8);

@@ -45,6 +45,12 @@ fn wakeup() -> u64 {
     }
 }
 
+/// Whether refusals and port failures have used up their share of the ring.
+#[inline(always)]
+pub fn share_is_full() -> bool {
+    waiting() >= u64::from(setting!(refusal_bytes))
+}
+
 /// Bytes in the ring that are not yet consumed.
 #[inline(always)]
 fn waiting() -> u64 {
@@ -72,18 +78,22 @@ pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
 }
 
 // Whether a record found room.
-const FITS: u8 = 0;
+pub const FITS: u8 = 0;
 /// It was not tried.
-const LIMITED: u8 = 1;
-const RING_FULL: u8 = 2;
+pub const LIMITED: u8 = 1;
+pub const RING_FULL: u8 = 2;
+
+// Entries of BUDGET.
+const REFUSALS: u32 = 0;
+pub const PORT_FAILURES: u32 = 1;
 
 #[inline(always)]
 fn refusal_record<A: Access>(common: u64, netns: u32, sample: &Sample) -> u8 {
     let at_ns = fresh!(sample.at_ns);
-    if !within_budget(at_ns) {
+    if !within_budget(REFUSALS, setting!(refusal_budget), at_ns) {
         return LIMITED;
     }
-    if waiting() >= u64::from(setting!(refusal_bytes)) {
+    if share_is_full() {
         return RING_FULL;
     }
     let Some(mut entry) = reserve::<Refusal>() else {
@@ -116,20 +126,20 @@ fn refusal_record<A: Access>(common: u64, netns: u32, sample: &Sample) -> u8 {
     FITS
 }
 
-/// Whether this CPU may report one more in this window.
+/// Whether this CPU may report one more of a class in this window.
 #[inline(always)]
-fn within_budget(now: u64) -> bool {
-    let Some(budget) = BUDGET.get_ptr_mut(0) else {
+pub fn within_budget(class: u32, budget: u32, now: u64) -> bool {
+    let Some(spent) = BUDGET.get_ptr_mut(class) else {
         return false;
     };
     // SAFETY: a map value of this CPU.
-    let [begun, used] = unsafe { &mut *budget };
+    let [begun, used] = unsafe { &mut *spent };
     if now.wrapping_sub(*begun) > REFUSAL_WINDOW_NS {
         *begun = now;
         *used = 0;
     }
     *used += 1;
-    *used <= u64::from(setting!(refusal_budget))
+    *used <= u64::from(budget)
 }
 
 /// Writes the connection of a `sock_common` (full socket or mini-socket). Kind, reason, flags and

@@ -61,6 +61,22 @@ pub fn passes(flow: &Flow, owner_known: bool) -> bool {
     flags & FILTER_ADDR == 0 || address(flow, &flow.laddr) || address(flow, &flow.raddr)
 }
 
+/// Makes the remote end of a flow unspecified: of an IPv4-mapped socket, `::ffff:0.0.0.0`.
+#[inline(always)]
+pub fn unspecified_remote(flow: &mut Flow) {
+    let mapped = flow.family == AF_INET6
+        && quarter(&flow.laddr, 0) == 0
+        && quarter(&flow.laddr, 1) == 0
+        && quarter(&flow.laddr, 2) == MAPPED;
+    let second = if mapped { u64::from(MAPPED) } else { 0 };
+    let words = flow.raddr.as_mut_ptr().cast::<u64>();
+    // SAFETY: 16 bytes, at a multiple of 8 of an 8-byte aligned struct.
+    unsafe {
+        words.write(0);
+        words.add(1).write(second);
+    }
+}
+
 #[inline(always)]
 fn quarter(address: &[u8; 16], index: usize) -> u32 {
     // SAFETY: index is 0..4 at every call.

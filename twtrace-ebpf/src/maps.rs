@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use twtrace_common::{counters::Counters, histogram::Histograms, slot::Slot};
 
-use crate::evidence::Sample;
+use crate::{evidence::Sample, hooks::PortCall};
 
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
@@ -30,6 +30,9 @@ pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
 /// See [`crate::evidence`].
 #[map]
 pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
-/// See [`crate::emit::refusal`]: when the window began, and how many were reported in it.
+/// See [`crate::hooks::ports`].
 #[map]
-pub static BUDGET: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+pub static PORT_CALLS: HashMap<u64, PortCall> = HashMap::with_max_entries(1, 0);
+/// See [`crate::emit::within_budget`]: when the window began, and how many were reported in it.
+#[map]
+pub static BUDGET: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(2, 0);

@@ -13,6 +13,8 @@ pub static SETTINGS: Settings = Settings {
     wake_bytes: 0,
     refusal_bytes: 0,
     refusal_budget: 0,
+    port_failure_budget: 0,
+    reserved: 0,
 };
 
 /// Reads one field. Volatile, because the compiler must not fold the zeros above; the verifier

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cmd::check::Format;
 use crate::kernel::{Attach, REFUSAL_RATE};
+use crate::model::groups::By;
 use crate::view::Output;
 
 const EXAMPLES: &str = "\
@@ -14,12 +15,15 @@ Examples:
   twtrace trace -L 443 --netns web    only those of local port 443 in the namespace `web`
   twtrace hist --duration 2m          how long they live, by end reason
   twtrace hist 10 6                   the same every 10 seconds, six times
+  twtrace hist --by cgroup            who makes them: services, containers, pods
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
+  twtrace top                         how things are right now, on the full screen
+  twtrace doctor                      what is wrong here, and what to do; without root, too
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
   twtrace check                       is it all true on this kernel?
 
-Exit codes: 0 done; 1 a check failed, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
+Exit codes: 0 done; 1 a check failed, doctor found a danger, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
 
 /// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
 #[derive(Debug, Parser)]
@@ -43,6 +47,10 @@ pub enum Command {
     Hist(HistArgs),
     /// Print SYNs that an old connection kept out, what became of them, and what may be the cause
     Conflicts(ConflictsArgs),
+    /// Show on the full screen how things are right now
+    Top(TopArgs),
+    /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
+    Doctor(DoctorArgs),
     /// Write everything to a file, to be read by `report`
     Record(RecordArgs),
     /// Read a recording: the same views as live
@@ -52,7 +60,7 @@ pub enum Command {
 }
 
 /// Which connections.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters (in the kernel)")]
 pub struct Filters {
     /// IPv4 on the wire only (IPv4-mapped IPv6 sockets included)
@@ -82,7 +90,7 @@ pub struct Filters {
 }
 
 /// How long, and how.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Tracing")]
 pub struct Tracing {
     /// Stop after this time, e.g. 30s, 5m, 1h30m
@@ -150,6 +158,42 @@ pub enum FailOn {
     Stuck,
 }
 
+/// Whose they are.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Groups")]
+pub struct Grouping {
+    /// Count by peer (remote address), service (the end with the lower port), local port, or
+    /// owner: uid, cgroup, network namespace
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<ByArg>,
+    /// Groups shown, those with the most ends first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ByArg {
+    Peer,
+    Service,
+    Lport,
+    Uid,
+    Cgroup,
+    Netns,
+}
+
+impl From<ByArg> for By {
+    fn from(arg: ByArg) -> Self {
+        match arg {
+            ByArg::Peer => Self::Peer,
+            ByArg::Service => Self::Service,
+            ByArg::Lport => Self::Lport,
+            ByArg::Uid => Self::Uid,
+            ByArg::Cgroup => Self::Cgroup,
+            ByArg::Netns => Self::Netns,
+        }
+    }
+}
+
 /// What it looks like.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
@@ -170,6 +214,8 @@ pub struct View {
 
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
+    #[command(flatten)]
+    pub grouping: Grouping,
     #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
@@ -192,6 +238,8 @@ pub struct HistArgs {
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
     #[command(flatten)]
+    pub grouping: Grouping,
+    #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
     pub filters: Filters,
@@ -211,6 +259,59 @@ pub struct ConflictsArgs {
     pub filters: Filters,
     #[command(flatten)]
     pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Play this recording instead of tracing
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Play it so many times as fast as it was
+    #[arg(long, value_name = "FACTOR", requires = "replay", default_value_t = 1.0, value_parser = speed)]
+    pub speed: f64,
+    /// Print frames as plain text instead, for pipes and logs
+    #[arg(long)]
+    pub batch: bool,
+    /// Stop after so many frames
+    #[arg(short = 'n', long, value_name = "N", requires = "batch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// Time from one frame to the next
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub interval: String,
+    /// Columns and lines of a frame
+    #[arg(long, value_name = "WxH", requires = "batch", default_value = "120x40", value_parser = size)]
+    pub size: (u16, u16),
+    /// No colours (as with NO_COLOR in the environment)
+    #[arg(long)]
+    pub no_color: bool,
+    /// Times in UTC, not local
+    #[arg(long)]
+    pub utc: bool,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+/// How much slower or faster a recording can be played.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.01..=10_000.0).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err("it is not between 0.01 and 10000".into())
+    }
+}
+
+/// `80x24`.
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let size = text.split_once('x').and_then(|(width, height)| {
+        let side = |side: &str| side.parse().ok().filter(|side| (1..=500).contains(side));
+        Some((side(width)?, side(height)?))
+    });
+    size.ok_or_else(|| "it is not like 80x24, with up to 500 each".into())
 }
 
 #[derive(Args, Clone, Debug)]
@@ -236,12 +337,33 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
     /// Only conflicts, as `conflicts` shows them
-    #[arg(long, conflicts_with_all = ["hist", "hgrm"])]
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
+    #[command(flatten)]
+    pub grouping: Grouping,
     #[command(flatten)]
     pub questions: Questions,
     #[command(flatten)]
     pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Format of the findings
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: PlainOutput,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
+    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// Print what was read instead of what it means, for --read
+    #[arg(long, conflicts_with_all = ["output", "json", "read"])]
+    pub facts: bool,
+    /// Say what this output of --facts means, here or on another host
+    #[arg(long, value_name = "FILE", conflicts_with = "btf")]
+    pub read: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -298,6 +420,14 @@ pub enum OutputArg {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlainOutput {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How `check` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum CheckOutput {
     #[default]
@@ -415,6 +545,41 @@ mod tests {
         ] {
             assert!(parse(&format!("twtrace check {wrong}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn frames_of_top_have_a_size_and_a_pace() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let line = "twtrace top --replay FILE --speed 0.5 --batch -n 3 --interval 5 --size 80x24";
+        let Some(Command::Top(args)) = parse(line).unwrap().command else {
+            panic!("not top");
+        };
+        assert_eq!(
+            (args.speed, args.frames, args.size),
+            (0.5, Some(3), (80, 24))
+        );
+        for wrong in [
+            "-n 3",
+            "--speed 2",
+            "--batch --size 80",
+            "--batch --size 0x5",
+        ] {
+            assert!(parse(&format!("twtrace top {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(parse("twtrace top --replay FILE --speed 0").is_err());
+    }
+
+    #[test]
+    fn groups_are_understood_live_and_of_a_recording() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for by in ["peer", "service", "lport", "uid", "cgroup", "netns"] {
+            assert!(parses(&format!("twtrace hist --by {by} --top 3 10")));
+            assert!(parses(&format!("twtrace trace --by {by}")));
+            assert!(parses(&format!("twtrace report FILE --hist --by {by}")));
+        }
+        assert!(!parses("twtrace hist --by colour"));
+        assert!(!parses("twtrace hist --by uid --top 0"));
+        assert!(!parses("twtrace report FILE --conflicts --by uid"));
     }
 
     #[test]

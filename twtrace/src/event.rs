@@ -1,6 +1,9 @@
 //! What happened, in owned types. No decisions here: `decode` makes these from records, `model`
 //! gives them meaning.
 
+pub mod facts;
+pub mod found;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -240,6 +243,38 @@ pub struct Snapshot {
     pub missed: Option<u64>,
     pub kernel: Vec<KernelCounters>,
     pub slack: u64,
+}
+
+/// Names of owners, as the host that was traced has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Named {
+    /// By uid.
+    pub users: BTreeMap<u32, String>,
+    /// By inode number.
+    pub netns: BTreeMap<u32, String>,
+    /// Paths below the mount of cgroup2, by id.
+    pub cgroups: BTreeMap<u64, String>,
+}
+
+impl Named {
+    /// Nothing has a name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            users,
+            netns,
+            cgroups,
+        } = self;
+        users.is_empty() && netns.is_empty() && cgroups.is_empty()
+    }
+
+    /// Adds later names, which win.
+    pub fn extend(&mut self, later: Self) {
+        self.users.extend(later.users);
+        self.netns.extend(later.netns);
+        self.cgroups.extend(later.cgroups);
+    }
 }
 
 /// When a kernel adds to TcpExt TW and TWKilled.

@@ -9,13 +9,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
-use crate::load::{Args, Load};
+use crate::load::{self, Load};
 use crate::say;
 use crate::served::Served;
 use crate::tracer::Tracer;
 
+/// Which rows to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these, by name.
+    rows: Vec<String>,
+}
+
+impl Args {
+    fn wants(&self, row: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|wanted| wanted == row)
+    }
+}
+
 /// Each client port comes back 400 connections later.
-const LOAD: Args = Args {
+const LOAD: load::Args = load::Args {
     ports: 400,
     hosts: 1,
 };
@@ -25,7 +38,7 @@ const CONNECTIONS: u32 = 2_000;
 const STARTS: usize = 5;
 
 /// So many client ports that none comes back.
-const FRESH: Args = Args {
+const FRESH: load::Args = load::Args {
     ports: 20_000,
     hosts: 1,
 };
@@ -52,12 +65,12 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Instructions per connection, for the host: /out/cost.json.
-pub(crate) fn cost() -> Result<()> {
+pub(crate) fn cost(wanted: &Args) -> Result<()> {
     let mut results = Map::new();
     // What the kernel does after booting is not the load's work; waiting takes no time here.
     thread::sleep(Duration::from_secs(30));
     results.insert("without".to_owned(), without()?);
-    for (name, args, stdout) in TRACERS {
+    for (name, args, stdout) in TRACERS.iter().filter(|row| wanted.wants(row.0)) {
         let mut load = Load::start(&LOAD)?;
         let tracer = Tracer::start(args, Path::new(stdout))?;
         let before = tracer.cpu()?;
@@ -98,11 +111,11 @@ fn median(mut run: impl FnMut() -> Result<Duration>) -> Result<u64> {
 
 /// Instructions per refused SYN, and per connection that meets no TIME_WAIT, for the host:
 /// /out/refusals.json.
-pub(crate) fn refusals() -> Result<()> {
+pub(crate) fn refusals(wanted: &Args) -> Result<()> {
     let mut results = Map::new();
     thread::sleep(Duration::from_secs(30));
     results.insert("without".to_owned(), both("without")?);
-    for (name, args) in WITH {
+    for (name, args) in WITH.iter().filter(|row| wanted.wants(row.0)) {
         let tracer = Tracer::start(args, Path::new("/dev/null"))?;
         results.insert((*name).to_owned(), both(name)?);
         tracer.stop()?;
@@ -130,10 +143,13 @@ fn per_event(cpu: Duration) -> f64 {
     cpu.as_secs_f64() * 1e9 / f64::from(WARM_UP + CONNECTIONS * runs)
 }
 
+/// What is started to see how long attaching takes.
+const STARTED: [&[&str]; 3] = [&["hist"], &["trace"], &["hist", "--attach", "kprobe"]];
+
 /// Times from exec to attached, for the host: /out/attach.json.
-pub(crate) fn attach() -> Result<()> {
+pub(crate) fn attach(wanted: &Args) -> Result<()> {
     let mut results = Map::new();
-    for args in [&["hist"][..], &["trace"], &["hist", "--attach", "kprobe"]] {
+    for args in STARTED.iter().filter(|args| wanted.wants(&args.join(" "))) {
         let mut times = Vec::new();
         for _ in 0..STARTS {
             let tracer = Tracer::start(args, Path::new("/dev/null"))?;

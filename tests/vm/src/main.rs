@@ -34,11 +34,11 @@ enum Task {
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
-    BenchCost,
+    BenchCost(bench::Args),
     /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
-    BenchRefusals,
+    BenchRefusals(bench::Args),
     /// Measure the time from exec to attached.
-    BenchAttach,
+    BenchAttach(bench::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -53,9 +53,9 @@ fn main() -> anyhow::Result<()> {
         Task::Flood => flood::serve(),
         Task::Nat => nat::run(),
         Task::Suite(args) => suite::run(&args),
-        Task::BenchCost => bench::cost(),
-        Task::BenchRefusals => bench::refusals(),
-        Task::BenchAttach => bench::attach(),
+        Task::BenchCost(args) => bench::cost(&args),
+        Task::BenchRefusals(args) => bench::refusals(&args),
+        Task::BenchAttach(args) => bench::attach(&args),
     }
 }
 

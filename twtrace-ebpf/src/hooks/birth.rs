@@ -6,13 +6,16 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use twtrace_common::record::{FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT};
+use twtrace_common::{
+    record::{self, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, KIND_BIRTH},
+    settings::{FEATURE_BIRTHS, FEATURE_RECORDS},
+};
 
 use super::{FIN_WAIT2, now, owner, substate};
 use crate::{
     emit, filter,
     read::{Access, Direct, Probed},
-    settings::offset,
+    settings::{enabled, offset},
     state::{self, Birth},
     tally::{self, bump},
 };
@@ -83,5 +86,27 @@ fn born<A: Access, const SLOTS: bool>(tw: u64, sk: u64) {
         if !kept {
             bump(&mut counters.map_full);
         }
+        if enabled(FEATURE_BIRTHS) && enabled(FEATURE_RECORDS) && !report::<A>(sk, netns, &birth) {
+            bump(&mut counters.birth_ring_full);
+        }
     });
+}
+
+/// Reports a birth. False if the ring is full.
+#[inline(always)]
+fn report<A: Access>(sk: u64, netns: u32, birth: &Birth) -> bool {
+    let Some(mut entry) = emit::reserve::<record::Birth>() else {
+        return false;
+    };
+    // SAFETY: integers only, and every field is written.
+    let record = unsafe { &mut *entry.as_mut_ptr() };
+    emit::flow::<A>(&mut record.flow, sk, netns);
+    record.flow.kind = KIND_BIRTH;
+    record.flow.reason = 0;
+    record.flow.flags = birth.flags;
+    record.flow.uid = birth.uid;
+    record.flow.cgroup = birth.cgroup;
+    record.at_ns = birth.born_ns;
+    emit::submit(entry);
+    true
 }

@@ -8,6 +8,7 @@ mod kill;
 mod overflow;
 mod owner;
 mod pair;
+mod ports;
 mod purge;
 mod reuse;
 mod segment;
@@ -16,6 +17,7 @@ mod timer;
 mod verdict;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+pub use ports::PortCall;
 use twtrace_common::{
     record::{FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED},
     slot::Slot,

@@ -1,41 +1,55 @@
 //! A local connect() takes a mini-socket's port over: `tcp_twsk_unique(sk, sktw, twp)` = 1. With
-//! twp the port was chosen by connect(), without it the socket was bound to it before.
+//! twp the port was chosen by connect(), without it the socket was bound to it before. If it
+//! returns 0, that mini-socket is what keeps connect() from taking the port.
 
 use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use twtrace_common::slot::{CANCEL_BOUND, CANCEL_CONNECT};
+use twtrace_common::{
+    settings::FEATURE_PORTS,
+    slot::{CANCEL_BOUND, CANCEL_CONNECT},
+};
 
-use super::{find_or_adopt, hash, pair, substate};
-use crate::read::Probed;
+use super::{find_or_adopt, hash, pair, ports, substate};
+use crate::{read::Probed, settings::enabled};
 
 #[fexit]
 fn unique(ctx: FExitContext) -> i32 {
     // Its second argument is declared `struct sock *`, so fields behind sock_common need probe
     // reads; only a connect() that hits a TIME_WAIT comes here.
-    if ctx.arg::<u64>(3) as u32 == 1 {
-        reused(ctx.arg(1), ctx.arg::<u64>(2) != 0);
-    }
+    answered(
+        ctx.arg(0),
+        ctx.arg(1),
+        ctx.arg(2),
+        ctx.arg::<u64>(3) as u32 == 1,
+    );
     0
 }
 
 #[kprobe]
 fn unique_enter(ctx: ProbeContext) -> u32 {
-    if let (Some(tw), Some(twp)) = (ctx.arg::<u64>(1), ctx.arg::<u64>(2)) {
-        pair::keep(pair::UNIQUE, [tw, twp, 0, 0]);
+    if let (Some(sk), Some(tw), Some(twp)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
+        pair::keep(pair::UNIQUE, [tw, twp, sk, 0]);
     }
     0
 }
 
 #[kretprobe]
 fn unique_return(ctx: RetProbeContext) -> u32 {
-    if let Some([tw, twp, _, _]) = pair::take(pair::UNIQUE)
-        && ctx.ret::<u64>() as u32 == 1
-    {
-        reused(tw, twp != 0);
+    if let Some([tw, twp, sk, _]) = pair::take(pair::UNIQUE) {
+        answered(sk, tw, twp, ctx.ret::<u64>() as u32 == 1);
     }
     0
+}
+
+#[inline(always)]
+fn answered(sk: u64, tw: u64, twp: u64, unique: bool) {
+    if unique {
+        reused(tw, twp != 0);
+    } else if enabled(FEATURE_PORTS) {
+        ports::blocked(sk);
+    }
 }
 
 #[inline(always)]

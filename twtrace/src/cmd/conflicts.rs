@@ -8,7 +8,7 @@ use super::replay::{Closing, check_view, view_options};
 use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
-use crate::event::{Meta, Snapshot};
+use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
 use crate::model::tally::Detail;
@@ -119,6 +119,10 @@ impl Story {
 
     pub(super) fn totals(&mut self, totals: Snapshot) {
         self.tally.snapshot(totals);
+    }
+
+    pub(super) fn names(&mut self, named: Named) {
+        self.renderer.names(named);
     }
 
     /// Prints the summary. `cut`: the source ended before its end.

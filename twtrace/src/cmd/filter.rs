@@ -12,6 +12,7 @@ use twtrace_common::settings::{
 
 use crate::cli::Filters;
 use crate::error::{Error, Result};
+use crate::host::cgroup2_mount;
 
 /// Builds the filter; names are resolved here, on this host.
 pub(super) fn build(filters: &Filters) -> Result<Filter> {
@@ -145,7 +146,8 @@ fn cgroup(text: &str) -> Result<u64> {
         return Ok(id);
     }
     let path = Path::new(text);
-    let below = Path::new("/sys/fs/cgroup").join(text.trim_start_matches('/'));
+    let mount = cgroup2_mount().unwrap_or_else(|| "/sys/fs/cgroup".into());
+    let below = mount.join(text.trim_start_matches('/'));
     [path, &below]
         .into_iter()
         .find_map(|path| fs::metadata(path).ok())

@@ -1,4 +1,4 @@
-//! `twtrace hist`: lifetimes by end reason, counted in the kernel.
+//! `twtrace hist`: lifetimes by end reason, counted in the kernel, or by group, from records.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -8,12 +8,14 @@ use std::time::Duration;
 use twtrace_common::histogram::Clock;
 use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 
+use super::groups::{self, Grouped};
 use super::live::{self, Moment, Sink};
 use super::output::Output;
 use super::replay::{Closing, view_options};
-use crate::cli::{HistArgs, View};
+use crate::cli::{Grouping, HistArgs, View};
+use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
-use crate::event::{Meta, Snapshot};
+use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
 use crate::model::tally::Detail;
@@ -22,12 +24,13 @@ use crate::view::{Of, Output as Format, Renderer, Scope};
 
 pub(super) fn run(args: &HistArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
+    let filters_owners = given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0;
     let options = Options {
-        records: false,
+        records: args.grouping.by.is_some(),
         refusals: false,
         drops: false,
         reopens: false,
-        owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
+        owners: filters_owners || groups::of_owners(args.grouping),
         rearms: false,
         ..given
     };
@@ -37,7 +40,7 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
         let live = live::start(&options, &args.tracing, every)?;
         let mut sink = Hist {
             figures: Figures::new(
-                &args.view,
+                (&args.view, args.grouping),
                 live.meta(),
                 Names::of_this_host(),
                 args.hgrm.as_deref(),
@@ -59,7 +62,8 @@ struct Hist {
 }
 
 impl Sink for Hist {
-    fn record(&mut self, _record: &[u8]) -> Result<()> {
+    fn record(&mut self, record: &[u8]) -> Result<()> {
+        self.figures.record(record);
         Ok(())
     }
 
@@ -81,20 +85,32 @@ impl Sink for Hist {
     }
 }
 
-/// Totals as histograms, live or from a recording.
+/// Totals as histograms, or records by group, live or from a recording.
 pub(super) struct Figures {
     meta: Meta,
     tally: Tally,
+    groups: Option<Grouped>,
     renderer: Renderer,
     format: Format,
     hgrm: Option<Percentiles>,
 }
 
 impl Figures {
-    pub(super) fn new(view: &View, meta: &Meta, names: Names, hgrm: Option<&Path>) -> Result<Self> {
+    pub(super) fn new(
+        (view, grouping): (&View, Grouping),
+        meta: &Meta,
+        names: Names,
+        hgrm: Option<&Path>,
+    ) -> Result<Self> {
+        let groups = Grouped::new(grouping, meta);
+        let detail = match groups {
+            Some(_) => Detail::Records,
+            None => Detail::Totals,
+        };
         Ok(Self {
             meta: meta.clone(),
-            tally: Tally::new(meta, Detail::Totals),
+            tally: Tally::new(meta, detail),
+            groups,
             renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
             format: view.output.into(),
             hgrm: hgrm.map(Percentiles::create).transpose()?,
@@ -102,15 +118,39 @@ impl Figures {
     }
 
     pub(super) fn header(&mut self, out: &mut Output) {
-        self.renderer.histogram_header(out.buffer());
+        match self.groups {
+            Some(_) => self.renderer.groups_header(out.buffer()),
+            None => self.renderer.histogram_header(out.buffer()),
+        }
+    }
+
+    /// Counts a record by group; without groups, totals are all that is needed.
+    pub(super) fn record(&mut self, record: &[u8]) {
+        let Some(groups) = &mut self.groups else {
+            return;
+        };
+        match decode(record) {
+            Ok(event) => groups.count(&event, self.tally.event(event).as_ref()),
+            Err(_) => self.tally.undecoded(),
+        }
+    }
+
+    pub(super) fn names(&mut self, named: Named) {
+        self.renderer.names(named);
     }
 
     /// Shows what came since the last totals.
     fn interval(&mut self, totals: &Snapshot, out: &mut Output) {
-        if let Some(last) = self.tally.last() {
+        let Some(last) = self.tally.last() else {
+            return;
+        };
+        let (out, scope) = (out.buffer(), Scope::Interval);
+        if let Some(groups) = &mut self.groups {
+            let table = groups.interval(last.at_ns, totals.at_ns);
+            self.renderer.groups(&table, scope, out);
+        } else {
             let stats = Stats::between(last, totals);
-            self.renderer
-                .histogram(&stats, Scope::Interval, out.buffer());
+            self.renderer.histogram(&stats, scope, out);
         }
     }
 
@@ -120,14 +160,20 @@ impl Figures {
 
     /// Shows everything, writes the percentile file and closes the books.
     pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
+        let summary = self.tally.summary(cut);
+        let groups = self.groups.map(|groups| groups.total(&summary));
+        if let Some(table) = &groups {
+            self.renderer.groups(table, Scope::Total, out.buffer());
+        }
         if let Some(last) = self.tally.last() {
             let stats = Stats::total(self.meta.started_ns, last);
-            self.renderer.histogram(&stats, Scope::Total, out.buffer());
+            if groups.is_none() {
+                self.renderer.histogram(&stats, Scope::Total, out.buffer());
+            }
             if let Some(hgrm) = self.hgrm.take() {
                 hgrm.write(&stats)?;
             }
         }
-        let summary = self.tally.summary(cut);
         Closing::new(self.format).summary(&mut self.renderer, &summary, out)
     }
 }

@@ -32,6 +32,11 @@ pub(super) trait Sink {
     fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()>;
     /// Nobody wants any more.
     fn done(&self) -> bool;
+    /// Waits for what concerns this sink alone, such as a key, and acts on it. Dropped while it
+    /// waits, it must lose nothing.
+    async fn attend(&mut self) -> Result<()> {
+        std::future::pending().await
+    }
 }
 
 /// When totals were read.
@@ -55,7 +60,11 @@ pub(super) struct Live {
 
 /// Attaches everything and says so. Must be called inside the runtime of [`runtime`].
 pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration>) -> Result<Live> {
-    let until = tracing.duration.as_deref().map(duration).transpose()?;
+    let until = tracing
+        .duration
+        .as_deref()
+        .map(|text| duration("--duration", text))
+        .transpose()?;
     // Before anybody is told that tracing has begun, or an early signal would end it unheard.
     let signals = Signals::new()?;
     if let Some(found) = recycle::look(Path::new("/")) {
@@ -119,6 +128,7 @@ impl Live {
                     sink.totals(Moment::Interval, self.session.snapshot()?)?;
                 }
                 () = tick(&mut drains) => drain(&mut self.session, sink)?,
+                attended = sink.attend() => attended?,
                 ready = ring.readable() => {
                     drain(&mut self.session, sink)?;
                     if let Ok(mut ready) = ready {
@@ -205,8 +215,8 @@ fn report_child(status: std::io::Result<ExitStatus>) {
     }
 }
 
-/// `30s`, `5m`, `1h30m`; a plain number is seconds.
-fn duration(text: &str) -> Result<Duration> {
+/// `30s`, `5m`, `1h30m`; a plain number is seconds. `flag` is for the message.
+pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
     let parsed = match text.parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => text
@@ -217,19 +227,20 @@ fn duration(text: &str) -> Result<Duration> {
     parsed
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| {
-            Error::new(format!("--duration {text}: it is no length of time"))
+            Error::new(format!("{flag} {text}: it is no length of time"))
                 .hint("e.g. 30s, 5m, 1h30m")
         })
 }
 
-struct Signals {
+/// What ends a command from outside.
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let listen = |kind| {
             signal(kind).map_err(|error| Error::new(format!("cannot listen for signals: {error}")))
         };
@@ -240,7 +251,7 @@ impl Signals {
         })
     }
 
-    async fn any(&mut self) {
+    pub(super) async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -249,7 +260,7 @@ impl Signals {
     }
 }
 
-fn ticks(period: Duration) -> Interval {
+pub(super) fn ticks(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -282,6 +293,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
+        let duration = |text| duration("--duration", text);
         assert_eq!(duration("30s").unwrap(), Duration::from_secs(30));
         assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));

@@ -2,13 +2,16 @@
 
 pub mod check;
 mod conflicts;
+mod doctor;
 mod filter;
+mod groups;
 mod hist;
 mod live;
 mod output;
 mod record;
 mod replay;
 mod report;
+mod top;
 mod trace;
 mod version;
 
@@ -28,6 +31,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Trace(args)) => trace::run(&args),
         Some(Command::Hist(args)) => hist::run(&args),
         Some(Command::Conflicts(args)) => conflicts::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),
         Some(Command::Check(args)) => run_check(args),

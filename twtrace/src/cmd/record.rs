@@ -7,6 +7,8 @@ use super::output::talk;
 use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
+use crate::host::{Names, Roll};
+use crate::kernel::Options;
 use crate::model::Tally;
 use crate::model::tally::Detail;
 use crate::recording::Writer;
@@ -16,13 +18,18 @@ const TOTALS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
-    let options = super::with_records(given, &args.ring);
+    let options = Options {
+        births: true,
+        ports: true,
+        ..super::with_records(given, &args.ring)
+    };
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, Some(TOTALS))?;
         let mut sink = Record {
             tally: Tally::new(live.meta(), Detail::Records),
             writer: Writer::create(&args.file, live.meta())?,
+            roll: Roll::new(Names::of_this_host()),
             records: 0,
         };
         live.run(&mut sink).await?;
@@ -33,6 +40,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
 struct Record {
     tally: Tally,
     writer: Writer,
+    roll: Roll,
     records: u64,
 }
 
@@ -57,6 +65,7 @@ impl Sink for Record {
     fn record(&mut self, record: &[u8]) -> Result<()> {
         self.records += 1;
         if let Ok(event) = crate::decode::decode(record) {
+            self.roll.note(event.flow());
             self.tally.event(event);
         } else {
             self.tally.undecoded();
@@ -69,6 +78,9 @@ impl Sink for Record {
     }
 
     fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
+        if let Some(named) = self.roll.take() {
+            self.writer.names(&named)?;
+        }
         self.writer.snapshot(&totals)?;
         self.tally.snapshot(totals);
         Ok(())

@@ -1,11 +1,12 @@
 //! What live traces and recordings share: records to lines, totals to books. They differ only in
 //! where the records come from.
 
+use super::groups::Grouped;
 use super::output::{Output, talk};
-use crate::cli::View;
+use crate::cli::{Grouping, View};
 use crate::decode::decode;
 use crate::error::{Exit, Result};
-use crate::event::{Meta, Snapshot};
+use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::model::tally::Detail;
 use crate::model::{Summary, Tally};
@@ -33,14 +34,16 @@ pub(super) fn check_view(view: &View) -> Result<()> {
 /// Events as lines.
 pub(super) struct Lines {
     tally: Tally,
+    groups: Option<Grouped>,
     renderer: Renderer,
     format: Format,
 }
 
 impl Lines {
-    pub(super) fn new(view: &View, meta: &Meta, names: Names) -> Result<Self> {
+    pub(super) fn new(view: &View, grouping: Grouping, meta: &Meta, names: Names) -> Result<Self> {
         Ok(Self {
             tally: Tally::new(meta, Detail::Records),
+            groups: Grouped::new(grouping, meta),
             renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
             format: view.output.into(),
         })
@@ -53,7 +56,11 @@ impl Lines {
     pub(super) fn record(&mut self, record: &[u8], out: &mut Output) {
         match decode(record) {
             Ok(event) => {
-                if let Some(report) = self.tally.event(event) {
+                let report = self.tally.event(event);
+                if let Some(groups) = &mut self.groups {
+                    groups.count(&event, report.as_ref());
+                }
+                if let Some(report) = report {
                     self.renderer.event(&report, out.buffer());
                 }
             }
@@ -65,10 +72,19 @@ impl Lines {
         self.tally.snapshot(totals);
     }
 
-    /// Prints the summary. `cut`: the source ended before its end.
+    pub(super) fn names(&mut self, named: Named) {
+        self.renderer.names(named);
+    }
+
+    /// Prints groups and summary. `cut`: the source ended before its end.
     pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
         let summary = self.tally.summary(cut);
-        Closing::new(self.format).summary(&mut self.renderer, &summary, out)
+        let mut closing = Closing::new(self.format);
+        if let Some(groups) = self.groups {
+            let table = groups.total(&summary);
+            self.renderer.groups_beside(&table, closing.lines(out));
+        }
+        closing.summary(&mut self.renderer, &summary, out)
     }
 }
 

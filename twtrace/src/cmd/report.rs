@@ -26,18 +26,19 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit> {
     }
 }
 
-/// The names of the host that recorded are not known here.
-fn names() -> Names {
-    Names::none()
+/// The names that the recording holds: those of this host mean others.
+fn names(args: &ReportArgs) -> Names {
+    Names::of_recording(Reader::names(&args.file))
 }
 
 fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
-    let mut lines = Lines::new(&args.view, reader.meta(), names())?;
+    let mut lines = Lines::new(&args.view, args.grouping, reader.meta(), names(args))?;
     lines.header(out);
     while let Some(item) = reader.next()? {
         match item {
             Item::Record(record) => lines.record(record, out),
             Item::Snapshot(totals) => lines.totals(totals),
+            Item::Names(named) => lines.names(named),
         }
         out.spill()?;
         if out.closed() {
@@ -53,12 +54,13 @@ fn conflicts(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result
         return Err(Error::new(format!("recording {name} holds no refusals"))
             .hint("it was made by a twtrace that did not trace them; its ends can be shown"));
     }
-    let mut story = Story::new(&args.view, args.questions, reader.meta(), names())?;
+    let mut story = Story::new(&args.view, args.questions, reader.meta(), names(args))?;
     story.header(out);
     while let Some(item) = reader.next()? {
         match item {
             Item::Record(record) => story.record(record, out),
             Item::Snapshot(totals) => story.totals(totals),
+            Item::Names(named) => story.names(named),
         }
         out.spill()?;
         if out.closed() {
@@ -69,11 +71,18 @@ fn conflicts(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result
 }
 
 fn histograms(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exit> {
-    let mut figures = Figures::new(&args.view, reader.meta(), names(), args.hgrm.as_deref())?;
+    let mut figures = Figures::new(
+        (&args.view, args.grouping),
+        reader.meta(),
+        names(args),
+        args.hgrm.as_deref(),
+    )?;
     figures.header(out);
     while let Some(item) = reader.next()? {
-        if let Item::Snapshot(totals) = item {
-            figures.totals(totals);
+        match item {
+            Item::Record(record) => figures.record(record),
+            Item::Snapshot(totals) => figures.totals(totals),
+            Item::Names(named) => figures.names(named),
         }
     }
     figures.close(out, cut(reader))

@@ -13,6 +13,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
         drops: false,
+        ports: true,
         reopens: tells_of_reopens(&args.view),
         ..super::with_records(given, &args.ring)
     };
@@ -20,7 +21,12 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, None)?;
-        let lines = Lines::new(&args.view, live.meta(), Names::of_this_host())?;
+        let lines = Lines::new(
+            &args.view,
+            args.grouping,
+            live.meta(),
+            Names::of_this_host(),
+        )?;
         let mut sink = Trace {
             lines,
             out: Output::stdout(),

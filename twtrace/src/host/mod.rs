@@ -1,7 +1,13 @@
 //! What only this host knows: the wall clock, and names for numbers.
 
+mod cgroups;
 mod clock;
 mod names;
+mod owner;
+mod roll;
 
+pub use cgroups::{Cgroup, mount as cgroup2_mount};
 pub use clock::WallClock;
 pub use names::Names;
+pub use owner::Owner;
+pub use roll::Roll;

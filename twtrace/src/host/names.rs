@@ -1,10 +1,13 @@
-//! Names of users and network namespaces.
+//! Names of users, network namespaces and cgroups.
 
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use super::cgroups::{Cgroup, Cgroups};
+use crate::event::Named;
 
 /// How often at most the directory of namespaces is read again for an unknown number.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -14,6 +17,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub struct Names {
     users: HashMap<u32, String>,
     netns: HashMap<u32, String>,
+    cgroups: Cgroups,
     source: Option<Source>,
 }
 
@@ -24,17 +28,36 @@ struct Source {
 }
 
 impl Names {
-    /// No names at all: a recording may come from another host.
+    /// No names at all.
     #[must_use]
     pub fn none() -> Self {
         Self {
             users: HashMap::new(),
             netns: HashMap::new(),
+            cgroups: Cgroups::none(),
             source: None,
         }
     }
 
-    /// The names of this host: `/etc/passwd`, `/run/netns`, and "host" for pid 1's namespace.
+    /// Those that a recording holds, and no others: it may come from another host.
+    #[must_use]
+    pub fn of_recording(named: Named) -> Self {
+        let mut names = Self::none();
+        names.add(named);
+        names
+    }
+
+    /// Adds names.
+    pub fn add(&mut self, named: Named) {
+        self.users.extend(named.users);
+        self.netns.extend(named.netns);
+        for (id, path) in named.cgroups {
+            self.cgroups.insert(id, path);
+        }
+    }
+
+    /// The names of this host: `/etc/passwd`, `/run/netns`, "host" for pid 1's namespace, and the
+    /// directories of cgroup2.
     #[must_use]
     pub fn of_this_host() -> Self {
         let mut names = Self::none();
@@ -46,6 +69,7 @@ impl Names {
         if let Some(host) = inode(Path::new("/proc/1/ns/net")) {
             names.netns.insert(host, "host".into());
         }
+        names.cgroups = Cgroups::of_this_host();
         names.source = Some(Source {
             directory,
             read: Instant::now(),
@@ -65,6 +89,11 @@ impl Names {
             self.refresh();
         }
         self.netns.get(&inode).map(String::as_str)
+    }
+
+    /// The cgroup with this id. One that is gone is remembered if it was asked for before.
+    pub fn cgroup(&mut self, id: u64) -> Option<&Cgroup> {
+        self.cgroups.get(id)
     }
 
     fn refresh(&mut self) {

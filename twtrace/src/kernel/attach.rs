@@ -1,11 +1,16 @@
 //! Attaching the programs of every lifecycle point, one way or the other.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc;
+use std::thread;
+
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf};
 
 use super::btf::Btf;
 use super::hooks::{Hook, HookKind, POINTS, Point, without_slots};
 use super::load::{chain, errno, refused};
+use super::threads::{Thread, thread_in};
 use super::{Attach, Options};
 use crate::error::{Error, Result};
 
@@ -26,7 +31,10 @@ pub struct Attached {
     pub refused: Vec<String>,
 }
 
-/// Attaches all points in order. Fails if one fails without which nothing works.
+/// Attaches all points, those that have an order in that order. Fails if one fails without which
+/// nothing works.
+///
+/// The verifier is at the next points while one is attached: either takes its time.
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     btf: &Btf,
@@ -34,123 +42,223 @@ pub(super) fn attach_all(
     options: &Options,
     slots: bool,
 ) -> Result<Vec<Attached>> {
-    let mut attached = Vec::with_capacity(POINTS.len());
-    for point in POINTS.iter().filter(|point| point.is_wanted(btf, options)) {
-        let outcome = attach_point(ebpf, btf, stand_in, options, slots, point)?;
-        if outcome.way.is_none() && point.without.is_none() {
-            return Err(Error::new(format!(
-                "cannot trace {}: {}",
-                point.function(btf),
-                outcome.refused.join("; ")
-            ))
-            .hint(match options.attach {
-                Attach::Auto => {
-                    "twtrace needs this function; docs/kernels.md lists the kernels it was tried on"
+    let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
+    let wanted = POINTS.iter().filter(|point| point.is_wanted(btf, options));
+    let points: Vec<_> = wanted
+        .map(|point| Pending::new(point, &mut programs, btf, options.attach, slots))
+        .collect();
+    thread::scope(|scope| {
+        let (ready, loaded) = mpsc::channel();
+        let load = move || {
+            for mut point in points {
+                let result = point.load(stand_in);
+                // If nobody wants it any more, something failed already.
+                if ready.send(result.map(|()| point)).is_err() {
+                    break;
                 }
-                _ => "without --attach both ways are tried",
-            }));
-        }
-        attached.push(outcome);
-    }
-    Ok(attached)
-}
-
-fn attach_point(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    stand_in: &AyaBtf,
-    options: &Options,
-    slots: bool,
-    point: &'static Point,
-) -> Result<Attached> {
-    let modes: &[Mode] = match options.attach {
-        Attach::Auto => &[Mode::Fentry, Mode::Kprobe],
-        Attach::Fentry => &[Mode::Fentry],
-        Attach::Kprobe => &[Mode::Kprobe],
-    };
-    let mut outcome = Attached {
-        point,
-        way: None,
-        refused: Vec::new(),
-    };
-    for &mode in modes {
-        let hooks = match mode {
-            Mode::Fentry => match point.fentry_hooks(btf) {
-                Ok(hooks) => hooks,
-                Err(why) => {
-                    outcome.refused.push(format!("fentry: {why}"));
-                    continue;
-                }
-            },
-            Mode::Kprobe => point.kprobe_hooks(btf),
+            }
         };
-        let hooks: Vec<Hook> = hooks.iter().map(|hook| adapt(*hook, slots)).collect();
-        match attach_hooks(ebpf, stand_in, &hooks) {
-            Ok(()) => {
-                outcome.way = Some((mode, hooks));
-                return Ok(outcome);
-            }
-            Err((hook, error)) => {
-                if let Some(libc::EPERM) = errno(&error) {
-                    return Err(refused(
-                        &format!(
-                            "load the eBPF program {} for {}",
-                            hook.program, hook.function
-                        ),
-                        &std::io::Error::from_raw_os_error(libc::EPERM),
-                    ));
-                }
-                outcome.refused.push(format!(
-                    "{} on {}: {}",
-                    hook.program,
-                    hook.function,
-                    chain(&error)
-                ));
-            }
+        let _verifier = thread_in(scope, "verifier", load)?;
+        let mut attached = Vec::with_capacity(POINTS.len());
+        for point in loaded {
+            let point = point?;
+            let any_time = point.outcome.point.any_time;
+            let attach = || point.attach(stand_in, btf, options.attach);
+            attached.push(match any_time {
+                true => Step::Beside(thread_in(scope, "beside", attach)?),
+                false => Step::Done(attach()?),
+            });
         }
-    }
-    Ok(outcome)
+        attached.into_iter().map(Step::done).collect()
+    })
 }
 
-fn adapt(hook: Hook, slots: bool) -> Hook {
+/// A point that is attached, or is being attached by a thread.
+enum Step<'s> {
+    Done(Attached),
+    Beside(Thread<'s, Result<Attached>>),
+}
+
+impl Step<'_> {
+    fn done(self) -> Result<Attached> {
+        match self {
+            Self::Done(attached) => Ok(attached),
+            Self::Beside(thread) => thread.join()?,
+        }
+    }
+}
+
+/// A hook and its program.
+type Bound<'p> = (Hook, &'p mut Program);
+
+/// A way to see a point.
+struct Way<'p> {
+    mode: Mode,
+    hooks: Vec<Bound<'p>>,
+}
+
+/// A point before it is attached.
+struct Pending<'p> {
+    outcome: Attached,
+    /// Ways still to be tried. [`Pending::load`] makes the first one whose programs are loaded.
+    ways: VecDeque<Way<'p>>,
+}
+
+impl<'p> Pending<'p> {
+    fn new(
+        point: &'static Point,
+        programs: &mut HashMap<&str, &'p mut Program>,
+        btf: &Btf,
+        attach: Attach,
+        slots: bool,
+    ) -> Self {
+        let modes: &[Mode] = match attach {
+            Attach::Auto => &[Mode::Fentry, Mode::Kprobe],
+            Attach::Fentry => &[Mode::Fentry],
+            Attach::Kprobe => &[Mode::Kprobe],
+        };
+        let mut refused = Vec::new();
+        let mut ways = VecDeque::new();
+        for &mode in modes {
+            let hooks = match mode {
+                Mode::Fentry => point.fentry_hooks(btf),
+                Mode::Kprobe => Ok(point.kprobe_hooks(btf)),
+            };
+            match hooks {
+                // A program that both ways have is tried once.
+                Ok(hooks) => ways.extend(Way::new(mode, &hooks, programs, slots)),
+                Err(why) => refused.push(format!("fentry: {why}")),
+            }
+        }
+        let outcome = Attached {
+            point,
+            way: None,
+            refused,
+        };
+        Self { outcome, ways }
+    }
+
+    /// Loads the programs of the first way that the verifier lets pass.
+    fn load(&mut self, stand_in: &AyaBtf) -> Result<()> {
+        while let Some(way) = self.ways.front_mut() {
+            match way.load(stand_in) {
+                Ok(()) => break,
+                Err(failed) => {
+                    self.ways.pop_front();
+                    self.refused(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the way that is loaded, or the next.
+    fn attach(mut self, stand_in: &AyaBtf, btf: &Btf, asked: Attach) -> Result<Attached> {
+        while let Some(mut way) = self.ways.pop_front() {
+            match way.attach() {
+                Ok(()) => {
+                    let hooks = way.hooks.iter().map(|bound| bound.0);
+                    self.outcome.way = Some((way.mode, hooks.collect()));
+                    return Ok(self.outcome);
+                }
+                Err(failed) => {
+                    self.refused(failed)?;
+                    self.load(stand_in)?;
+                }
+            }
+        }
+        match self.outcome.point.without {
+            Some(_) => Ok(self.outcome),
+            None => Err(needed(&self.outcome, btf, asked)),
+        }
+    }
+
+    /// Remembers why a way is not taken. EPERM ends it all: it never means "this kernel cannot".
+    fn refused(&mut self, (hook, error): (Hook, ProgramError)) -> Result<()> {
+        let Hook {
+            program, function, ..
+        } = hook;
+        if let Some(libc::EPERM) = errno(&error) {
+            return Err(refused(
+                &format!("load the eBPF program {program} for {function}"),
+                &std::io::Error::from_raw_os_error(libc::EPERM),
+            ));
+        }
+        let line = format!("{program} on {function}: {}", chain(&error));
+        self.outcome.refused.push(line);
+        Ok(())
+    }
+}
+
+fn needed(outcome: &Attached, btf: &Btf, asked: Attach) -> Error {
+    let hint = match asked {
+        Attach::Auto => {
+            "twtrace needs this function; docs/kernels.md lists the kernels it was tried on"
+        }
+        _ => "without --attach both ways are tried",
+    };
+    let function = outcome.point.function(btf);
+    Error::new(format!(
+        "cannot trace {function}: {}",
+        outcome.refused.join("; ")
+    ))
+    .hint(hint)
+}
+
+impl<'p> Way<'p> {
+    /// `None` if a program of it is taken.
+    fn new(
+        mode: Mode,
+        hooks: &[Hook],
+        programs: &mut HashMap<&str, &'p mut Program>,
+        slots: bool,
+    ) -> Option<Self> {
+        let hooks = hooks.iter().map(|hook| adapt(*hook, slots));
+        let hooks = hooks.map(|hook| Some((hook, programs.remove(hook.program)?)));
+        Some(Self {
+            mode,
+            hooks: hooks.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Loads all its programs before the first is attached, so that a point is never half seen
+    /// because the verifier objects.
+    fn load(&mut self, stand_in: &AyaBtf) -> std::result::Result<(), (Hook, ProgramError)> {
+        for (hook, program) in &mut self.hooks {
+            load(program, stand_in, hook).map_err(|error| (*hook, error))?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self) -> std::result::Result<(), (Hook, ProgramError)> {
+        // A return probe first: an entry without its return would leave arguments behind.
+        for index in (0..self.hooks.len()).rev() {
+            let (hook, program) = &mut self.hooks[index];
+            let hook = *hook;
+            if let Err(error) = attach(program, &hook) {
+                for (_, done) in &mut self.hooks[index..] {
+                    unload(done);
+                }
+                return Err((hook, error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The hook as it is where programs may compare and exchange, or may not.
+pub(super) fn adapt(hook: Hook, slots: bool) -> Hook {
     match without_slots(hook.program) {
         Some(program) if !slots => Hook { program, ..hook },
         _ => hook,
     }
 }
 
-/// Loads all programs of a way before the first is attached, so that a point is never half seen
-/// because the verifier objects.
-fn attach_hooks(
-    ebpf: &mut Ebpf,
+fn load(
+    program: &mut Program,
     stand_in: &AyaBtf,
-    hooks: &[Hook],
-) -> std::result::Result<(), (Hook, ProgramError)> {
-    for hook in hooks {
-        load(ebpf, stand_in, hook).map_err(|error| (*hook, error))?;
-    }
-    // A return probe first: an entry without its return would leave arguments behind.
-    for (index, hook) in hooks.iter().enumerate().rev() {
-        if let Err(error) = attach(ebpf, hook) {
-            for done in &hooks[index..] {
-                unload(ebpf, done);
-            }
-            return Err((*hook, error));
-        }
-    }
-    Ok(())
-}
-
-fn program<'a>(
-    ebpf: &'a mut Ebpf,
     hook: &Hook,
-) -> std::result::Result<&'a mut Program, ProgramError> {
-    ebpf.program_mut(hook.program)
-        .ok_or(ProgramError::UnexpectedProgramType)
-}
-
-fn load(ebpf: &mut Ebpf, stand_in: &AyaBtf, hook: &Hook) -> std::result::Result<(), ProgramError> {
-    let program = program(ebpf, hook)?;
+) -> std::result::Result<(), ProgramError> {
     match hook.kind {
         HookKind::Fentry => <&mut FEntry>::try_from(program)?.load(hook.function, stand_in),
         HookKind::Fexit => <&mut FExit>::try_from(program)?.load(hook.function, stand_in),
@@ -159,8 +267,7 @@ fn load(ebpf: &mut Ebpf, stand_in: &AyaBtf, hook: &Hook) -> std::result::Result<
     }
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &Hook) -> std::result::Result<(), ProgramError> {
-    let program = program(ebpf, hook)?;
+fn attach(program: &mut Program, hook: &Hook) -> std::result::Result<(), ProgramError> {
     match hook.kind {
         HookKind::Fentry => <&mut FEntry>::try_from(program)?.attach().map(drop),
         HookKind::Fexit => <&mut FExit>::try_from(program)?.attach().map(drop),
@@ -174,12 +281,12 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook) -> std::result::Result<(), ProgramError>
 }
 
 /// Detaches as well. It may not be loaded or attached yet.
-pub(super) fn unload(ebpf: &mut Ebpf, hook: &Hook) {
-    let _ = match program(ebpf, hook) {
-        Ok(Program::FEntry(program)) => program.unload(),
-        Ok(Program::FExit(program)) => program.unload(),
-        Ok(Program::KProbe(program)) => program.unload(),
-        Ok(Program::RawTracePoint(program)) => program.unload(),
+pub(super) fn unload(program: &mut Program) {
+    let _ = match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
         _ => Ok(()),
     };
 }

@@ -93,6 +93,11 @@ impl Namespaces {
         self.ways.keys().copied()
     }
 
+    /// Each namespace by its inode number, opened if it is still there.
+    pub fn each(&self) -> impl Iterator<Item = (u32, Result<Netns>)> + '_ {
+        self.ways.iter().map(|(inode, way)| (*inode, way.open()))
+    }
+
     /// Opens each namespace that is still there.
     pub fn open(&self) -> impl Iterator<Item = Netns> + '_ {
         self.ways.values().filter_map(|way| way.open().ok())
@@ -142,16 +147,23 @@ fn parse(netns: u32, text: &str) -> Result<KernelCounters> {
 
 /// Ours of the `TcpExt` counters; `None` if there are none at all.
 pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<String, u64>> {
-    let mut lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let both = names.split(' ').zip(values.split(' '));
     Some(
-        both.filter(|(name, _)| NAMES.contains(name))
-            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        section(text, "TcpExt: ")?
+            .filter(|(name, _)| NAMES.contains(name))
+            .map(|(name, value)| (name.to_owned(), value))
             .collect(),
     )
+}
+
+/// Names and values of one pair of lines, negative values left out; `None` if it is not there.
+pub(super) fn section<'a>(
+    text: &'a str,
+    start: &str,
+) -> Option<impl Iterator<Item = (&'a str, u64)> + use<'a>> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(start));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let both = names.split(' ').zip(values.split(' '));
+    Some(both.filter_map(|(name, value)| Some((name, value.parse().ok()?))))
 }
 
 #[cfg(test)]

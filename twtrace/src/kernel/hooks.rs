@@ -37,6 +37,9 @@ pub struct Point {
     pub parameters: &'static [&'static [&'static str]],
     fentry: &'static [Program],
     kprobe: &'static [Program],
+    /// What it tells has nothing to do with the other points, so it may be attached before,
+    /// between or after them.
+    pub any_time: bool,
     /// Whether it is of use here.
     wanted: fn(&Btf, &Options) -> bool,
 }
@@ -53,12 +56,15 @@ pub const KFREE_SKB: &str = "kfree_skb";
 
 /// Whether drops tell both a reason of ours and the socket (seen from 6.12 on). Before, what they
 /// would add is seen at `tcp_oow_rate_limited`, except in SYN_SENT.
-fn drops_tell(btf: &Btf) -> bool {
+pub(super) fn drops_tell(btf: &Btf) -> bool {
     btf.enumerator("SKB_DROP_REASON_TCP_RFC7323_PAWS").is_some()
         && btf
             .tracepoint_parameters(KFREE_SKB)
             .is_some_and(|types| matches!(types[..], ["sk_buff", _, "skb_drop_reason", "sock"]))
 }
+
+/// Why a point that is of no use here is not.
+pub const UNWANTED: &str = "drops do not tell reason and socket here (seen from 6.12 on)";
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
@@ -68,8 +74,23 @@ pub const REFUSAL: &str = "refusal";
 /// Without it, some of them cannot.
 pub const DROP: &str = "refusal without an answer";
 
+/// Without it, connect() calls that get no port cannot be counted.
+pub const CONNECT: &str = "connect() without a port";
+
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
+    // First: before 6.3, attaching the first of all fentry programs waits for RCU tasks
+    // (`register_ftrace_direct`), 0.13 s and more.
+    Point {
+        name: "overflow",
+        without: Some("overflows are not seen"),
+        functions: &["inet_twsk_alloc"],
+        parameters: &[&["sk", "dr", "state"]],
+        fentry: &[("overflow", Fexit)],
+        kprobe: &[("overflow_enter", Kprobe), ("overflow_return", Kretprobe)],
+        any_time: true,
+        wanted: ALWAYS,
+    },
     Point {
         name: REFUSAL,
         without: Some("only refused RSTs, and what FIN_WAIT2 answers by a RST, are seen"),
@@ -81,6 +102,7 @@ pub const POINTS: &[Point] = &[
             ("limited_return", Kretprobe),
             ("refused_return", Kretprobe),
         ],
+        any_time: false,
         wanted: |_, options| options.refusals,
     },
     Point {
@@ -90,6 +112,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[],
         fentry: &[("dropped", RawTracepoint)],
         kprobe: &[("dropped", RawTracepoint)],
+        any_time: false,
         wanted: |btf, options| options.drops && drops_tell(btf),
     },
     Point {
@@ -99,6 +122,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["hashinfo", "family"], &["hashinfo"]],
         fentry: &[("purge_enter", Fentry), ("purge_exit", Fexit)],
         kprobe: &[("purge_kprobe", Kprobe), ("purge_kretprobe", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -108,7 +132,42 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "err"]],
         fentry: &[("abort_enter", Fentry), ("abort_exit", Fexit)],
         kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
+    },
+    // Before what counts for them: a count always meets the return that takes it away.
+    Point {
+        name: CONNECT,
+        without: Some("connect() calls that get no port are not seen"),
+        functions: &["inet_hash_connect"],
+        parameters: &[&["death_row", "sk"]],
+        fentry: &[("connect", Fexit)],
+        kprobe: &[("connect_enter", Kprobe), ("connect_return", Kretprobe)],
+        any_time: false,
+        wanted: |_, options| options.ports,
+    },
+    Point {
+        name: "connect() without a port, IPv6",
+        without: Some("connect() calls that get no port are not seen with IPv6"),
+        functions: &["inet6_hash_connect"],
+        parameters: &[&["death_row", "sk"]],
+        fentry: &[("connect_ipv6", Fexit)],
+        kprobe: &[
+            ("connect_ipv6_enter", Kprobe),
+            ("connect_ipv6_return", Kretprobe),
+        ],
+        any_time: false,
+        wanted: |_, options| options.ports,
+    },
+    Point {
+        name: "bind() without a port",
+        without: Some("bind() calls that get no port are not seen"),
+        functions: &["inet_csk_get_port"],
+        parameters: &[&["sk", "snum"]],
+        fentry: &[("bind", Fexit)],
+        kprobe: &[("bind_enter", Kprobe), ("bind_return", Kretprobe)],
+        any_time: false,
+        wanted: |_, options| options.ports,
     },
     Point {
         name: "reuse by connect()",
@@ -117,6 +176,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "sktw", "twp"]],
         fentry: &[("unique", Fexit)],
         kprobe: &[("unique_enter", Kprobe), ("unique_return", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -126,6 +186,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["t"]],
         fentry: &[("timer", Fentry)],
         kprobe: &[("timer_kprobe", Kprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -139,6 +200,7 @@ pub const POINTS: &[Point] = &[
         ],
         fentry: &[("segment_enter", Fentry), (SEGMENT_EXIT, Fexit)],
         kprobe: &[("segment_kprobe", Kprobe), ("segment_kretprobe", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -148,15 +210,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["tw"]],
         fentry: &[("kill", Fentry)],
         kprobe: &[("kill_kprobe", Kprobe)],
-        wanted: ALWAYS,
-    },
-    Point {
-        name: "overflow",
-        without: Some("overflows are not seen"),
-        functions: &["inet_twsk_alloc"],
-        parameters: &[&["sk", "dr", "state"]],
-        fentry: &[("overflow", Fexit)],
-        kprobe: &[("overflow_enter", Kprobe), ("overflow_return", Kretprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
     Point {
@@ -169,6 +223,7 @@ pub const POINTS: &[Point] = &[
         ],
         fentry: &[("birth_slots", Fentry)],
         kprobe: &[("birth_kprobe_slots", Kprobe)],
+        any_time: false,
         wanted: ALWAYS,
     },
 ];
@@ -291,6 +346,7 @@ mod tests {
             names::ARGUMENTS,
             names::SCRATCH,
             names::SAMPLE,
+            names::PORT_CALLS,
             names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");

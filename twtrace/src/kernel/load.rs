@@ -9,8 +9,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::settings::{
     FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS, FEATURE_REARMS,
-    FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, REFUSAL_WINDOW_NS, Settings,
-    Values,
+    FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
+    REFUSAL_WINDOW_NS, Settings, Values,
 };
 use twtrace_common::{ABI, names};
 
@@ -48,6 +48,7 @@ pub(super) fn load(
         .map_max_entries(names::SLOTS, sizes.slots)
         .map_max_entries(names::SPILL, sizes.spill)
         .map_max_entries(names::COUNTERS, sizes.namespaces + 1)
+        .map_max_entries(names::PORT_CALLS, port_calls(options))
         .load(OBJECT)
         .map_err(explain)
 }
@@ -85,6 +86,8 @@ fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -
         wake_bytes: ring / 4,
         refusal_bytes: ring / 2,
         refusal_budget: per_window(options.refusal_rate),
+        port_failure_budget: per_window(PORT_FAILURE_RATE),
+        reserved: 0,
     }
 }
 
@@ -92,6 +95,12 @@ fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -
 fn per_window(rate: u32) -> u32 {
     let windows = (1_000_000_000 / REFUSAL_WINDOW_NS) as u32;
     (rate / windows).max(1)
+}
+
+/// Tasks that may look for a port at the same time. One that looks through the whole range is
+/// preempted in between.
+fn port_calls(options: &Options) -> u32 {
+    if options.ports { 8 * 1024 } else { 1 }
 }
 
 /// The kernel wants a power of two of pages.

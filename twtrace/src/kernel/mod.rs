@@ -3,21 +3,27 @@
 mod attach;
 pub mod btf;
 pub mod counters;
+mod filter;
 pub mod hooks;
+pub mod listing;
 mod load;
 #[cfg(feature = "log")]
 mod log;
 pub mod netns;
 pub mod offsets;
+mod plan;
 pub mod privileges;
+pub mod probe;
 pub mod recycle;
 mod session;
 mod size;
 pub mod sock_diag;
+pub mod socket_table;
+pub mod survey;
 mod syscall;
+pub mod sysctl;
 mod threads;
 
-use std::io;
 use std::path::PathBuf;
 
 use twtrace_common::settings::Filter;
@@ -26,14 +32,6 @@ pub use attach::{Attached, Mode};
 pub use load::OBJECT;
 pub use session::Session;
 pub use syscall::{kernel_release, monotonic_ns, trim_memory};
-
-/// What a kernel says when asked whether it can do something. EPERM is never a No.
-#[derive(Debug)]
-pub enum Answer {
-    Yes,
-    No(String),
-    Unknown(io::Error),
-}
 
 /// How programs are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

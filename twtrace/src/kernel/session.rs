@@ -17,8 +17,9 @@ use super::load::{chain, load};
 use super::size::sizes;
 use super::syscall::{self, ProgramFacts};
 use super::threads::beside;
-use super::{Answer, Options, hooks, offsets};
+use super::{Options, hooks, offsets, plan};
 use crate::error::{Error, Result};
+use crate::event::facts::Answer;
 use crate::event::{KernelCounters, Meta, Snapshot};
 
 /// How often a snapshot is tried again when something ended while it was taken.
@@ -63,12 +64,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Loads and attaches everything.
     pub fn start(options: &Options) -> Result<Self> {
-        let wanted: Vec<_> = offsets::STRUCTS
-            .into_iter()
-            .chain(hooks::functions())
-            .chain(offsets::TS_OFFSET_FUNCTIONS)
-            .chain(offsets::ENUMERATORS)
-            .collect();
+        let wanted = plan::wanted();
         let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
         let filter = options.filter;
         let only_netns = (filter.netns != 0).then_some(filter.netns);
@@ -125,8 +121,8 @@ impl Session {
                 rearms: options.rearms,
                 refusals: is_seen(&attached, hooks::REFUSAL),
                 drops: is_seen(&attached, hooks::DROP),
-                births: options.births,
-                ports: options.ports,
+                births: options.births && options.records,
+                ports: is_seen(&attached, hooks::CONNECT),
                 quiet_ends: options.quiet_ends,
                 ts_offset: offsets::ts_offset(&btf),
             },
@@ -192,7 +188,9 @@ impl Session {
             .flat_map(|way| &way.1);
         // Births first, ends after them, marks last: the order of attaching, backwards.
         for hook in hooks.collect::<Vec<_>>().into_iter().rev() {
-            unload(&mut self.ebpf, hook);
+            if let Some(program) = self.ebpf.program_mut(hook.program) {
+                unload(program);
+            }
         }
     }
 

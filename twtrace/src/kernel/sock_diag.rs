@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, Parseable,
+    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    Parseable,
 };
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, IPPROTO_TCP, TCP_FIN_WAIT2, TCP_TIME_WAIT,
+    AF_INET, AF_INET6, IPPROTO_TCP, TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT,
 };
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
@@ -25,6 +26,9 @@ use crate::error::{Error, Result};
 const EXPIRES: std::ops::Range<usize> = 52..56;
 /// The kernel fills at most 32 KiB per read of a dump.
 const BUFFER: usize = 32 * 1024;
+/// TCP_BOUND_INACTIVE, as the kernel shows sockets that are only bound (6.8 and later; older ones
+/// do not list them, whatever is asked for). The crate does not know it.
+const TCP_BOUND_INACTIVE: u8 = 13;
 
 /// The substate of a mini-socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +48,24 @@ pub struct MiniSocket {
     id: SocketId,
 }
 
+/// A TCP socket by its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub kind: Kind,
+}
+
+/// What a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    MiniSocket(Substate),
+    /// A full socket with a remote end, in whatever state.
+    Connection,
+    /// It listens, or is only bound: it has no remote end.
+    Unconnected,
+}
+
 /// What SOCK_DESTROY did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destroyed {
@@ -59,6 +81,8 @@ pub enum Destroyed {
 pub struct SockDiag {
     socket: Socket,
     buffer: Vec<u8>,
+    /// The table was changed under the last listing.
+    interrupted: bool,
 }
 
 impl SockDiag {
@@ -75,11 +99,19 @@ impl SockDiag {
         Ok(Self {
             socket,
             buffer: vec![0; BUFFER],
+            interrupted: false,
         })
+    }
+
+    /// The kernel says that the last listing is not consistent (NLM_F_DUMP_INTR).
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Shows each mini-socket of the namespace to `sink`, IPv4 first.
     pub fn visit(&mut self, sink: &mut dyn FnMut(MiniSocket)) -> Result<()> {
+        self.interrupted = false;
         for family in [AF_INET, AF_INET6] {
             self.visit_family(family, sink)
                 .map_err(|error| dump_error(family, &error))?;
@@ -105,7 +137,11 @@ impl SockDiag {
         } else {
             AF_INET6
         };
-        let request = SockDiagDestroy::new(request(family, mini_socket.id.clone()));
+        let request = SockDiagDestroy::new(request(
+            family,
+            StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT,
+            mini_socket.id.clone(),
+        ));
         self.send(NLM_F_REQUEST | NLM_F_ACK, request)
             .map_err(failed)?;
         match self.acknowledgement() {
@@ -118,20 +154,59 @@ impl SockDiag {
         }
     }
 
+    /// Shows each socket that is no mini-socket, and mini-sockets too if they are wanted.
+    pub fn visit_all(&mut self, mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result<()> {
+        let bound = StateFlags::from_bits_retain(1 << TCP_BOUND_INACTIVE);
+        let all = (StateFlags::all() - StateFlags::CLOSE) | bound;
+        let states = if mini_sockets {
+            all
+        } else {
+            all - StateFlags::TIME_WAIT
+        };
+        for family in [AF_INET, AF_INET6] {
+            self.dump(family, states.clone(), &mut |payload| {
+                let shown = shown(payload)?;
+                if mini_sockets || !matches!(shown.kind, Kind::MiniSocket(_)) {
+                    sink(shown);
+                }
+                Ok(())
+            })
+            .map_err(|error| dump_error(family, &error))?;
+        }
+        Ok(())
+    }
+
     fn visit_family(&mut self, family: u8, sink: &mut dyn FnMut(MiniSocket)) -> io::Result<()> {
+        let states = StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT;
+        self.dump(family, states, &mut |payload| {
+            mini_socket(payload)?.into_iter().for_each(&mut *sink);
+            Ok(())
+        })
+    }
+
+    /// Hands each socket of a family in these states to `sink`.
+    fn dump(
+        &mut self,
+        family: u8,
+        states: StateFlags,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let id = if family == AF_INET {
             SocketId::new_v4()
         } else {
             SocketId::new_v6()
         };
-        self.send(NLM_F_REQUEST | NLM_F_DUMP, request(family, id))?;
+        self.send(NLM_F_REQUEST | NLM_F_DUMP, request(family, states, id))?;
         loop {
             let mut done = false;
             self.receive(|kind, payload| {
                 match kind {
-                    NLMSG_DONE => done = true,
+                    NLMSG_DONE => {
+                        done = true;
+                        end_of_dump(payload)?;
+                    }
                     NLMSG_ERROR => return Err(kernel_error(payload)?.unwrap_or_else(no_answer)),
-                    SOCK_DIAG_BY_FAMILY => mini_socket(payload)?.into_iter().for_each(&mut *sink),
+                    SOCK_DIAG_BY_FAMILY => sink(payload)?,
                     _ => {}
                 }
                 Ok(())
@@ -176,6 +251,7 @@ impl SockDiag {
         let mut rest = &self.buffer[..length];
         while !rest.is_empty() {
             let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            self.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
             sink(message.message_type(), message.payload())?;
             let aligned = (message.length() as usize).next_multiple_of(4);
             rest = rest.get(aligned..).unwrap_or_default();
@@ -184,27 +260,21 @@ impl SockDiag {
     }
 }
 
-fn request(family: u8, socket_id: SocketId) -> SockDiagMessage {
+fn request(family: u8, states: StateFlags, socket_id: SocketId) -> SockDiagMessage {
     SockDiagMessage::InetRequest(InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT,
+        states,
         socket_id,
     })
 }
 
-/// A mini-socket, or nothing for a full socket in FIN_WAIT2: only mini-sockets have the TIME_WAIT
-/// timer.
+/// A mini-socket, or nothing for a full socket in FIN_WAIT2.
 fn mini_socket(payload: &[u8]) -> io::Result<Option<MiniSocket>> {
     let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
-    let substate = match header.state {
-        TCP_FIN_WAIT2 => Substate::FinWait2,
-        TCP_TIME_WAIT => Substate::TimeWait,
-        _ => return Ok(None),
-    };
     let expires = payload.get(EXPIRES).and_then(|bytes| bytes.try_into().ok());
-    let (Some(Timer::TimeWait), Some(expires)) = (header.timer, expires) else {
+    let (Some(substate), Some(expires)) = (substate(&header), expires) else {
         return Ok(None);
     };
     let id = header.socket_id;
@@ -217,6 +287,40 @@ fn mini_socket(payload: &[u8]) -> io::Result<Option<MiniSocket>> {
         remaining: Duration::from_millis(remaining),
         id,
     }))
+}
+
+/// `None` for a full socket: only mini-sockets have the TIME_WAIT timer.
+fn substate(header: &InetResponseHeader) -> Option<Substate> {
+    match (header.state, &header.timer) {
+        (TCP_FIN_WAIT2, Some(Timer::TimeWait)) => Some(Substate::FinWait2),
+        (TCP_TIME_WAIT, Some(Timer::TimeWait)) => Some(Substate::TimeWait),
+        _ => None,
+    }
+}
+
+fn shown(payload: &[u8]) -> io::Result<Shown> {
+    let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
+    let kind = match (substate(&header), header.state) {
+        (Some(substate), _) => Kind::MiniSocket(substate),
+        (None, TCP_LISTEN | TCP_BOUND_INACTIVE) => Kind::Unconnected,
+        (None, _) => Kind::Connection,
+    };
+    let id = header.socket_id;
+    Ok(Shown {
+        local: SocketAddr::new(id.source_address, id.source_port),
+        remote: SocketAddr::new(id.destination_address, id.destination_port),
+        kind,
+    })
+}
+
+/// The last message of a dump tells whether it failed: without tcp_diag it is the only one
+/// (`netlink_dump`, dump_done_errno).
+fn end_of_dump(payload: &[u8]) -> io::Result<()> {
+    let code = payload.first_chunk().copied().map_or(0, i32::from_ne_bytes);
+    if code < 0 {
+        return Err(io::Error::from_raw_os_error(-code));
+    }
+    Ok(())
 }
 
 /// `None` for an acknowledgement.
@@ -233,7 +337,7 @@ fn no_answer() -> io::Error {
 
 fn dump_error(family: u8, error: &io::Error) -> Error {
     let version = if family == AF_INET { 4 } else { 6 };
-    let message = format!("cannot list the IPv{version} TIME_WAIT sockets by sock_diag: {error}");
+    let message = format!("cannot list the IPv{version} TCP sockets by sock_diag: {error}");
     match error.raw_os_error() {
         Some(libc::ENOENT) => Error::new(message).hint("load the module tcp_diag"),
         _ => Error::new(message),

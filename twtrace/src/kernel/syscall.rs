@@ -1,14 +1,20 @@
 //! The few `bpf(2)` commands and other calls that no library offers.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::Answer;
+use crate::event::facts::Answer;
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_PROG_TYPE_TRACING: u32 = 26;
+const BPF_TRACE_FENTRY: u32 = 24;
+const BPF_TRACE_FEXIT: u32 = 25;
+/// `return 0`.
+const NOTHING: [u64; 2] = [instruction(0xb7, 0, 0, 0), instruction(0x95, 0, 0, 0)];
 
 /// `bpf(2)` with an attribute of our own making.
 fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<libc::c_long> {
@@ -82,45 +88,129 @@ pub(super) fn program_facts(program: BorrowedFd<'_>) -> io::Result<ProgramFacts>
 /// Whether programs may compare and exchange (5.12 and later, where the JIT knows it too).
 pub(super) fn has_compare_exchange() -> Answer {
     // r0 = 0; *(u64 *)(r10 - 8) = 0; r1 = 1; cmpxchg_64(r10 - 8, r0, r1); exit
-    let instructions: [u64; 5] = [
+    const INSTRUCTIONS: [u64; 5] = [
         instruction(0xb7, 0, 0, 0),
         instruction(0x7a, 10, -8, 0),
         instruction(0xb7, 1, 0, 1),
         instruction(0xdb, 0x1a, -8, 0xf1),
         instruction(0x95, 0, 0, 0),
     ];
-    match load_socket_filter(&instructions) {
+    match load(&Trial::new(BPF_PROG_TYPE_SOCKET_FILTER, &INSTRUCTIONS)) {
         Ok(_) => Answer::Yes,
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             Answer::No("no compare-and-exchange in eBPF (added in 5.12)".into())
         }
-        Err(error) => Answer::Unknown(error),
+        Err(error) => unknown(&error),
     }
 }
 
-/// `registers`: destination in the low half, source in the high one.
-fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> u64 {
-    u64::from(code)
-        | u64::from(registers) << 8
-        | u64::from(offset.cast_unsigned()) << 16
-        | u64::from(immediate.cast_unsigned()) << 32
+/// Whether the kernel counts the runs of a program that it skips (5.12 and later).
+pub(super) fn has_missed_counts() -> Answer {
+    let facts = load(&Trial::new(BPF_PROG_TYPE_SOCKET_FILTER, &NOTHING))
+        .and_then(|program| program_facts(program.as_fd()));
+    match facts {
+        Ok(facts) if facts.missed.is_some() => Answer::Yes,
+        Ok(_) => Answer::No("bpf_prog_info has no recursion_misses (added in 5.12)".into()),
+        Err(error) => unknown(&error),
+    }
 }
 
-fn load_socket_filter(instructions: &[u64]) -> io::Result<OwnedFd> {
+/// Whether a program that does nothing may be loaded for the kprobe family. It is attached to
+/// nothing.
+pub(super) fn may_load_kprobes() -> Answer {
+    answer(load(&Trial::new(BPF_PROG_TYPE_KPROBE, &NOTHING)))
+}
+
+/// Whether a program that does nothing may be loaded for the entry or the exit of a function, by
+/// its number in the kernel's BTF. It is attached to nothing.
+pub(super) fn may_load_fentry(function: u32, exit: bool) -> Answer {
+    answer(load(&Trial {
+        attach_type: if exit {
+            BPF_TRACE_FEXIT
+        } else {
+            BPF_TRACE_FENTRY
+        },
+        function,
+        ..Trial::new(BPF_PROG_TYPE_TRACING, &NOTHING)
+    }))
+}
+
+fn answer(loaded: io::Result<OwnedFd>) -> Answer {
+    match loaded {
+        Ok(_) => Answer::Yes,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
+            unknown(&error)
+        }
+        Err(error) => Answer::No(format!("bpf(2): {error}")),
+    }
+}
+
+fn unknown(error: &io::Error) -> Answer {
+    Answer::Unknown(format!("bpf(2): {error}"))
+}
+
+/// `registers`: destination in the low half, source in the high one.
+const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> u64 {
+    code as u64
+        | (registers as u64) << 8
+        | (offset.cast_unsigned() as u64) << 16
+        | (immediate.cast_unsigned() as u64) << 32
+}
+
+/// A program to be loaded, only to see whether it may.
+struct Trial<'a> {
+    kind: u32,
+    instructions: &'a [u64],
+    /// These two for BPF_PROG_TYPE_TRACING only.
+    attach_type: u32,
+    function: u32,
+}
+
+impl<'a> Trial<'a> {
+    fn new(kind: u32, instructions: &'a [u64]) -> Self {
+        Self {
+            kind,
+            instructions,
+            attach_type: 0,
+            function: 0,
+        }
+    }
+}
+
+fn load(trial: &Trial<'_>) -> io::Result<OwnedFd> {
+    // The members of `union bpf_attr` for BPF_PROG_LOAD up to attach_btf_id.
     #[repr(C)]
     struct Attribute {
         kind: u32,
         count: u32,
         instructions: u64,
         license: u64,
-        rest: [u64; 3],
+        log: [u64; 2],
+        kernel_version: u32,
+        flags: u32,
+        name: [u64; 2],
+        interface: u32,
+        attach_type: u32,
+        types: [u64; 4],
+        line_count: u32,
+        function: u32,
     }
+    const { assert!(std::mem::offset_of!(Attribute, attach_type) == 68) };
+    const { assert!(std::mem::offset_of!(Attribute, function) == 108) };
     let mut attribute = Attribute {
-        kind: BPF_PROG_TYPE_SOCKET_FILTER,
-        count: instructions.len() as u32,
-        instructions: instructions.as_ptr() as u64,
+        kind: trial.kind,
+        count: trial.instructions.len() as u32,
+        instructions: trial.instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
-        rest: [0; 3],
+        log: [0; 2],
+        kernel_version: 0,
+        flags: 0,
+        name: [0; 2],
+        interface: 0,
+        attach_type: trial.attach_type,
+        types: [0; 4],
+        line_count: 0,
+        function: trial.function,
     };
     let fd = bpf(BPF_PROG_LOAD, &mut attribute)?;
     // SAFETY: the kernel just gave it to us.

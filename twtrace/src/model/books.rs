@@ -15,6 +15,10 @@ pub struct Books {
     pub overflows: Class,
     /// `None` if they were not traced.
     pub refusals: Option<Class>,
+    /// `None` if no record of each was asked for.
+    pub births: Option<Class>,
+    /// Calls that got no port; `None` if they were not traced.
+    pub port_failures: Option<Class>,
     /// Records that could not be decoded.
     pub undecoded: u64,
     /// Side by side with the kernel; `None` if that proves nothing because a filter was set.
@@ -119,6 +123,8 @@ pub struct Reported {
     pub ends: u64,
     pub overflows: u64,
     pub refusals: u64,
+    pub births: u64,
+    pub port_failures: u64,
 }
 
 impl Books {
@@ -155,11 +161,27 @@ impl Books {
             limited: sum(|one| one.refusal_limited),
             lost: Lost::ring(sum(|one| one.refusal_ring_full)),
         };
+        let births = Counted {
+            seen: sum(|one| one.born_fin_wait_2 + one.born_time_wait),
+            unasked: 0,
+            limited: 0,
+            lost: Lost::ring(sum(|one| one.birth_ring_full)),
+        };
+        let port_failures = Counted {
+            seen: sum(|one| one.port_failures.iter().sum()),
+            unasked: 0,
+            limited: sum(|one| one.port_failure_limited),
+            lost: Lost::ring(sum(|one| one.port_failure_ring_full)),
+        };
         let class = |counted, get: fn(Reported) -> u64| Class::new(counted, reported.map(get), cut);
         Self {
             ends: class(ends, |one| one.ends),
             overflows: class(overflows, |one| one.overflows),
             refusals: meta.refusals.then(|| class(refusals, |one| one.refusals)),
+            births: meta.births.then(|| class(births, |one| one.births)),
+            port_failures: meta
+                .ports
+                .then(|| class(port_failures, |one| one.port_failures)),
             undecoded,
             kernel: (!meta.filtered).then(|| Comparison::new(meta, first, last)),
         }
@@ -168,18 +190,31 @@ impl Books {
     /// Nothing was lost, and the identities hold.
     #[must_use]
     pub fn complete(&self) -> bool {
-        let refusals = self.refusals.as_ref().is_none_or(Class::complete);
-        self.ends.complete() && self.overflows.complete() && refusals && self.undecoded == 0
+        self.classes().all(Class::complete) && self.undecoded == 0
     }
 
     /// What went missing of all classes together.
     #[must_use]
     pub fn lost(&self) -> Lost {
-        let refusals = self.refusals.map_or(0, |class| class.lost.ring);
         Lost {
-            ring: self.ends.lost.ring + self.overflows.lost.ring + refusals,
+            ring: self.classes().map(|class| class.lost.ring).sum(),
             ..self.ends.lost
         }
+    }
+
+    /// How many events were shown or recorded.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.classes().map(|class| class.reported).sum()
+    }
+
+    /// The classes that were traced.
+    fn classes(&self) -> impl Iterator<Item = &Class> {
+        [&self.ends, &self.overflows]
+            .into_iter()
+            .chain(&self.refusals)
+            .chain(&self.births)
+            .chain(&self.port_failures)
     }
 
     /// Whether we and the kernel agree; `None` if nothing could be compared.

@@ -2,7 +2,7 @@
 
 use super::conflicts::{Conflict, Reopen};
 use super::refusal::{Refused, gap};
-use crate::event::{BornAs, End, Overflow};
+use crate::event::{BornAs, End, Overflow, PortFailure};
 
 /// `tw_entry_stamp` counts milliseconds.
 const STAMP_NS: u64 = 1_000_000;
@@ -13,6 +13,7 @@ pub enum Report {
     End(Life),
     Overflow(Overflow),
     Refusal(Refused),
+    PortFailure(PortFailure),
     /// In place of the end, where conflicts are what matters.
     Reopen(Reopen),
     Conflict(Box<Conflict>),

@@ -1,15 +1,25 @@
 //! What the events mean. Pure: no clock, no files, no kernel; time arrives inside events.
 
 pub mod books;
+pub mod census;
 pub mod conflicts;
+pub mod dashboard;
+pub mod doctor;
+pub mod groups;
 pub mod lifecycle;
+pub mod population;
+pub mod ports;
 pub mod refusal;
 pub mod stats;
 pub mod tally;
 
 pub use books::Books;
 pub use conflicts::{Conflict, Conflicts, Reopen};
+pub use dashboard::Dashboard;
+pub use groups::Groups;
 pub use lifecycle::{Life, Report};
+pub use population::Population;
+pub use ports::Ports;
 pub use refusal::Refused;
 pub use stats::Stats;
 pub use tally::{Summary, Tally};

@@ -2,6 +2,7 @@
 
 use twtrace_common::REASONS;
 use twtrace_common::counters::Counters;
+use twtrace_common::ports::CALLS;
 use twtrace_common::refusal::CLASSES;
 
 use super::books::{self, Books, Opening, Reported};
@@ -53,6 +54,8 @@ pub struct Summary {
     /// Refusals by class, and the SYNs among them that a mini-socket refused.
     pub refused: [u64; CLASSES],
     pub refused_syns: u64,
+    /// Calls that got no port, by call.
+    pub port_failures: [u64; CALLS],
     /// Refusals whose rule the kernel tells differently than its test repeated does.
     pub verdict_differs: u64,
     pub books: Books,
@@ -83,6 +86,8 @@ impl Tally {
                 ends: 0,
                 overflows: 0,
                 refusals: 0,
+                births: 0,
+                port_failures: 0,
             },
             undecoded: 0,
             opening: None,
@@ -106,7 +111,15 @@ impl Tally {
                 self.reported.refusals += 1;
                 Some(Report::Refusal(Refused::new(refusal)))
             }
-            Event::Birth(_) | Event::Seed(_) | Event::PortFailure(_) => None,
+            Event::PortFailure(failure) => {
+                self.reported.port_failures += 1;
+                Some(Report::PortFailure(failure))
+            }
+            Event::Birth(_) => {
+                self.reported.births += 1;
+                None
+            }
+            Event::Seed(_) => None,
         }
     }
 
@@ -160,6 +173,7 @@ impl Tally {
             ended: sum_each(last, |one| &one.ended),
             refused: sum_each(last, |one| &one.refused),
             refused_syns: sum(|one| one.refused_syns),
+            port_failures: sum_each(last, |one| &one.port_failures),
             verdict_differs: sum(|one| one.verdict_differs),
             books: Books::new(
                 &self.meta,

@@ -15,8 +15,10 @@ use twtrace_common::ABI;
 
 /// What every recording begins with. The last bytes are there to be damaged by text conversion.
 pub(super) const MAGIC: [u8; 8] = *b"twtrace\n";
-/// Version of this layout; the records have their own, [`ABI`].
-pub(super) const VERSION: u32 = 1;
+/// Version of this layout; the records have their own, [`ABI`]. Before 2 there were no [`NAMES`].
+pub(super) const VERSION: u32 = 2;
+/// The oldest layout that is read.
+pub(super) const OLDEST: u32 = 1;
 /// Length of the head of the file.
 pub(super) const HEAD: usize = 16;
 /// Length of the head of a block.
@@ -32,6 +34,8 @@ pub(super) const RECORDS: u8 = 2;
 pub(super) const SNAPSHOT: u8 = 3;
 /// Number of records in the file (u64): nothing is missing.
 pub(super) const END: u8 = 4;
+/// JSON of `event::Named`: names that came up since the block before it.
+pub(super) const NAMES: u8 = 5;
 
 /// The head of the file.
 pub(super) fn head() -> [u8; HEAD] {

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use twtrace_common::ABI;
 
 use super::format::{
-    BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, RECORDS, SNAPSHOT, VERSION,
+    self, BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT,
+    VERSION,
 };
 use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
 use crate::error::{Error, Result};
-use crate::event::{Meta, Snapshot};
+use crate::event::{Meta, Named, Snapshot};
 
 /// What a recording holds, in the order in which it was recorded.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Item<'a> {
     /// A record of the ring, as it was, or as it would be with this ABI.
     Record(&'a [u8]),
     Snapshot(Snapshot),
+    /// Names that came up since those before, also of owners that records before it have.
+    Names(Named),
 }
 
 /// A recording being read.
@@ -103,6 +106,22 @@ impl Reader {
         })
     }
 
+    /// All names that a recording holds, up to its end, its cut or its damage: reading tells which.
+    /// They come after the records that need them, so they are read first, and nothing else is
+    /// unpacked for it. From what is no file they come in their turn only.
+    #[must_use]
+    pub fn names(path: &Path) -> Named {
+        let mut all = Named::default();
+        let Ok(file) = File::open(path) else {
+            return all;
+        };
+        if file.metadata().is_ok_and(|file| file.is_file()) {
+            // What is wrong is told when it is read.
+            let _ = add_names(&path.display().to_string(), BufReader::new(file), &mut all);
+        }
+        all
+    }
+
     /// How and where it was made.
     #[must_use]
     pub fn meta(&self) -> &Meta {
@@ -123,15 +142,15 @@ impl Reader {
             if self.state != State::Reading {
                 return Ok(None);
             }
-            if let Some(snapshot) = self.advance()? {
-                return Ok(Some(Item::Snapshot(snapshot)));
+            if let Some(item) = self.advance()? {
+                return Ok(Some(item));
             }
         }
         self.record().map(|record| Some(Item::Record(record)))
     }
 
-    /// Takes the next block: records wait in `self.block`, a snapshot is returned.
-    fn advance(&mut self) -> Result<Option<Snapshot>> {
+    /// Takes the next block: records wait in `self.block`, what is an item itself is returned.
+    fn advance(&mut self) -> Result<Option<Item<'static>>> {
         let Some(block) = next_block(&self.name, &mut self.file)? else {
             self.state = State::Cut;
             return Ok(None);
@@ -148,8 +167,9 @@ impl Reader {
                 let snapshot = snapshot.snapshot();
                 snapshot
                     .ok_or_else(|| damaged(&self.name, "a snapshot of another layout"))
-                    .map(Some)
+                    .map(|snapshot| Some(Item::Snapshot(snapshot)))
             }
+            NAMES => names(&self.name, &block).map(|named| Some(Item::Names(named))),
             END => {
                 self.end(&block.payload)?;
                 self.state = State::Complete;
@@ -208,7 +228,7 @@ fn check_head(name: &str, file: &mut impl Read) -> Result<u32> {
     }
     for (what, found, oldest, newest) in [
         ("records", abi, OLDEST, ABI),
-        ("layout", version, VERSION, VERSION),
+        ("layout", version, format::OLDEST, VERSION),
     ] {
         if !(oldest..=newest).contains(&found) {
             return Err(Error::new(format!(
@@ -222,14 +242,25 @@ fn check_head(name: &str, file: &mut impl Read) -> Result<u32> {
 
 /// `None` at the end of the file, which may be in the middle of a block.
 fn next_block(name: &str, file: &mut impl Read) -> Result<Option<Block>> {
+    match next_head(name, file)? {
+        Some(head) => rest_of_block(name, file, head),
+        None => Ok(None),
+    }
+}
+
+fn next_head(name: &str, file: &mut impl Read) -> Result<Option<BlockHead>> {
     let Ok(head) = <[u8; BLOCK_HEAD]>::try_from(read_up_to(name, file, BLOCK_HEAD)?) else {
         return Ok(None);
     };
     let head = BlockHead::from_bytes(head).ok_or_else(|| damaged(name, "the head of a block"))?;
-    let length = head.length as usize;
-    if length > MAX_BLOCK {
+    if head.length as usize > MAX_BLOCK {
         return Err(damaged(name, "a block is too long"));
     }
+    Ok(Some(head))
+}
+
+fn rest_of_block(name: &str, file: &mut impl Read, head: BlockHead) -> Result<Option<Block>> {
+    let length = head.length as usize;
     let payload = read_up_to(name, file, length)?;
     if payload.len() < length {
         return Ok(None);
@@ -241,6 +272,24 @@ fn next_block(name: &str, file: &mut impl Read) -> Result<Option<Block>> {
         kind: head.kind,
         payload: decompress(&payload).ok_or_else(|| damaged(name, "a block cannot be unpacked"))?,
     }))
+}
+
+fn add_names(name: &str, mut file: impl Read + Seek, all: &mut Named) -> Result<()> {
+    check_head(name, &mut file)?;
+    while let Some(head) = next_head(name, &mut file)? {
+        if head.kind != NAMES {
+            let skipped = file.seek_relative(head.length.into());
+            skipped.map_err(|error| cannot_read(name, &error))?;
+        } else if let Some(block) = rest_of_block(name, &mut file, head)? {
+            all.extend(names(name, &block)?);
+        }
+    }
+    Ok(())
+}
+
+fn names(name: &str, block: &Block) -> Result<Named> {
+    serde_json::from_slice(&block.payload)
+        .map_err(|error| damaged(name, &format!("its names: {error}")))
 }
 
 fn decompress(payload: &[u8]) -> Option<Vec<u8>> {

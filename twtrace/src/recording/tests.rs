@@ -8,7 +8,7 @@ use twtrace_common::{ABI, REASONS};
 use super::format::{BlockHead, END, HEAD, RECORDS};
 use super::*;
 use crate::error::Error;
-use crate::event::{KernelCounters, Meta, Snapshot, TwCountedAt};
+use crate::event::{KernelCounters, Meta, Named, Snapshot, TwCountedAt};
 
 /// A file in memory, with room for so many bytes.
 #[derive(Clone)]
@@ -93,17 +93,27 @@ fn record(number: u8) -> Vec<u8> {
     vec![number; 60 + usize::from(number)]
 }
 
-/// Two snapshots around three records, then two more records.
+fn named(uid: u32) -> Named {
+    Named {
+        users: [(uid, format!("user {uid}"))].into(),
+        netns: [(4_026_531_840, "host".into())].into(),
+        cgroups: [(u64::from(uid), "/system.slice/nginx.service".into())].into(),
+    }
+}
+
+/// Two snapshots around three records, then two more records; names after the records.
 fn write(disk: Disk) -> Result<(), Error> {
     let mut writer = Writer::new("t".into(), Box::new(disk), &meta())?;
     writer.snapshot(&snapshot(10))?;
     for number in 0..3 {
         writer.record(&record(number))?;
     }
+    writer.names(&named(33))?;
     writer.snapshot(&snapshot(20))?;
     for number in 3..5 {
         writer.record(&record(number))?;
     }
+    writer.names(&named(34))?;
     writer.finish()
 }
 
@@ -113,21 +123,24 @@ fn recording() -> Vec<u8> {
     disk.bytes()
 }
 
-/// What came out: a record's number, or the moment of a snapshot.
+/// What came out: a record's number, the moment of a snapshot, or the uid that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Record(u8),
     Snapshot(u64),
+    Names(u32),
 }
 
-const ALL: [Seen; 7] = [
+const ALL: [Seen; 9] = [
     Seen::Snapshot(10),
     Seen::Record(0),
     Seen::Record(1),
     Seen::Record(2),
+    Seen::Names(33),
     Seen::Snapshot(20),
     Seen::Record(3),
     Seen::Record(4),
+    Seen::Names(34),
 ];
 
 /// Everything that can be read, and how it ended: cut or not, or with an error.
@@ -149,6 +162,11 @@ fn read_into(bytes: &[u8], seen: &mut Vec<Seen>) -> Result<bool, Error> {
             Item::Snapshot(read) => {
                 assert_eq!(read, snapshot(read.at_ns));
                 Seen::Snapshot(read.at_ns)
+            }
+            Item::Names(read) => {
+                let uid = *read.users.keys().next().unwrap();
+                assert_eq!(read, named(uid));
+                Seen::Names(uid)
             }
         });
     }
@@ -187,6 +205,48 @@ fn a_recording_cut_anywhere_reads_up_to_the_cut_and_says_so() {
         }
     }
     assert_eq!(most, ALL.len());
+}
+
+#[test]
+fn all_names_are_known_before_the_first_record_up_to_a_cut_or_damage() {
+    let whole = recording();
+    let path = std::env::temp_dir().join(format!("twtrace-names-of-{}", std::process::id()));
+    let names = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Reader::names(&path)
+    };
+    let users = |bytes: &[u8]| names(bytes).users.into_keys().collect::<Vec<_>>();
+    let mut all = named(33);
+    all.extend(named(34));
+    assert_eq!(names(&whole), all);
+    for length in 0..whole.len() {
+        let read = read(&whole[..length]).0;
+        let expected = [33, 34]
+            .into_iter()
+            .filter(|uid| read.contains(&Seen::Names(*uid)));
+        assert_eq!(
+            users(&whole[..length]),
+            expected.collect::<Vec<_>>(),
+            "cut at {length}"
+        );
+    }
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(names(&damaged), all, "the end marker is not looked at");
+    damaged[HEAD] ^= 1;
+    assert!(users(&damaged).is_empty());
+    std::fs::remove_file(&path).unwrap();
+    assert!(Reader::names(&path).is_empty());
+    assert!(Reader::names(&std::env::temp_dir()).is_empty());
+}
+
+#[test]
+fn the_layout_without_names_is_read() {
+    let mut old = recording();
+    old[12] = 1;
+    assert_eq!(read(&old).0, ALL);
+    old[12] = 0;
+    assert!(read(&old).1.is_err());
 }
 
 #[test]
@@ -288,6 +348,7 @@ fn a_block_that_is_whole_but_senseless_is_damage() {
         (RECORDS, b"\x01"),
         (super::format::SNAPSHOT, b"{}"),
         (super::format::META, b"{}"),
+        (super::format::NAMES, b"7"),
         (77, b""),
     ] {
         let (seen, result) = read(&with_block(kind, payload));

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::format::{BlockHead, END, MAX_BLOCK, META, RECORDS, SNAPSHOT, head};
+use super::format::{BlockHead, END, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT, head};
 use super::meta;
 use super::snapshot::OnDisk;
 use crate::error::{Error, Result};
-use crate::event::{Meta, Snapshot};
+use crate::event::{Meta, Named, Snapshot};
 
 /// A block of records is written when it is this long, or this old.
 const FULL: usize = 64 << 10;
@@ -95,6 +95,13 @@ impl Writer {
         self.flush()?;
         let snapshot = self.json(&OnDisk::from(snapshot))?;
         self.put(SNAPSHOT, &snapshot)
+    }
+
+    /// Adds names that no block has yet.
+    pub fn names(&mut self, named: &Named) -> Result<()> {
+        self.flush()?;
+        let named = self.json(named)?;
+        self.put(NAMES, &named)
     }
 
     /// Writes what waits, and that nothing is missing.

@@ -1,5 +1,7 @@
 //! The closing lines for people: what ended and why, what was lost, what the kernel says.
 
+use twtrace_common::settings::PORT_FAILURE_RATE;
+
 use super::line::Line;
 use super::text::name_or_number;
 use super::units::{count, thousands};
@@ -14,6 +16,8 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
         ends,
         overflows,
         refusals,
+        births,
+        port_failures,
         undecoded,
         kernel,
     } = &summary.books;
@@ -27,6 +31,9 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     if let Some(refusals) = refusals.filter(|class| class.seen > 0) {
         write!(out, " · {}", count(refusals.seen, "refusal"));
     }
+    if let Some(failures) = port_failures.filter(|class| class.seen > 0) {
+        write!(out, " · {}", count(failures.seen, "port failure"));
+    }
     lost(&summary.books, out);
     match kernel {
         None => writeln!(out, " · kernel counters not compared (a filter was set)"),
@@ -38,8 +45,20 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     unbalanced("end", ends, out);
     unbalanced("overflow", overflows, out);
     if let Some(refusals) = refusals {
-        limited(refusals, out);
+        limited("refusal", refusals, "--max-refusals", out);
         unbalanced("refusal", refusals, out);
+    }
+    if let Some(births) = births {
+        unbalanced("birth", births, out);
+    }
+    if let Some(failures) = port_failures {
+        limited(
+            "port failure",
+            failures,
+            &thousands(PORT_FAILURE_RATE.into()),
+            out,
+        );
+        unbalanced("port failure", failures, out);
     }
     if summary.verdict_differs > 0 {
         writeln!(
@@ -52,10 +71,7 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
         writeln!(
             out,
             "the recording was cut: its last events are missing, and the totals are older than the last of {} shown",
-            count(
-                ends.reported + overflows.reported + refusals.map_or(0, |class| class.reported),
-                "event"
-            )
+            count(summary.books.reported(), "event")
         );
     }
 }
@@ -86,12 +102,12 @@ fn lost(books: &Books, out: &mut Line) {
     );
 }
 
-fn limited(refusals: &Class, out: &mut Line) {
-    if refusals.limited > 0 {
+fn limited(name: &str, class: &Class, rate: &str, out: &mut Line) {
+    if class.limited > 0 {
         writeln!(
             out,
-            "{} counted but not shown: more than --max-refusals a second",
-            count(refusals.limited, "refusal")
+            "{} counted but not shown: more than {rate} a second",
+            count(class.limited, name)
         );
     }
 }

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use super::columns::{Column, Value};
 use super::evidence::{causes_apart, gaps_apart};
+use super::groups::reasons_apart;
 use super::line::Line;
 use super::note;
+use super::owners::{cgroup, most_telling};
 use super::render::Host;
 use super::text::name_or_number;
 use super::units::{self, tcp_flags};
@@ -52,7 +54,7 @@ pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>, out: &mut Line) 
     out.byte(b'\n');
 }
 
-fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
+pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
     match value {
         Value::Unknown => {}
         Value::Word(word) | Value::Said { machine: word, .. } => out.text(word),
@@ -63,16 +65,28 @@ fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
         Value::Address(address) => host.texts.address(address, out),
+        Value::Command(name) => {
+            units::command(name, scratch);
+            quoted(scratch, out);
+        }
         Value::Endpoint(address, port) => endpoint(address, port, host, out),
         Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
         Value::Netns(inode) => {
             name_or_number(host.names.netns(inode), inode, scratch);
             quoted(scratch, out);
         }
-        Value::User(uid) => {
-            name_or_number(host.names.user(uid), uid, scratch);
+        Value::Owner(uid, cgroup) => {
+            most_telling(uid, cgroup, &mut host.names, |name| match (name, uid) {
+                (Some(name), _) => scratch.text(name),
+                (None, Some(uid)) => scratch.number(uid.into()),
+                (None, None) => {}
+            });
             quoted(scratch, out);
         }
+        Value::UserName(uid) => name(host.names.user(uid), scratch, out),
+        Value::NetnsName(inode) => name(host.names.netns(inode), scratch, out),
+        Value::Cgroup(id, fact) => name(cgroup(id, fact, &mut host.names), scratch, out),
+        Value::Reasons(ended) => reasons_apart(ended, out),
         Value::Gaps(gaps) => gaps_apart(gaps, out),
         Value::Causes(causes) => causes_apart(causes, out),
         Value::Note(report) => {
@@ -92,7 +106,12 @@ pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Li
         host.texts.address(address, out);
         out.text("]:");
     }
-    out.number(port.into());
+    units::port(port, out);
+}
+
+fn name(name: Option<&str>, scratch: &mut Line, out: &mut Line) {
+    scratch.text(name.unwrap_or_default());
+    quoted(scratch, out);
 }
 
 /// Moves a cell that may hold anything, in quotes if it must be.

@@ -6,6 +6,7 @@ use twtrace_common::Reason;
 use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
+use super::groups;
 use super::json::VERSION;
 use crate::event::Rule;
 use crate::model::conflicts::causes::Cause;
@@ -15,7 +16,7 @@ use crate::model::conflicts::{self, Outcome};
 pub type Field = (&'static str, &'static str, &'static str);
 
 /// The last JSON object of `trace` and `report`.
-pub const SUMMARY: [Field; 22] = [
+pub const SUMMARY: [Field; 23] = [
     ("v", "", "version of the schema"),
     ("event", "", "`summary`"),
     ("kernel", "", "release of the kernel, as `uname -r`"),
@@ -54,6 +55,11 @@ pub const SUMMARY: [Field; 22] = [
         "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of refusals; `syns`: SYNs among them that a mini-socket refused; `classes`: by what refused them; `verdict_differs`: the kernel's drop reason says another rule than its test repeated, which is a mistake of ours; null if they were not traced",
     ),
     (
+        "port_failures",
+        "",
+        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of calls that got no port; `calls`: by call; null if they were not traced",
+    ),
+    (
         "unasked",
         "",
         "ends counted but not reported because the command has no use for them",
@@ -61,7 +67,7 @@ pub const SUMMARY: [Field; 22] = [
     (
         "births",
         "",
-        "mini-sockets created, by their first substate",
+        "mini-sockets created, by their first substate; `reported` and `lost` (`ring` only) of their records: null where none was asked for",
     ),
     ("promoted", "", "changes from FIN_WAIT2 to TIME_WAIT"),
     (
@@ -267,7 +273,7 @@ pub fn output_md() -> String {
          meaning raises the version. `null` (in CSV an empty field, in text `–`) means unknown,\n\
          never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\
          ## Fields of events\n\n\
-         `trace` and `report` show ends, overflows and refusals; `conflicts` and `report\n\
+         `trace` and `report` show ends, overflows, refusals and port failures; `conflicts` and `report\n\
          --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs that\n\
          tcp_rfc1337 has ignored, and conflicts). JSON has each event's own fields, CSV those of all\n\
          that the command shows. `--fields` chooses others and their order, in every output.\n\n\
@@ -282,6 +288,7 @@ pub fn output_md() -> String {
             Shown::Data => "JSON, CSV",
             Shown::Text => "text",
             Shown::Everywhere => "all",
+            Shown::Asked => "`--fields`",
         };
         let (key, unit, doc) = (column.key, column.unit, column.doc);
         line(&mut page, &[&format!("`{key}`"), unit, &of, shown, doc]);
@@ -314,7 +321,31 @@ pub fn output_md() -> String {
          edge of buckets.\n\n",
     );
     fields(&mut page, &HISTOGRAM);
+    groups_md(&mut page);
     page
+}
+
+fn groups_md(page: &mut String) {
+    page.push_str(
+        "\n## Groups\n\n\
+         With `--by peer|service|lport|uid|cgroup|netns`, `hist` shows a row per group instead of the\n\
+         histograms, and `trace` and `report` show them before the summary (with CSV, on stderr). Groups\n\
+         are counted from records: by themselves while there are no more than 1,024, then the smallest\n\
+         give way and are added to the others, so a group that was small once may have had more than\n\
+         its row says. All rows of scope `total` together are the ends that the kernel side counted.\n\
+         Addresses are not told apart by namespace. Lifetimes are known to 1/8 ms or 1/128 of their\n\
+         value. CSV has the same fields but `v` and `event`.\n\n",
+    );
+    line(page, &["field", "unit", "meaning"]);
+    page.push_str("|---|---|---|\n");
+    line(page, &["`v`", "", "version of the schema"]);
+    line(page, &["`event`", "", "`group`"]);
+    for column in groups::COLUMNS {
+        line(
+            page,
+            &[&format!("`{}`", column.key), column.unit, column.doc],
+        );
+    }
 }
 
 fn conflicts_md(page: &mut String) {

@@ -22,7 +22,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Interval => "interval",
             Self::Total => "total",
@@ -116,7 +116,7 @@ fn chart(clock: &str, one: &Lifetimes, out: &mut Line) {
 }
 
 /// Edges of bars are round: `50 s`, not `50.00 s`.
-fn edge(ns: u64) -> String {
+pub(super) fn edge(ns: u64) -> String {
     match ns {
         0..1_000_000 => format!("{} µs", ns / 1_000),
         1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
@@ -125,7 +125,7 @@ fn edge(ns: u64) -> String {
 }
 
 /// A bar to eighths of a character; what is there at all has at least one.
-fn bar(count: u64, most: u64) -> String {
+pub(super) fn bar(count: u64, most: u64) -> String {
     const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let full = u128::from(count) * (BAR * 8) as u128;
     let eighths = (full / u128::from(most.max(1))) as usize;

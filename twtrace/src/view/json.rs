@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use twtrace_common::REASONS;
+use twtrace_common::ports::CALLS;
 use twtrace_common::refusal::{CLASSES, Class as RefusalClass};
 
 use super::columns::{Column, Of, Show, Value, each_of_schema};
@@ -10,9 +11,10 @@ use super::csv::endpoint;
 use super::evidence::CauseObject;
 use super::line::Line;
 use super::note;
+use super::owners::{cgroup, most_telling};
 use super::render::Host;
 use super::units::{self, tcp_flags};
-use crate::event::Reason;
+use crate::event::{Call, Reason};
 use crate::model::books::{Class, Doubt, Lost, Row, Unread};
 use crate::model::{Report, Summary};
 
@@ -46,7 +48,7 @@ impl Json {
     }
 }
 
-fn write_version(out: &mut Line) {
+pub(super) fn write_version(out: &mut Line) {
     const { assert!(VERSION < 10) };
     out.text("{\"v\":");
     out.byte(b'0' + VERSION as u8);
@@ -67,7 +69,7 @@ impl Show for Object<'_> {
 }
 
 #[inline(always)]
-fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
+pub(super) fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
     match value {
         Value::Unknown => out.text("null"),
         Value::Flag(true) => out.text("true"),
@@ -86,13 +88,29 @@ fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
             host.texts.address(address, out);
             out.byte(b'"');
         }
+        Value::Command(name) => put(&name.text(), out),
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
-        Value::User(uid) => name(host.names.user(uid), uid, out),
+        Value::Owner(uid, cgroup) => {
+            most_telling(uid, cgroup, &mut host.names, |telling| {
+                match (telling, uid) {
+                    (telling, Some(uid)) => name(telling, uid, out),
+                    (telling, None) => put(&telling, out),
+                }
+            });
+        }
+        Value::UserName(uid) => put(&host.names.user(uid), out),
+        Value::NetnsName(inode) => put(&host.names.netns(inode), out),
+        Value::Cgroup(id, fact) => put(&cgroup(id, fact, &mut host.names), out),
+        Value::Reasons(ended) => put(&Totals(ended), out),
         Value::Gaps(gaps) => put(gaps, out),
         Value::Causes(causes) => put(&CauseObject::all(causes), out),
-        Value::Note(report) => quoted(out, |out| note::put(report, out)),
+        Value::Note(report) => {
+            let mut text = Line::new();
+            note::put(report, &mut text);
+            put(&String::from_utf8_lossy(text.as_bytes()), out);
+        }
     }
 }
 
@@ -144,6 +162,7 @@ struct SummaryObject<'a> {
     complete: bool,
     overflows: Overflows,
     refusals: Option<Refusals>,
+    port_failures: Option<PortFailures>,
     unasked: u64,
     births: Births,
     promoted: u64,
@@ -161,6 +180,17 @@ struct Births {
     fin_wait_2: u64,
     #[serde(rename = "time-wait")]
     time_wait: u64,
+    reported: Option<u64>,
+    lost: Option<RingObject>,
+}
+
+#[derive(Serialize)]
+struct PortFailures {
+    seen: u64,
+    reported: u64,
+    limited: u64,
+    lost: RingObject,
+    calls: Calls,
 }
 
 #[derive(Serialize)]
@@ -181,7 +211,7 @@ struct Refusals {
     verdict_differs: u64,
 }
 
-/// What overflows and refusals can lose; the rest is not theirs alone and stands with the ends.
+/// What each class can lose; the rest is not theirs alone and stands with the ends.
 #[derive(Serialize)]
 struct RingObject {
     ring: u64,
@@ -209,6 +239,7 @@ impl<'a> SummaryObject<'a> {
             ended,
             refused,
             refused_syns,
+            port_failures,
             verdict_differs,
             books,
             cut,
@@ -230,17 +261,24 @@ impl<'a> SummaryObject<'a> {
                 seen: class.seen,
                 reported: class.reported,
                 limited: class.limited,
-                lost: RingObject {
-                    ring: class.lost.ring,
-                },
+                lost: RingObject::of(class),
                 syns: *refused_syns,
                 classes: Classes(*refused),
                 verdict_differs: *verdict_differs,
+            }),
+            port_failures: books.port_failures.map(|class| PortFailures {
+                seen: class.seen,
+                reported: class.reported,
+                limited: class.limited,
+                lost: RingObject::of(class),
+                calls: Calls(*port_failures),
             }),
             unasked: books.ends.unasked,
             births: Births {
                 fin_wait_2: *born_fin_wait_2,
                 time_wait: *born_time_wait,
+                reported: books.births.map(|class| class.reported),
+                lost: books.births.map(RingObject::of),
             },
             promoted: *promoted,
             rearmed: *rearmed,
@@ -258,9 +296,15 @@ impl From<Class> for Overflows {
         Self {
             seen: class.seen,
             reported: class.reported,
-            lost: RingObject {
-                ring: class.lost.ring,
-            },
+            lost: RingObject::of(class),
+        }
+    }
+}
+
+impl RingObject {
+    fn of(class: Class) -> Self {
+        Self {
+            ring: class.lost.ring,
         }
     }
 }
@@ -292,6 +336,16 @@ impl Serialize for Classes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let each = RefusalClass::ALL.into_iter().zip(self.0);
         serializer.collect_map(each.map(|(class, count)| (class.name(), count)))
+    }
+}
+
+/// `{"connect": 12, "bind": 0}`.
+struct Calls([u64; CALLS]);
+
+impl Serialize for Calls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let each = Call::ALL.into_iter().zip(self.0);
+        serializer.collect_map(each.map(|(call, count)| (call.name(), count)))
     }
 }
 

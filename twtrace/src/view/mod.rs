@@ -5,14 +5,18 @@ pub mod columns;
 mod conflicts;
 mod csv;
 pub mod docs;
+pub mod doctor;
 mod evidence;
+mod groups;
 mod histogram;
 mod json;
 mod kept;
 mod line;
 mod note;
+mod owners;
 mod render;
 mod text;
+pub mod top;
 mod units;
 
 pub use columns::Of;

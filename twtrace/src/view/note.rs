@@ -1,8 +1,10 @@
 //! What the last column of text says: what else is worth knowing of an event, in words.
 
+use std::net::SocketAddr;
+
 use super::line::Line;
 use super::units::{self, count, thousands};
-use crate::event::{Refusal, Reply, Rule, Stage};
+use crate::event::{Call, PortFailure, Refusal, Reply, Rule, Stage};
 use crate::model::conflicts::{Outcome, StuckBy};
 use crate::model::{Conflict, Life, Refused, Report};
 
@@ -15,6 +17,7 @@ pub(super) fn put(report: &Report, out: &mut Line) {
             of_refusal(refused, out);
             answer(&refused.refusal, out);
         }
+        Report::PortFailure(failure) => of_port_failure(failure, out),
         Report::Reopen(reopen) => of_life(&reopen.life, out),
         Report::Conflict(conflict) => of_conflict(conflict, out),
     }
@@ -155,6 +158,33 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
             "{} refused; what became of the client was not seen",
             count(conflict.syns.into(), "SYN")
         ),
+    }
+}
+
+/// `connect() of php-fpm (8123): no port free for 10.0.0.30:5432; 27,902 candidates held by
+/// TIME_WAIT only`.
+fn of_port_failure(failure: &PortFailure, out: &mut Line) {
+    write!(out, "{}() of ", failure.call.name());
+    units::command(&failure.command, out);
+    write!(out, " ({}): ", failure.pid);
+    let flow = &failure.flow;
+    if failure.port_given {
+        write!(out, "port {} is taken", flow.lport);
+    } else {
+        out.text("no port free");
+    }
+    if failure.call == Call::Bind {
+        return;
+    }
+    write!(out, " for {}", SocketAddr::new(flow.raddr, flow.rport));
+    if failure.port_given && failure.time_wait > 0 {
+        out.text(", by TIME_WAIT");
+    } else if !failure.port_given {
+        write!(
+            out,
+            "; {} held by TIME_WAIT only",
+            count(failure.time_wait.into(), "candidate")
+        );
     }
 }
 

@@ -7,13 +7,15 @@ use super::books;
 use super::columns::{self, Of};
 use super::conflicts::{self, WhatIf};
 use super::csv::Csv;
+use super::groups;
 use super::histogram::{self, Scope};
 use super::json::{self, Json};
 use super::kept::Texts;
 use super::line::Line;
 use super::text::Text;
-use crate::event::Meta;
+use crate::event::{Meta, Named};
 use crate::host::{Names, WallClock};
+use crate::model::groups::Table;
 use crate::model::{Conflicts, Report, Stats, Summary};
 
 /// The format of the data on stdout.
@@ -166,6 +168,41 @@ impl Renderer {
             Format::Json(_) => histogram::json(stats, scope, &mut self.line),
         }
         self.finish(out);
+    }
+
+    /// What comes before the first groups, where they are the data.
+    pub fn groups_header(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new();
+        if matches!(self.format, Format::Csv(_)) {
+            groups::csv_header(&mut line);
+        }
+        out.extend_from_slice(line.as_bytes());
+    }
+
+    /// The groups of an interval, or of the whole trace.
+    pub fn groups(&mut self, table: &Table, scope: Scope, out: &mut Vec<u8>) {
+        let Self { format, host, line } = self;
+        match format {
+            Format::Text(_) => groups::text(table, scope, host, line),
+            Format::Csv(_) => groups::csv(table, scope, host, line),
+            Format::Json(_) => groups::json(table, scope, host, line),
+        }
+        self.finish(out);
+    }
+
+    /// The groups of the whole trace where other things are the data. For CSV they are for people.
+    pub fn groups_beside(&mut self, table: &Table, out: &mut Vec<u8>) {
+        let Self { format, host, line } = self;
+        match format {
+            Format::Text(_) | Format::Csv(_) => groups::text(table, Scope::Total, host, line),
+            Format::Json(_) => groups::json(table, Scope::Total, host, line),
+        }
+        self.finish(out);
+    }
+
+    /// Adds names that a recording holds.
+    pub fn names(&mut self, named: Named) {
+        self.host.names.add(named);
     }
 
     /// The conflicts by remote address, and all together. For CSV they are for people.

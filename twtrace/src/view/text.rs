@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use super::columns::{Align, Column, Value};
 use super::evidence::{causes_apart, gaps_apart};
+use super::groups::reasons_apart;
 use super::line::Line;
 use super::note;
+use super::owners::{cgroup, most_telling};
 use super::render::Host;
 use super::units::{self, tcp_flags};
 use crate::model::Report;
@@ -96,10 +98,21 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::duration(ns, out),
         Value::Address(address) => shortened(address, width, host, out),
+        Value::Command(name) => units::command(name, out),
         Value::Endpoint(address, port) => endpoint(address, port, width, host, out),
         Value::Moment(ns) => out.slice(&host.clock.time(ns)),
         Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
-        Value::User(uid) => name_or_number(host.names.user(uid), uid, out),
+        Value::Owner(uid, cgroup) => {
+            most_telling(uid, cgroup, &mut host.names, |name| match (name, uid) {
+                (Some(name), _) => cut(name, width, out),
+                (None, Some(uid)) => out.number(uid.into()),
+                (None, None) => out.text("–"),
+            });
+        }
+        Value::UserName(uid) => name(host.names.user(uid), out),
+        Value::NetnsName(inode) => name(host.names.netns(inode), out),
+        Value::Cgroup(id, fact) => name(cgroup(id, fact, &mut host.names), out),
+        Value::Reasons(ended) => reasons_apart(ended, out),
         Value::Gaps(gaps) => gaps_apart(gaps, out),
         Value::Causes(causes) => causes_apart(causes, out),
         Value::Note(report) => note::put(report, out),
@@ -113,7 +126,28 @@ pub(super) fn name_or_number(name: Option<&str>, number: u32, out: &mut Line) {
     }
 }
 
-fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut Line) {
+/// The same as a text of its own.
+pub(super) fn name_of(name: Option<&str>, number: u32) -> String {
+    name.map_or_else(|| number.to_string(), str::to_owned)
+}
+
+fn name(name: Option<&str>, out: &mut Line) {
+    out.text(name.unwrap_or("–"));
+}
+
+/// A name with its end left out if it is too long.
+pub(super) fn cut(name: &str, width: usize, out: &mut Line) {
+    match name.char_indices().nth(width) {
+        None => out.text(name),
+        Some(_) => {
+            let end = name.char_indices().nth(width.saturating_sub(1));
+            out.text(&name[..end.map_or(0, |(end, _)| end)]);
+            out.text("…");
+        }
+    }
+}
+
+pub(super) fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut Line) {
     if address.is_ipv4() {
         host.texts.address(address, out);
         out.byte(b':');
@@ -123,11 +157,11 @@ fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut
         shortened(address, width.saturating_sub(8), host, out);
         out.text("]:");
     }
-    out.number(port.into());
+    units::port(port, out);
 }
 
 /// An address with its middle left out if it is too long: its ends tell hosts apart best.
-fn shortened(address: IpAddr, width: usize, host: &mut Host, out: &mut Line) {
+pub(super) fn shortened(address: IpAddr, width: usize, host: &mut Host, out: &mut Line) {
     let start = out.length();
     host.texts.address(address, out);
     let length = out.length() - start;

@@ -2,6 +2,7 @@
 
 use super::kept::Texts;
 use super::line::Line;
+use crate::event::CommandName;
 
 const NS_PER_US: u64 = 1_000;
 const NS_PER_MS: u64 = 1_000_000;
@@ -61,6 +62,27 @@ pub(super) fn span(ns: u64) -> String {
     let mut text = Line::new();
     duration(ns, &mut text);
     String::from_utf8_lossy(text.as_bytes()).into_owned()
+}
+
+/// A port, or `*` if there is none.
+pub(super) fn port(port: u16, out: &mut Line) {
+    if port == 0 {
+        out.byte(b'*');
+    } else {
+        out.number(port.into());
+    }
+}
+
+/// Name of a task, which may hold anything: nothing of it reaches a terminal as a command.
+pub(super) fn command(name: &CommandName, out: &mut Line) {
+    for letter in name.text().chars() {
+        let shown = if letter.is_control() {
+            '\u{fffd}'
+        } else {
+            letter
+        };
+        out.text(shown.encode_utf8(&mut [0; 4]));
+    }
 }
 
 /// `SYN|ACK`: byte 13 of a TCP header, lowest bit first.

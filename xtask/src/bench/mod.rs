@@ -25,6 +25,29 @@ pub(crate) struct Args {
     /// Kernels to measure on.
     #[arg(long = "kernel", value_name = "NAME|PATH", default_values = ["6.1", "6.18"])]
     kernels: Vec<String>,
+    /// Measure only this; repeat for more.
+    #[arg(long, value_enum, value_name = "PART")]
+    part: Vec<Part>,
+    /// Measure only the row of this name, such as hist or "trace, file"; repeat for more.
+    #[arg(long, value_name = "ROW")]
+    only: Vec<String>,
+}
+
+/// The measurements, each in a VM of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Instructions per connection.
+    Cost,
+    /// Instructions per refused SYN.
+    Refusals,
+    /// Time, and instructions, from exec to attached.
+    Attach,
+}
+
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        self.part.is_empty() || self.part.contains(&part)
+    }
 }
 
 /// What `twtrace-vm bench-cost` measured in one way of tracing.
@@ -55,6 +78,8 @@ struct Measured {
     refusals: BTreeMap<String, Refusals>,
     /// Seconds from exec to attached by command line.
     attach: BTreeMap<String, f64>,
+    /// The same where a ns is an instruction, waits included.
+    attach_icount: BTreeMap<String, f64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -63,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for name in &args.kernels {
         let kernel = vm::kernel(name)?;
         // One VM at a time: the times to attach are wall time.
-        measured.push(measure(&host, kernel)?);
+        measured.push(measure(args, &host, kernel)?);
     }
     for kernel in &measured {
         complete(kernel)?;
@@ -72,48 +97,60 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(host: &Host, kernel: Kernel) -> Result<Measured> {
-    say(&format!("{}: instructions per connection", kernel.release));
-    let costs = boot(host, &kernel, "bench-cost", "cost.json", Accel::Icount)?;
-    say(&format!("{}: instructions per refused SYN", kernel.release));
-    let refusals = boot(
-        host,
-        &kernel,
-        "bench-refusals",
-        "refusals.json",
-        Accel::Icount,
-    )?;
-    say(&format!("{}: time to attach", kernel.release));
-    let attach = boot(host, &kernel, "bench-attach", "attach.json", Accel::Tcg)?;
-    Ok(Measured {
+fn measure(args: &Args, host: &Host, kernel: Kernel) -> Result<Measured> {
+    let mut measured = Measured {
         kernel,
-        costs,
-        refusals,
-        attach,
-    })
+        costs: BTreeMap::new(),
+        refusals: BTreeMap::new(),
+        attach: BTreeMap::new(),
+        attach_icount: BTreeMap::new(),
+    };
+    let kernel = &measured.kernel;
+    let boot = Boot { args, host, kernel };
+    if args.wants(Part::Cost) {
+        measured.costs = boot.measure("instructions per connection", "cost", Accel::Icount)?;
+    }
+    if args.wants(Part::Refusals) {
+        measured.refusals = boot.measure("instructions per SYN", "refusals", Accel::Icount)?;
+    }
+    if args.wants(Part::Attach) {
+        measured.attach = boot.measure("time to attach", "attach", Accel::Tcg)?;
+        measured.attach_icount = boot.measure("work to attach", "attach", Accel::Icount)?;
+    }
+    Ok(measured)
 }
 
-fn boot<T: DeserializeOwned>(
-    host: &Host,
-    kernel: &Kernel,
-    task: &str,
-    file: &str,
-    accel: Accel,
-) -> Result<T> {
-    let setup = Setup {
-        memory_mb: 1024,
-        cpus: 2,
-        accel,
-        timeout: Duration::from_secs(1200),
-        command: ["twtrace-vm", task].map(str::to_owned).to_vec(),
-        extra: Vec::new(),
-    };
-    let end = host.boot(kernel, &setup, &mut |line| say(&format!("  {line}")))?;
-    let code = end.verdict.code;
-    ensure!(code == 0, "{task} ended with exit code {code}");
-    let path = end.files()?.join(file);
-    let text = fs::read_to_string(&path).with_context(|| format!("the VM left no {file}"))?;
-    serde_json::from_str(&text).with_context(|| format!("cannot read the VM's {file}"))
+/// What all VMs of one kernel have in common.
+struct Boot<'a> {
+    args: &'a Args,
+    host: &'a Host,
+    kernel: &'a Kernel,
+}
+
+impl Boot<'_> {
+    /// Boots a VM that runs `twtrace-vm bench-TASK` and leaves TASK.json.
+    fn measure<T: DeserializeOwned>(&self, title: &str, task: &str, accel: Accel) -> Result<T> {
+        say(&format!("{}: {title}", self.kernel.release));
+        let mut command = vec!["twtrace-vm".to_owned(), format!("bench-{task}")];
+        command.extend(self.args.only.iter().cloned());
+        let setup = Setup {
+            memory_mb: 1024,
+            cpus: 2,
+            accel,
+            timeout: Duration::from_secs(1200),
+            command,
+            extra: Vec::new(),
+        };
+        let end = self
+            .host
+            .boot(self.kernel, &setup, &mut |line| say(&format!("  {line}")))?;
+        let code = end.verdict.code;
+        ensure!(code == 0, "bench-{task} ended with exit code {code}");
+        let path = end.files()?.join(format!("{task}.json"));
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("the VM left no {task}.json"))?;
+        serde_json::from_str(&text).with_context(|| format!("cannot read the VM's {task}.json"))
+    }
 }
 
 /// The two measurements without twtrace may differ by this many instructions.

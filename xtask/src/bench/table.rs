@@ -25,11 +25,26 @@ const OURS: &[(&str, &str, Kind)] = &[
 /// Whose cost the others are compared with.
 const REFERENCES: [(Kind, &str); 2] = [(Kind::Counts, "hist"), (Kind::Events, "trace, /dev/null")];
 
+/// Those that were measured.
+fn ours(
+    measured: &[Measured],
+) -> impl Iterator<Item = &'static (&'static str, &'static str, Kind)> {
+    OURS.iter()
+        .filter(|row| measured.iter().any(|on| on.costs.contains_key(row.0)))
+}
+
 pub(super) fn show_all(measured: &[Measured]) {
-    instructions(measured);
-    refusals(measured);
-    user_space(measured);
-    attaching(measured);
+    let any = |is_there: fn(&Measured) -> bool| measured.iter().any(is_there);
+    if any(|on| !on.costs.is_empty()) {
+        instructions(measured);
+        user_space(measured);
+    }
+    if any(|on| !on.refusals.is_empty()) {
+        refusals(measured);
+    }
+    if any(|on| !on.attach.is_empty()) {
+        attaching(measured);
+    }
 }
 
 /// By name in the VM's report.
@@ -78,7 +93,7 @@ fn instructions(measured: &[Measured]) {
         .map(|on| percent(more(on, "without, again")))
         .collect();
     row("the same at the end (noise)", &again, "");
-    for (key, name, _) in OURS {
+    for (key, name, _) in ours(measured) {
         let cells: Vec<String> = measured.iter().map(|on| percent(more(on, key))).collect();
         row(name, &cells, "");
     }
@@ -113,7 +128,7 @@ fn ratio(measured: &[Measured], kind: Kind, theirs: &[f64]) -> String {
 
 fn user_space(measured: &[Measured]) {
     show("twtrace's own process, per event of the same load");
-    for (key, name, _) in OURS {
+    for (key, name, _) in ours(measured) {
         let cells: Vec<String> = measured
             .iter()
             .map(|on| on.costs.get(*key).map_or_else(String::new, own))
@@ -131,18 +146,19 @@ fn own(cost: &Cost) -> String {
 }
 
 fn attaching(measured: &[Measured]) {
-    show("from exec to attached (wall time under TCG, 2 CPUs, median of 5)");
+    show("from exec to attached (wall time under TCG with 2 CPUs; ns under icount with one;");
+    show("median of 5)");
     let Some(first) = measured.first() else {
         return;
     };
     for name in first.attach.keys() {
+        let both = |on: &Measured| {
+            let (time, work) = (on.attach.get(name)?, on.attach_icount.get(name)?);
+            Some(format!("{time:.2} s, {:.0} M", work * 1e3))
+        };
         let cells: Vec<String> = measured
             .iter()
-            .map(|on| {
-                on.attach
-                    .get(name)
-                    .map_or_else(String::new, |s| format!("{s:.2} s"))
-            })
+            .map(|on| both(on).unwrap_or_default())
             .collect();
         row(&format!("twtrace {name}"), &cells, "");
     }

@@ -21,7 +21,7 @@ const ROOMS: &[Room] = &[
     room("view", &["model", "event", "host"]),
     room("kernel", &["error", "event"]),
     room("recording", &["error", "event"]),
-    room("host", &["error"]),
+    room("host", &["error", "event"]),
     Room {
         name: "cmd",
         uses: Uses::All,

@@ -2,8 +2,8 @@
 
 use twtrace_common::tcp::{ACK, FIN, PSH, RST, SYN};
 
-use super::Value;
-use crate::event::{Family, Flow, Numbers};
+use super::{CgroupFact, Value};
+use crate::event::{Call, Family, Flow, Numbers, PortFailure};
 use crate::model::conflicts::Outcome;
 use crate::model::{Conflict, Life, Refused, Report};
 
@@ -25,6 +25,7 @@ pub(super) fn flow(report: &Report) -> &Flow {
         Report::End(life) => &life.end.flow,
         Report::Overflow(overflow) => &overflow.flow,
         Report::Refusal(refused) => &refused.refusal.flow,
+        Report::PortFailure(failure) => &failure.flow,
         Report::Reopen(reopen) => &reopen.life.end.flow,
         Report::Conflict(conflict) => &conflict.flow,
     }
@@ -39,8 +40,19 @@ pub(super) fn family(report: &Report) -> &'static str {
     }
 }
 
-pub(super) fn owner(report: &Report) -> Option<u32> {
-    flow(report).uid
+pub(super) fn owner(report: &Report) -> Value<'_> {
+    match flow(report) {
+        Flow {
+            uid: None,
+            cgroup: None,
+            ..
+        } => Value::Unknown,
+        flow => Value::Owner(flow.uid, flow.cgroup),
+    }
+}
+
+pub(super) fn cgroup(report: &Report, fact: CgroupFact) -> Value<'_> {
+    known(flow(report).cgroup, |id| Value::Cgroup(id, fact))
 }
 
 #[inline(always)]
@@ -58,6 +70,43 @@ pub(super) fn refusal(report: &Report) -> Option<&Refused> {
     }
 }
 
+pub(super) fn port_failure(report: &Report) -> Option<&PortFailure> {
+    match report {
+        Report::PortFailure(failure) => Some(failure),
+        _ => None,
+    }
+}
+
+/// The local port; a call that found none has none.
+#[inline(always)]
+pub(super) fn lport(report: &Report) -> Option<u16> {
+    match report {
+        Report::PortFailure(failure) if !failure.port_given => None,
+        other => Some(flow(other).lport),
+    }
+}
+
+/// The flow if it has a remote end; that of a bind() has none.
+#[inline(always)]
+pub(super) fn connected(report: &Report) -> Option<&Flow> {
+    match report {
+        Report::PortFailure(failure) if failure.call == Call::Bind => None,
+        other => Some(flow(other)),
+    }
+}
+
+pub(super) fn errno(failure: &PortFailure) -> Value<'_> {
+    match failure.errno {
+        EADDRINUSE => Value::Word("EADDRINUSE"),
+        EADDRNOTAVAIL => Value::Word("EADDRNOTAVAIL"),
+        _ => Value::Unknown,
+    }
+}
+
+// As on every architecture of Linux but three old ones; recordings do not depend on who reads.
+const EADDRINUSE: u32 = 98;
+const EADDRNOTAVAIL: u32 = 99;
+
 pub(super) fn conflict(report: &Report) -> Option<&Conflict> {
     match report {
         Report::Conflict(conflict) => Some(conflict),
@@ -72,6 +121,7 @@ pub(super) fn at_ns(report: &Report) -> u64 {
         Report::End(life) => life.end.ended_ns,
         Report::Overflow(overflow) => overflow.at_ns,
         Report::Refusal(refused) => refused.refusal.at_ns,
+        Report::PortFailure(failure) => failure.at_ns,
         Report::Reopen(reopen) => reopen.life.end.ended_ns,
         Report::Conflict(conflict) => conflict.at_ns,
     }
@@ -83,7 +133,7 @@ pub(super) fn time_wait_ns(report: &Report) -> Option<u64> {
         Report::End(life) => life.time_wait_ns,
         Report::Refusal(refused) => refused.time_wait_ns,
         Report::Reopen(reopen) => reopen.life.time_wait_ns,
-        Report::Overflow(_) | Report::Conflict(_) => None,
+        Report::Overflow(_) | Report::PortFailure(_) | Report::Conflict(_) => None,
     }
 }
 
@@ -129,6 +179,10 @@ pub(super) fn what(report: &Report) -> Value<'_> {
         Report::Refusal(refused) => Value::Said {
             person: refused_segment(refused),
             machine: "refused",
+        },
+        Report::PortFailure(_) => Value::Said {
+            person: "NO PORT",
+            machine: "no-port",
         },
         Report::Reopen(_) => Value::Said {
             person: "accepted SYN",

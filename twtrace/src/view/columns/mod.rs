@@ -1,11 +1,15 @@
 //! The one table of columns: text, CSV, JSON and docs/output.md are made from it.
 
 mod get;
+mod rows;
 mod table;
 
 use std::net::IpAddr;
 
+use twtrace_common::REASONS;
+
 use super::Unknown;
+use crate::event::CommandName;
 use crate::model::Report;
 use crate::model::conflicts::causes::Hypothesis;
 
@@ -49,16 +53,21 @@ impl Of {
     pub const REFUSAL: Self = Self(1 << 2);
     pub const REOPEN: Self = Self(1 << 3);
     pub const CONFLICT: Self = Self(1 << 4);
+    pub const PORT_FAILURE: Self = Self(1 << 5);
     pub const ALL: Self = Self::TRACE.and(Self::CONFLICTS);
     /// What `trace` and `report` show.
-    pub const TRACE: Self = Self::END.and(Self::OVERFLOW).and(Self::REFUSAL);
+    pub const TRACE: Self = Self::END
+        .and(Self::OVERFLOW)
+        .and(Self::REFUSAL)
+        .and(Self::PORT_FAILURE);
     /// What `conflicts` shows.
     pub const CONFLICTS: Self = Self::REFUSAL.and(Self::REOPEN).and(Self::CONFLICT);
 
-    const EACH: [Self; 5] = [
+    const EACH: [Self; 6] = [
         Self::END,
         Self::OVERFLOW,
         Self::REFUSAL,
+        Self::PORT_FAILURE,
         Self::REOPEN,
         Self::CONFLICT,
     ];
@@ -76,6 +85,7 @@ impl Of {
             Report::End(_) => Self::END,
             Report::Overflow(_) => Self::OVERFLOW,
             Report::Refusal(_) => Self::REFUSAL,
+            Report::PortFailure(_) => Self::PORT_FAILURE,
             Report::Reopen(_) => Self::REOPEN,
             Report::Conflict(_) => Self::CONFLICT,
         }
@@ -88,6 +98,7 @@ impl Of {
             Self::END => "end",
             Self::OVERFLOW => "overflow",
             Self::REFUSAL => "refusal",
+            Self::PORT_FAILURE => "port-failure",
             Self::REOPEN => "reopen",
             _ => "conflict",
         }
@@ -111,6 +122,15 @@ pub enum Shown {
     Data,
     Text,
     Everywhere,
+    /// Nowhere.
+    Asked,
+}
+
+impl Shown {
+    /// In JSON and CSV, unasked.
+    const fn in_data(self) -> bool {
+        matches!(self, Self::Data | Self::Everywhere)
+    }
 }
 
 /// A fact before it is written; each view has its own way with each kind.
@@ -132,18 +152,39 @@ pub(super) enum Value<'r> {
     /// A time span in ns: ms for machines, "60.97 s" for people.
     Duration(u64),
     Address(IpAddr),
-    /// "address:port".
+    /// May hold anything.
+    Command(&'r CommandName),
+    /// "address:port", or "address:*" if there is no port.
     Endpoint(IpAddr, u16),
     /// CLOCK_MONOTONIC ns as wall-clock time.
     Moment(u64),
     /// Inode number of a namespace, by name if it has one.
     Netns(u32),
-    /// uid, by name if it has one.
-    User(u32),
+    /// uid and cgroup id: the most telling of pod, container, unit, user name, uid.
+    Owner(Option<u32>, Option<u64>),
+    /// The name of the user with this uid.
+    UserName(u32),
+    /// The name of the namespace with this inode number.
+    NetnsName(u32),
+    /// What is known of the cgroup with this id.
+    Cgroup(u64, CgroupFact),
+    /// Ends by reason.
+    Reasons(&'r [u64; REASONS]),
     Gaps(&'r [i32]),
     Causes(&'r [Hypothesis]),
     /// What else is worth knowing of this event, in words.
     Note(&'r Report),
+}
+
+/// What a cgroup's path tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CgroupFact {
+    Path,
+    Unit,
+    Container,
+    Pod,
+    /// What it is called where there is room: pod, container or unit, else its path.
+    Name,
 }
 
 /// Takes the columns of the schema one by one.
@@ -189,7 +230,7 @@ pub(super) fn text(events: Of) -> Vec<&'static Column> {
 pub(super) fn data(events: Of) -> Vec<&'static Column> {
     COLUMNS
         .iter()
-        .filter(|column| column.shown != Shown::Text && column.of.overlaps(events))
+        .filter(|column| column.shown.in_data() && column.of.overlaps(events))
         .collect()
 }
 
@@ -229,7 +270,7 @@ mod tests {
     fn text_shows_exactly_the_columns_marked_so() {
         let mut shown: Vec<_> = COLUMNS
             .iter()
-            .filter(|column| column.shown != Shown::Data)
+            .filter(|column| matches!(column.shown, Shown::Text | Shown::Everywhere))
             .map(|column| column.key)
             .collect();
         let mut text = [&TEXT[..], &CONFLICTS_TEXT].concat();

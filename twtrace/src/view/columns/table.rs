@@ -1,53 +1,13 @@
-//! The rows of the table, and the walk over those of the schema.
+//! The rows of the table.
 
 use super::get::{
-    at_ns, conflict, delay_ns, end, family, flow, gap, known, numbers, owner, refusal, seq_gap,
-    time_wait_ns, what,
+    at_ns, cgroup, conflict, connected, delay_ns, end, errno, family, flow, gap, known, lport,
+    numbers, owner, port_failure, refusal, seq_gap, time_wait_ns, what,
 };
-use super::{Align, Column, Of, Show, Shown, Value};
-use crate::event::BornAs;
+use super::rows::{columns, in_schema};
+use super::{Align, CgroupFact, Column, Of, Show, Shown, Value};
+use crate::event::{BornAs, Call};
 use crate::model::Report;
-
-/// Makes the table, and from the same rows the walk over the schema's columns: a loop over
-/// function pointers would cost JSON as much again as the writing itself.
-macro_rules! columns {
-    ($($key:ident {
-        header: $header:literal,
-        width: $width:literal,
-        align: $align:expr,
-        unit: $unit:literal,
-        doc: $doc:literal,
-        of: $of:expr,
-        shown: $shown:expr,
-        get: $get:expr,
-    })*) => {
-        /// All columns, those of the JSON schema in its order first.
-        pub static COLUMNS: &[Column] = &[$(Column {
-            key: stringify!($key),
-            header: $header,
-            width: $width,
-            align: $align,
-            unit: $unit,
-            doc: $doc,
-            of: $of,
-            shown: $shown,
-            get: $get,
-        }),*];
-
-        /// Shows what the schema has for one kind of event: which columns, is known when compiled.
-        #[inline(always)]
-        fn walk<const EVENT: u8>(report: &Report, show: &mut (impl Show + ?Sized)) {
-            $(if const { in_schema($shown, $of, EVENT) } {
-                let get: fn(&Report) -> Value<'_> = $get;
-                show.show(concat!(",\"", stringify!($key), "\":"), get(report));
-            })*
-        }
-    };
-}
-
-const fn in_schema(shown: Shown, of: Of, event: u8) -> bool {
-    !matches!(shown, Shown::Text) && of.overlaps(Of(event))
-}
 
 /// Shows what the schema has for this event.
 #[inline(always)]
@@ -56,6 +16,7 @@ pub(in crate::view) fn each_of_schema(report: &Report, show: &mut impl Show) {
         Report::End(_) => walk::<{ Of::END.0 }>(report, show),
         Report::Overflow(_) => walk_apart::<{ Of::OVERFLOW.0 }>(report, show),
         Report::Refusal(_) => walk_apart::<{ Of::REFUSAL.0 }>(report, show),
+        Report::PortFailure(_) => walk_apart::<{ Of::PORT_FAILURE.0 }>(report, show),
         Report::Reopen(_) => walk_apart::<{ Of::REOPEN.0 }>(report, show),
         Report::Conflict(_) => walk_apart::<{ Of::CONFLICT.0 }>(report, show),
     }
@@ -86,7 +47,7 @@ columns! {
         width: 18,
         align: Align::Left,
         unit: "",
-        doc: "why the mini-socket ended; in CSV `overflow` if there was none, `refused` if it goes on, the outcome of a conflict; in text `REFUSED SYN` and the like",
+        doc: "why the mini-socket ended; in CSV `overflow` if there was none, `refused` if it goes on, `no-port` of a port failure, the outcome of a conflict; in text `REFUSED SYN` and the like",
         of: Of::END,
         shown: Shown::Everywhere,
         get: what,
@@ -131,6 +92,16 @@ columns! {
         shown: Shown::Data,
         get: |report| known(refusal(report), |one| Value::TcpFlags(one.refusal.tcp_flags)),
     }
+    call {
+        header: "CALL",
+        width: 7,
+        align: Align::Left,
+        unit: "",
+        doc: "what got no port: `connect`, or `bind`, which may be a listen() too",
+        of: Of::PORT_FAILURE,
+        shown: Shown::Data,
+        get: |report| known(port_failure(report), |one| Value::Word(one.call.name())),
+    }
     family {
         header: "FAMILY",
         width: 11,
@@ -156,30 +127,30 @@ columns! {
         width: 5,
         align: Align::Right,
         unit: "",
-        doc: "local port",
+        doc: "local port; of a port failure, the one that was asked for, null if any would have done",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::number(flow(report).lport),
+        get: |report| known(lport(report), Value::number),
     }
     raddr {
         header: "RADDR",
         width: 15,
         align: Align::Left,
         unit: "",
-        doc: "remote address, as on the wire",
+        doc: "remote address, as on the wire; null of a bind()",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::Address(flow(report).raddr),
+        get: |report| known(connected(report), |flow| Value::Address(flow.raddr)),
     }
     rport {
         header: "RPORT",
         width: 5,
         align: Align::Right,
         unit: "",
-        doc: "remote port",
+        doc: "remote port; null of a bind()",
         of: Of::ALL,
         shown: Shown::Data,
-        get: |report| Value::number(flow(report).rport),
+        get: |report| known(connected(report), |flow| Value::number(flow.rport)),
     }
     netns {
         header: "NETNS",
@@ -197,7 +168,7 @@ columns! {
         align: Align::Right,
         unit: "",
         doc: "owner of the full socket",
-        of: Of::END.and(Of::OVERFLOW),
+        of: Of::END.and(Of::OVERFLOW).and(Of::PORT_FAILURE),
         shown: Shown::Data,
         get: |report| known(flow(report).uid, Value::number),
     }
@@ -207,7 +178,7 @@ columns! {
         align: Align::Right,
         unit: "",
         doc: "cgroup id of the full socket",
-        of: Of::END.and(Of::OVERFLOW),
+        of: Of::END.and(Of::OVERFLOW).and(Of::PORT_FAILURE),
         shown: Shown::Data,
         get: |report| known(flow(report).cgroup, Value::Number),
     }
@@ -264,7 +235,7 @@ columns! {
         align: Align::Right,
         unit: "ns",
         doc: "when it happened (of an end: `ended_ns`), CLOCK_MONOTONIC",
-        of: Of::OVERFLOW.and(Of::REFUSAL).and(Of::REOPEN),
+        of: Of::OVERFLOW.and(Of::REFUSAL).and(Of::REOPEN).and(Of::PORT_FAILURE),
         shown: Shown::Data,
         get: |report| match report {
             Report::End(_) => Value::Unknown,
@@ -492,6 +463,59 @@ columns! {
             known(conflict(report).and_then(|one| one.stuck_by), |by| Value::Word(by.name()))
         },
     }
+    pid {
+        header: "PID",
+        width: 7,
+        align: Align::Right,
+        unit: "",
+        doc: "process that called, as the host numbers it",
+        of: Of::PORT_FAILURE,
+        shown: Shown::Data,
+        get: |report| known(port_failure(report), |one| Value::number(one.pid)),
+    }
+    command {
+        header: "COMMAND",
+        width: 15,
+        align: Align::Left,
+        unit: "",
+        doc: "name of the task that called, at most 15 bytes (`/proc/PID/task/TID/comm`)",
+        of: Of::PORT_FAILURE,
+        shown: Shown::Data,
+        get: |report| known(port_failure(report), |one| Value::Command(&one.command)),
+    }
+    errno {
+        header: "ERRNO",
+        width: 13,
+        align: Align::Left,
+        unit: "",
+        doc: "what the caller was told: `EADDRNOTAVAIL` or `EADDRINUSE`",
+        of: Of::PORT_FAILURE,
+        shown: Shown::Data,
+        get: |report| known(port_failure(report), errno),
+    }
+    port_given {
+        header: "PORT GIVEN",
+        width: 10,
+        align: Align::Left,
+        unit: "",
+        doc: "the caller had named the port, or was bound to it, so no other was tried",
+        of: Of::PORT_FAILURE,
+        shown: Shown::Data,
+        get: |report| known(port_failure(report), |one| Value::Flag(one.port_given)),
+    }
+    time_wait_candidates {
+        header: "TW",
+        width: 5,
+        align: Align::Right,
+        unit: "",
+        doc: "ports that were tried and that only a mini-socket (TIME_WAIT or FIN_WAIT2) held; the rest of the range had other users. Null of a bind(), where the kernel does not look",
+        of: Of::PORT_FAILURE,
+        shown: Shown::Data,
+        get: |report| match port_failure(report) {
+            Some(failure) if failure.call == Call::Connect => Value::number(failure.time_wait),
+            _ => Value::Unknown,
+        },
+    }
     time {
         header: "TIME",
         width: 12,
@@ -507,7 +531,7 @@ columns! {
         width: 21,
         align: Align::Left,
         unit: "",
-        doc: "local address and port",
+        doc: "local address and port; the port is `*` of a call that found none",
         of: Of::ALL,
         shown: Shown::Text,
         get: |report| Value::Endpoint(flow(report).laddr, flow(report).lport),
@@ -517,10 +541,10 @@ columns! {
         width: 21,
         align: Align::Left,
         unit: "",
-        doc: "remote address and port",
+        doc: "remote address and port; none of a bind()",
         of: Of::ALL,
         shown: Shown::Text,
-        get: |report| Value::Endpoint(flow(report).raddr, flow(report).rport),
+        get: |report| known(connected(report), |flow| Value::Endpoint(flow.raddr, flow.rport)),
     }
     netns_name {
         header: "NETNS",
@@ -534,13 +558,63 @@ columns! {
     }
     owner {
         header: "OWNER",
+        width: 15,
+        align: Align::Left,
+        unit: "",
+        doc: "owner of the full socket, the most telling of: Kubernetes pod (`pod-` and the first 8 digits of its uid), container (12 digits of its id, or its name), systemd service or scope, user name, uid",
+        of: Of::ALL,
+        shown: Shown::Text,
+        get: owner,
+    }
+    user {
+        header: "USER",
         width: 10,
         align: Align::Left,
         unit: "",
-        doc: "owner of the full socket: user name, or uid if it has none",
+        doc: "name of the user with this `uid`; null if it has none",
         of: Of::ALL,
-        shown: Shown::Text,
-        get: |report| known(owner(report), Value::User),
+        shown: Shown::Asked,
+        get: |report| known(flow(report).uid, Value::UserName),
+    }
+    cgroup_path {
+        header: "CGROUP PATH",
+        width: 36,
+        align: Align::Left,
+        unit: "",
+        doc: "path of the cgroup below the mount of cgroup2; null if it was gone before anybody asked",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Path),
+    }
+    unit {
+        header: "UNIT",
+        width: 20,
+        align: Align::Left,
+        unit: "",
+        doc: "systemd unit, the innermost in `cgroup_path`",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Unit),
+    }
+    container {
+        header: "CONTAINER",
+        width: 12,
+        align: Align::Left,
+        unit: "",
+        doc: "container, the innermost in `cgroup_path`: the first 12 digits of its id, or its name",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Container),
+    }
+    pod {
+        header: "POD",
+        width: 36,
+        align: Align::Left,
+        unit: "",
+        doc: "uid of the Kubernetes pod in `cgroup_path`",
+        of: Of::ALL,
+        shown: Shown::Asked,
+        get: |report| cgroup(report, CgroupFact::Pod),
     }
     what {
         header: "WHAT",
@@ -557,7 +631,7 @@ columns! {
         width: 4,
         align: Align::Left,
         unit: "",
-        doc: "what else is worth knowing, in words: re-arms, an unseen birth, an overflow, the numbers of a refusal",
+        doc: "what else is worth knowing, in words: re-arms, an unseen birth, an overflow, the numbers of a refusal, who got no port and why",
         of: Of::ALL,
         shown: Shown::Text,
         get: |report| Value::Note(report),

@@ -1,0 +1,63 @@
+//! `twtrace doctor`: what can be traced here, what is set to no use or to harm, what to do.
+
+use std::fs;
+use std::path::Path;
+
+use super::output::Output;
+use crate::cli::{DoctorArgs, PlainOutput};
+use crate::error::{Error, Exit, Result};
+use crate::event::facts::Facts;
+use crate::host::Names;
+use crate::kernel::probe;
+use crate::model::doctor::{Severity, diagnose};
+use crate::view::doctor;
+
+pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
+    let mut out = Output::stdout();
+    let facts = match &args.read {
+        Some(file) => read(file)?,
+        None => probe::look(args.btf.as_deref())?,
+    };
+    if args.facts {
+        put(&mut out, &format!("{}\n", to_json(&facts)?))?;
+        return Ok(Exit::Done);
+    }
+    let diagnosis = diagnose(&facts);
+    let text = if args.json || args.output == PlainOutput::Json {
+        doctor::json(&facts, &diagnosis)
+    } else {
+        let mut names = match args.read {
+            // They may come from another host.
+            Some(_) => Names::none(),
+            None => Names::of_this_host(),
+        };
+        doctor::text(&facts, &diagnosis, &mut names)
+    };
+    put(&mut out, &text)?;
+    Ok(match diagnosis.verdict() {
+        Severity::Danger => Exit::Finding,
+        Severity::Warning | Severity::Note | Severity::Ok => Exit::Done,
+    })
+}
+
+fn put(out: &mut Output, text: &str) -> Result<()> {
+    out.buffer().extend_from_slice(text.as_bytes());
+    out.flush()
+}
+
+fn to_json(facts: &Facts) -> Result<String> {
+    serde_json::to_string(facts)
+        .map_err(|error| Error::new(format!("cannot write the facts as JSON: {error}")))
+}
+
+fn read(file: &Path) -> Result<Facts> {
+    let cannot = |why: String| {
+        Error::new(format!(
+            "cannot read the facts in {}: {why}",
+            file.display()
+        ))
+        .hint("such a file is written by: twtrace doctor --facts > FILE")
+    };
+    let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| cannot(error.to_string()))
+}

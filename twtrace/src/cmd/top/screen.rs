@@ -1,0 +1,165 @@
+//! The terminal as a full screen, and back.
+//!
+//! It is given back whatever happens: when the screen is dropped (the end, an error, a signal that
+//! is waited for), and by a hook when the program panics, for then nothing is dropped.
+
+use std::io::{self, IsTerminal, Stdout};
+use std::sync::Once;
+use std::thread::Builder;
+
+use nix::sys::signal::{Signal, raise};
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{self, Event, KeyEvent};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::{Frame, Terminal};
+use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::error::{Error, Result};
+use crate::kernel::privileges;
+
+/// Keys that wait at most; nobody types that fast.
+const KEYS: usize = 64;
+
+/// The terminal, taken over.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    events: Receiver<Event>,
+    stop: unix::Signal,
+    quit: unix::Signal,
+}
+
+/// What a screen was woken by.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wake {
+    Key(KeyEvent),
+    /// Another size.
+    Resized,
+    /// To the background.
+    Stop,
+    /// Nobody is there any more.
+    Gone,
+}
+
+/// Says at once what stands against a full screen, before anything is attached for it.
+pub(super) fn check() -> Result<()> {
+    const HINT: &str = "--batch prints frames as plain text";
+    if !io::stdout().is_terminal() {
+        return Err(Error::new("cannot show a screen: stdout is no terminal").hint(HINT));
+    }
+    match std::env::var("TERM") {
+        Ok(term) if !term.is_empty() && term != "dumb" => Ok(()),
+        _ => Err(Error::new("cannot show a screen: the terminal is dumb (TERM)").hint(HINT)),
+    }
+}
+
+/// Colours are wanted (no-color.org).
+pub(super) fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+impl Screen {
+    /// Takes the terminal over.
+    pub(super) fn open() -> Result<Self> {
+        // The thread that waits for keys needs none, and a thread has its own.
+        privileges::drop_unneeded();
+        let listen = |kind| signal(kind).map_err(|error| unusable(&error));
+        let stop = listen(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
+        let quit = listen(SignalKind::quit())?;
+        give_back_on_panic();
+        let (sender, events) = channel(KEYS);
+        let terminal = take().inspect_err(|_| give_back())?;
+        let screen = Self {
+            terminal,
+            events,
+            stop,
+            quit,
+        };
+        Builder::new()
+            .name("keys".into())
+            .spawn(move || read_keys(&sender))
+            .map_err(|error| unusable(&error))?;
+        Ok(screen)
+    }
+
+    /// Waits for a key, another size, or a signal that concerns terminals only.
+    pub(super) async fn wake(&mut self) -> Wake {
+        loop {
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                _ = self.stop.recv() => return Wake::Stop,
+                _ = self.quit.recv() => return Wake::Gone,
+            };
+            match event {
+                Some(Event::Key(key)) => return Wake::Key(key),
+                Some(Event::Resize(..)) => return Wake::Resized,
+                Some(_) => {}
+                None => return Wake::Gone,
+            }
+        }
+    }
+
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> Result<()> {
+        let drawn = self.terminal.draw(draw);
+        drawn.map(drop).map_err(|error| unusable(&error))
+    }
+
+    /// Gives the terminal back and stops, until somebody says to go on.
+    pub(super) fn suspend(&mut self) -> Result<()> {
+        give_back();
+        // SIGTSTP is listened to, so it would not stop us.
+        raise(Signal::SIGSTOP).map_err(|error| unusable(&error.into()))?;
+        // A new one: it knows nothing of what stood on the screen, and draws all of it.
+        self.terminal = take()?;
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+fn take() -> Result<Terminal<CrosstermBackend<Stdout>>> {
+    let taken = enable_raw_mode()
+        .and_then(|()| execute!(io::stdout(), EnterAlternateScreen))
+        .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
+    taken.map_err(|error| unusable(&error))
+}
+
+/// Harmless if nothing was taken. There is nobody to tell if it fails.
+fn give_back() {
+    let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+}
+
+fn give_back_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back();
+            before(panic);
+        }));
+    });
+}
+
+/// In a thread of its own: once a terminal has hung up, crossterm's reader never returns. Then
+/// this thread is not missed, and the next frame cannot be drawn, which ends the program.
+fn read_keys(events: &Sender<Event>) {
+    while let Ok(event) = event::read() {
+        if events.blocking_send(event).is_err() {
+            return;
+        }
+    }
+}
+
+fn unusable(error: &io::Error) -> Error {
+    Error::new(format!("cannot use the terminal: {error}"))
+        .hint("--batch prints frames as plain text")
+}

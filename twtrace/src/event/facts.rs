@@ -1,0 +1,254 @@
+//! What `doctor` reads: of the kernel, of this process, of each network namespace. No decisions.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{TsOffset, TwCountedAt};
+
+/// Everything that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `uname -r`.
+    pub kernel: String,
+    /// Since boot.
+    pub uptime_s: u64,
+    pub tracing: Tracing,
+    /// Files that set `tcp_tw_recycle` at boot.
+    pub recycle_files: Vec<String>,
+    /// Our own first.
+    pub namespaces: Vec<Namespace>,
+    pub unread: Unread,
+}
+
+/// Yes, no and why, or not known and why. EPERM is never a no.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "why", rename_all = "kebab-case")]
+pub enum Answer {
+    Yes,
+    No(String),
+    Unknown(String),
+}
+
+/// What this kernel lets twtrace see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracing {
+    /// Type information that has all the fields that are needed.
+    pub btf: Answer,
+    /// `bpf(2)` lets this process load programs.
+    pub allowed: Answer,
+    pub privileges: Privileges,
+    pub points: Vec<Point>,
+    pub features: Vec<Feature>,
+    /// `None` if BTF does not tell.
+    pub ts_offset: Option<TsOffset>,
+    /// `None` if BTF does not tell.
+    pub tw_counted_at: Option<TwCountedAt>,
+}
+
+/// What may stand in the way of tracing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Privileges {
+    /// Capabilities that tracing needs and this process lacks.
+    pub missing: Vec<String>,
+    /// Of /sys/kernel/security/lockdown; `None` if the kernel has none.
+    pub lockdown: Option<String>,
+    pub unprivileged_bpf_disabled: Option<i64>,
+    pub perf_event_paranoid: Option<i64>,
+}
+
+/// A lifecycle point and how it would be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    pub name: String,
+    pub function: String,
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// `fentry`, `kprobe` or `tracepoint`: the way that would be tried first of those that are not refused.
+    pub way: Option<String>,
+    pub programs: Vec<String>,
+    /// The ways that were refused, and why.
+    pub refused: Vec<String>,
+    /// What is lost without it; `None` if nothing works without it.
+    pub without: Option<String>,
+}
+
+/// Something that not every kernel has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    pub name: String,
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// What it is good for.
+    pub gives: String,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Inode number.
+    pub netns: u32,
+    /// Those that this kernel has.
+    pub sysctls: BTreeMap<Sysctl, Setting>,
+    /// By name as in /proc/net/netstat (TcpExt) and /proc/net/snmp (Tcp).
+    pub counters: BTreeMap<String, u64>,
+    /// Mini-sockets, FIN_WAIT2 included; `None` if it could not be read.
+    pub population: Option<u64>,
+    pub destinations: Destinations,
+}
+
+/// Where the local ports of a namespace went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destinations {
+    /// The fullest first, a few of them.
+    pub top: Vec<Destination>,
+    /// How many there are.
+    pub count: u64,
+    /// Why they are not known.
+    pub unknown: Option<String>,
+}
+
+/// Sockets with a local port of the ephemeral range, by what they share besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    pub laddr: IpAddr,
+    pub raddr: IpAddr,
+    pub rport: u16,
+    /// Ports taken.
+    pub ports: u32,
+    /// Of them by mini-sockets in TIME_WAIT.
+    pub time_wait: u32,
+}
+
+/// Namespaces that were found but not looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    pub count: u64,
+    pub why: Option<String>,
+    /// There may be more, of processes that we may not look at.
+    pub more: bool,
+}
+
+/// A setting below /proc/sys/net/ipv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sysctl {
+    TcpTwReuse,
+    TcpTwReuseDelay,
+    TcpTwRecycle,
+    TcpTimestamps,
+    TcpMaxTwBuckets,
+    TcpFinTimeout,
+    TcpRfc1337,
+    TcpInvalidRatelimit,
+    IpLocalPortRange,
+    IpLocalReservedPorts,
+    IpLocalPortStepWidth,
+    IpAutobindReuse,
+    TcpSyncookies,
+}
+
+/// What a sysctl is set to, and what it is set to by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    pub value: Value,
+    /// `None` if it depends on the machine, and the kernel does not tell.
+    pub default: Option<Value>,
+    /// Of the value: `s`, `ms` or empty.
+    pub unit: String,
+}
+
+/// A number, or ranges of ports with both ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    Number(i64),
+    Ports(Vec<(u16, u16)>),
+}
+
+impl Sysctl {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 13] = [
+        Self::TcpTwReuse,
+        Self::TcpTwReuseDelay,
+        Self::TcpTwRecycle,
+        Self::TcpTimestamps,
+        Self::TcpMaxTwBuckets,
+        Self::TcpFinTimeout,
+        Self::TcpRfc1337,
+        Self::TcpInvalidRatelimit,
+        Self::IpLocalPortRange,
+        Self::IpLocalReservedPorts,
+        Self::IpLocalPortStepWidth,
+        Self::IpAutobindReuse,
+        Self::TcpSyncookies,
+    ];
+
+    /// Its file below /proc/sys/net/ipv4.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TcpTwReuse => "tcp_tw_reuse",
+            Self::TcpTwReuseDelay => "tcp_tw_reuse_delay",
+            Self::TcpTwRecycle => "tcp_tw_recycle",
+            Self::TcpTimestamps => "tcp_timestamps",
+            Self::TcpMaxTwBuckets => "tcp_max_tw_buckets",
+            Self::TcpFinTimeout => "tcp_fin_timeout",
+            Self::TcpRfc1337 => "tcp_rfc1337",
+            Self::TcpInvalidRatelimit => "tcp_invalid_ratelimit",
+            Self::IpLocalPortRange => "ip_local_port_range",
+            Self::IpLocalReservedPorts => "ip_local_reserved_ports",
+            Self::IpLocalPortStepWidth => "ip_local_port_step_width",
+            Self::IpAutobindReuse => "ip_autobind_reuse",
+            Self::TcpSyncookies => "tcp_syncookies",
+        }
+    }
+}
+
+impl Namespace {
+    /// The number that a sysctl is set to; `None` if this kernel does not have it.
+    #[must_use]
+    pub fn number(&self, sysctl: Sysctl) -> Option<i64> {
+        match self.sysctls.get(&sysctl)?.value {
+            Value::Number(number) => Some(number),
+            Value::Ports(_) => None,
+        }
+    }
+
+    /// The ports that a sysctl lists; none if this kernel does not have it.
+    #[must_use]
+    pub fn ports(&self, sysctl: Sysctl) -> &[(u16, u16)] {
+        match self.sysctls.get(&sysctl).map(|setting| &setting.value) {
+            Some(Value::Ports(ports)) => ports,
+            _ => &[],
+        }
+    }
+
+    /// A kernel counter; 0 if this kernel does not have it.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.get(name).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sysctl_has_one_name() {
+        for sysctl in Sysctl::ALL {
+            let json = serde_json::to_string(&sysctl).unwrap();
+            assert_eq!(json, format!("\"{}\"", sysctl.name()));
+        }
+    }
+
+    #[test]
+    fn an_answer_says_why() {
+        let json = serde_json::to_string(&Answer::No("5.10".into())).unwrap();
+        assert_eq!(json, r#"{"answer":"no","why":"5.10"}"#);
+        let back: Answer = serde_json::from_str(r#"{"answer":"yes"}"#).unwrap();
+        assert_eq!(back, Answer::Yes);
+    }
+}

@@ -1,0 +1,321 @@
+//! Asks the running kernel what `doctor` wants to know. Loads programs only to see whether it may,
+//! and attaches none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::btf::{Btf, VMLINUX};
+use super::counters::section;
+use super::netns::{self, Netns, Way};
+use super::plan::{self, Trials};
+use super::sock_diag::{Kind, Shown, SockDiag, Substate};
+use super::threads::beside;
+use super::{offsets, privileges, syscall, sysctl};
+use crate::error::{Error, Result};
+use crate::event::facts::{
+    Answer, Destination, Destinations, Facts, Namespace, Point, Sysctl, Tracing, Unread,
+};
+
+/// How long it looks into other namespaces: whoever asks is in a hurry.
+const PATIENCE: Duration = Duration::from_millis(600);
+/// Destinations of a namespace that are kept.
+const TOP: usize = 5;
+
+/// Counters of TcpExt that tell of TIME_WAIT, or of what is mistaken for it.
+const TCP_EXT: [&str; 20] = [
+    "TW",
+    "TWRecycled",
+    "TWKilled",
+    "PAWSActive",
+    "PAWSEstab",
+    "PAWSOldAck",
+    "PAWSPassive",
+    "PAWSTimewait",
+    "TCPACKSkippedFinWait2",
+    "TCPACKSkippedPAWS",
+    "TCPACKSkippedSynRecv",
+    "TCPACKSkippedTimeWait",
+    "TCPSYNChallenge",
+    "TCPTimeWaitOverflow",
+    "TSEcrRejected",
+    "TCPSynRetrans",
+    "ListenDrops",
+    "ListenOverflows",
+    "TCPReqQFullDrop",
+    "TCPAbortOnData",
+];
+/// The same of Tcp.
+const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
+
+/// Reads everything that this process may read.
+pub fn look(btf: Option<&Path>) -> Result<Facts> {
+    let path = btf.unwrap_or(Path::new(VMLINUX));
+    let own = Netns::current()?.inode;
+    let (tracing, namespaces) = beside(
+        "types",
+        || tracing(path),
+        || -> Result<_> { Ok((namespace(own)?, others(own))) },
+    )?;
+    let (mut namespaces, (rest, unread)) = {
+        let (own, others) = namespaces?;
+        (vec![own], others)
+    };
+    namespaces.extend(rest);
+    Ok(Facts {
+        kernel: syscall::kernel_release(),
+        uptime_s: uptime_s(),
+        tracing,
+        recycle_files: sysctl::set_at_boot_by(Path::new("/"), Sysctl::TcpTwRecycle),
+        namespaces,
+        unread,
+    })
+}
+
+fn tracing(path: &Path) -> Tracing {
+    let load = syscall::may_load_kprobes();
+    let mut tracing = Tracing {
+        btf: Answer::Yes,
+        allowed: refused_by(&load, None),
+        privileges: privileges::look(),
+        points: Vec::new(),
+        features: Vec::new(),
+        ts_offset: None,
+        tw_counted_at: None,
+    };
+    let btf = match Btf::read(path, &plan::wanted()) {
+        Ok(btf) => btf,
+        Err(error) if path.exists() => {
+            tracing.btf = Answer::Unknown(error.message().to_owned());
+            return tracing;
+        }
+        Err(error) => {
+            tracing.btf = Answer::No(error.message().to_owned());
+            return tracing;
+        }
+    };
+    if let Err(error) = offsets::resolve(&btf) {
+        tracing.btf = Answer::No(error.message().to_owned());
+    }
+    let symbols = std::cell::OnceCell::new();
+    let trials = Trials {
+        fentry: &syscall::may_load_fentry,
+        load,
+        kprobe: &|function| may_probe(symbols.get_or_init(symbols_of_interest), function),
+        compare_exchange: syscall::has_compare_exchange(),
+        missed_counts: syscall::has_missed_counts(),
+    };
+    tracing.points = plan::points(&btf, &trials);
+    tracing.allowed = refused_by(&trials.load, unknown(&tracing.points));
+    tracing.features = plan::features(&btf, &trials);
+    tracing.ts_offset = offsets::ts_offset(&btf);
+    tracing.tw_counted_at = Some(offsets::tw_counted_at(&btf));
+    tracing
+}
+
+/// The first point of which nothing is known, and why.
+fn unknown(points: &[Point]) -> Option<(&Point, &str)> {
+    points.iter().find_map(|point| match &point.answer {
+        Answer::Unknown(why) => Some((point, why.as_str())),
+        _ => None,
+    })
+}
+
+/// Whether this process may load programs, in general and for a point.
+fn refused_by(load: &Answer, point: Option<(&Point, &str)>) -> Answer {
+    match (load, point) {
+        (Answer::Unknown(why), _) => Answer::Unknown(format!("{why}; {}", privileges::advice())),
+        (Answer::Yes, Some((point, why))) => Answer::Unknown(format!(
+            "{} on {}: {why}; {}. A program for kprobes was not refused, so --attach kprobe may work",
+            point.way.as_deref().unwrap_or("a program"),
+            point.function,
+            privileges::advice()
+        )),
+        (other, _) => other.clone(),
+    }
+}
+
+/// Whether a kprobe may be set on a function, as far as that is known without setting one.
+fn may_probe(symbols: &Option<String>, function: &str) -> Answer {
+    if !Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        return Answer::No("this kernel has no kprobes".into());
+    }
+    match symbols {
+        None => Answer::Unknown("/proc/kallsyms cannot be read".into()),
+        Some(symbols) if symbols.lines().any(|symbol| symbol == function) => Answer::Yes,
+        Some(_) => Answer::No(format!("{function} is not among the kernel's symbols")),
+    }
+}
+
+/// The names of the kernel's functions, a line each. Read only if fentry is refused: it is slow.
+fn symbols_of_interest() -> Option<String> {
+    let text = fs::read_to_string("/proc/kallsyms").ok()?;
+    let names = text.lines().filter_map(|line| line.split(' ').nth(2));
+    Some(names.collect::<Vec<_>>().join("\n"))
+}
+
+/// Looks into the other namespaces while there is time.
+fn others(own: u32) -> (Vec<Namespace>, Unread) {
+    let mut ways = netns::find_all();
+    ways.remove(&own);
+    let mut unread = Unread::default();
+    if !privileges::may_enter_namespaces() {
+        unread = Unread {
+            count: ways.len() as u64,
+            why: Some("entering them needs CAP_SYS_ADMIN (root)".into()),
+            more: true,
+        };
+        return (Vec::new(), unread);
+    }
+    let started = Instant::now();
+    let mut read = Vec::new();
+    for (inode, way) in ways {
+        let outcome = if started.elapsed() < PATIENCE {
+            enter(inode, &way).map_err(|error| error.message().to_owned())
+        } else {
+            Err("there are too many to look at all in a moment".to_owned())
+        };
+        match outcome {
+            Ok(namespace) => read.push(namespace),
+            // It went away meanwhile.
+            Err(_) if way.inode() != Some(inode) => {}
+            Err(why) => {
+                unread.count += 1;
+                unread.why = Some(why);
+            }
+        }
+    }
+    (read, unread)
+}
+
+fn enter(inode: u32, way: &Way) -> Result<Namespace> {
+    way.open()?.run(|| namespace(inode))?
+}
+
+/// Reads the calling thread's namespace.
+fn namespace(netns: u32) -> Result<Namespace> {
+    let text = |name: &str| {
+        let path = format!("/proc/thread-self/net/{name}");
+        fs::read_to_string(&path)
+            .map_err(|error| Error::new(format!("cannot read {path}: {error}")))
+    };
+    let mut counters = BTreeMap::new();
+    add(&mut counters, &text("netstat")?, "TcpExt: ", &TCP_EXT);
+    add(&mut counters, &text("snmp")?, "Tcp: ", &TCP);
+    let mut found = Namespace {
+        netns,
+        sysctls: sysctl::read(),
+        counters,
+        population: text("sockstat").ok().as_deref().and_then(population),
+        destinations: Destinations::default(),
+    };
+    found.destinations = destinations(found.ports(Sysctl::IpLocalPortRange));
+    Ok(found)
+}
+
+fn add(counters: &mut BTreeMap<String, u64>, text: &str, start: &str, names: &[&str]) {
+    let all = section(text, start).into_iter().flatten();
+    let ours = all.filter(|(name, _)| names.contains(name));
+    counters.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+}
+
+/// `TCP: inuse 5 orphan 0 tw 1204 alloc 7 mem 1`: `sockstat_seq_show` reads what
+/// `inet_twsk_alloc` compares with the limit, so FIN_WAIT2 and IPv6 are in it.
+fn population(sockstat: &str) -> Option<u64> {
+    let line = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP: "))?;
+    let mut words = line.split(' ');
+    words.find(|&word| word == "tw")?;
+    words.next()?.parse().ok()
+}
+
+fn destinations(range: &[(u16, u16)]) -> Destinations {
+    let mut all: HashMap<(IpAddr, IpAddr, u16), (u32, u32)> = HashMap::new();
+    let mut count = |shown: Shown| {
+        let port = shown.local.port();
+        if range
+            .iter()
+            .any(|&(low, high)| (low..=high).contains(&port))
+            && shown.kind != Kind::Unconnected
+        {
+            let key = (shown.local.ip(), shown.remote.ip(), shown.remote.port());
+            let entry = all.entry(key).or_default();
+            entry.0 += 1;
+            entry.1 += u32::from(shown.kind == Kind::MiniSocket(Substate::TimeWait));
+        }
+    };
+    let listed = SockDiag::open().and_then(|mut diag| diag.visit_all(true, &mut count));
+    if let Err(error) = listed {
+        return Destinations {
+            unknown: Some(error.message().to_owned()),
+            ..Destinations::default()
+        };
+    }
+    let mut top: Vec<_> = all
+        .into_iter()
+        .map(|((laddr, raddr, rport), (ports, time_wait))| Destination {
+            laddr,
+            raddr,
+            rport,
+            ports,
+            time_wait,
+        })
+        .collect();
+    let count = top.len() as u64;
+    top.sort_by_key(|one| {
+        (
+            std::cmp::Reverse(one.ports),
+            one.laddr,
+            one.raddr,
+            one.rport,
+        )
+    });
+    top.truncate(TOP);
+    Destinations {
+        top,
+        count,
+        unknown: None,
+    }
+}
+
+fn uptime_s() -> u64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split('.').next().unwrap_or_default();
+    seconds.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_population_is_read_from_sockstat() {
+        let text = "sockets: used 16\nTCP: inuse 1 orphan 0 tw 4 alloc 1 mem 150\nUDP: inuse 0\n";
+        assert_eq!(population(text), Some(4));
+        assert_eq!(population("sockets: used 16\n"), None);
+    }
+
+    #[test]
+    fn whoever_asks_learns_about_this_host() {
+        let facts = look(None).unwrap();
+        assert_eq!(facts.namespaces[0].netns, Netns::current().unwrap().inode);
+        assert!(facts.namespaces[0].counters.contains_key("TW"));
+        assert!(facts.namespaces[0].counters.contains_key("ActiveOpens"));
+        assert!(!facts.tracing.points.is_empty());
+        let json = serde_json::to_string(&facts).unwrap();
+        assert_eq!(serde_json::from_str::<Facts>(&json).unwrap(), facts);
+    }
+
+    #[test]
+    fn a_symbol_is_a_whole_name() {
+        let symbols = Some("inet_twsk_kill\ntcp_v4_rcv".to_owned());
+        assert!(matches!(may_probe(&symbols, "twsk_kill"), Answer::No(_)));
+        assert!(matches!(
+            may_probe(&None, "tcp_abort"),
+            Answer::Unknown(_) | Answer::No(_)
+        ));
+    }
+}

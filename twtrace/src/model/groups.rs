@@ -1,0 +1,369 @@
+//! Who makes them: mini-sockets by owner, peer or port, in bounded memory.
+//!
+//! Of so many groups each is counted by itself. When another comes, the smallest give way: what
+//! they had is added to the others. So all rows together are always what was seen, but a group
+//! that was small once may have had more than its row says.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use hdrhistogram::Histogram;
+use twtrace_common::REASONS;
+
+use super::Report;
+use super::lifecycle::Life;
+use super::stats::{self, Percentiles};
+use crate::event::{Birth, Flow, Meta};
+
+/// Groups that are told apart. Each has two histograms of at most 11 KiB, mostly 3 KiB.
+pub const MOST: usize = 1_024;
+/// The part of them that gives way at once: looking for the smallest takes as long for many as
+/// for one.
+const GIVES_WAY: usize = 8;
+/// Longer lifetimes are counted as this one, a day.
+const LONGEST_NS: u64 = 86_400_000_000_000;
+
+/// What mini-sockets are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Remote address.
+    Peer,
+    /// Address and port of the end with the lower port: the other port is nearly always ephemeral.
+    Service,
+    /// Local port.
+    Lport,
+    /// Owner of the full socket.
+    Uid,
+    /// cgroup of the full socket.
+    Cgroup,
+    /// Network namespace.
+    Netns,
+}
+
+/// One group. Addresses are not told apart by namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    Peer(IpAddr),
+    Service(IpAddr, u16),
+    Lport(u16),
+    Uid(u32),
+    Cgroup(u64),
+    Netns(u32),
+    /// The full socket was not seen, or the kernel does not tell.
+    Unknown,
+}
+
+/// What was counted of a group.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    ended: [u64; REASONS],
+    births: u64,
+    overflows: u64,
+    refusals: u64,
+    /// Lifetimes in ns; made with the first.
+    time_wait: Option<Histogram<u32>>,
+    fin_wait_2: Option<Histogram<u32>>,
+    /// CLOCK_MONOTONIC ns.
+    last_ns: u64,
+}
+
+/// Counts by group.
+#[derive(Debug)]
+pub struct Groups {
+    by: By,
+    births: bool,
+    refusals: bool,
+    most: usize,
+    known: HashMap<Key, Group>,
+    others: Group,
+    /// How often a group gave way.
+    gave_way: u64,
+}
+
+/// The groups of some time, those with the most ends first, then what is no group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub by: By,
+    /// CLOCK_MONOTONIC ns.
+    pub from_ns: u64,
+    pub to_ns: u64,
+    pub rows: Vec<Row>,
+}
+
+/// Whose figures a row has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Group(Key),
+    /// Groups that are not shown, or not told apart any more.
+    Others {
+        /// How many; one that came again counts again.
+        groups: u64,
+    },
+    /// Ends that the kernel side counted, but of which no record came.
+    NotGrouped,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub whose: Whose,
+    pub ends: u64,
+    /// Of all ends, in thousandths; `None` if there are none.
+    pub share: Option<u64>,
+    /// Ends by reason; `None` if they are not known.
+    pub ended: Option<[u64; REASONS]>,
+    /// `None` if births were not reported.
+    pub births: Option<u64>,
+    pub overflows: u64,
+    /// `None` if refusals were not traced.
+    pub refusals: Option<u64>,
+    /// Lifetimes, as far as their begin is known; `None` if there are none.
+    pub time_wait: Option<Percentiles>,
+    pub fin_wait_2: Option<Percentiles>,
+    /// The last event, CLOCK_MONOTONIC ns.
+    pub last_ns: Option<u64>,
+}
+
+impl By {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Peer,
+        Self::Service,
+        Self::Lport,
+        Self::Uid,
+        Self::Cgroup,
+        Self::Netns,
+    ];
+
+    /// The name on the command line and in all output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Service => "service",
+            Self::Lport => "lport",
+            Self::Uid => "uid",
+            Self::Cgroup => "cgroup",
+            Self::Netns => "netns",
+        }
+    }
+
+    /// The group of a connection.
+    #[must_use]
+    pub fn key(self, flow: &Flow) -> Key {
+        match self {
+            Self::Peer => Key::Peer(flow.raddr),
+            Self::Service if flow.lport <= flow.rport => Key::Service(flow.laddr, flow.lport),
+            Self::Service => Key::Service(flow.raddr, flow.rport),
+            Self::Lport => Key::Lport(flow.lport),
+            Self::Uid => flow.uid.map_or(Key::Unknown, Key::Uid),
+            Self::Cgroup => flow.cgroup.map_or(Key::Unknown, Key::Cgroup),
+            Self::Netns => Key::Netns(flow.netns),
+        }
+    }
+}
+
+impl Groups {
+    /// No groups yet.
+    #[must_use]
+    pub fn new(by: By, meta: &Meta) -> Self {
+        Self::with_room(by, meta, MOST)
+    }
+
+    fn with_room(by: By, meta: &Meta, most: usize) -> Self {
+        Self {
+            by,
+            births: meta.births,
+            refusals: meta.refusals,
+            most,
+            known: HashMap::new(),
+            others: Group::default(),
+            gave_way: 0,
+        }
+    }
+
+    /// Counts an event.
+    pub fn report(&mut self, report: &Report) {
+        match report {
+            Report::End(life) => self.of(&life.end.flow, life.end.ended_ns).end(life),
+            Report::Overflow(one) => self.of(&one.flow, one.at_ns).overflows += 1,
+            Report::Refusal(one) if self.refusals => {
+                self.of(&one.refusal.flow, one.refusal.at_ns).refusals += 1;
+            }
+            Report::Refusal(_)
+            | Report::Reopen(_)
+            | Report::Conflict(_)
+            | Report::PortFailure(_) => {}
+        }
+    }
+
+    /// Counts a birth.
+    pub fn birth(&mut self, birth: &Birth) {
+        self.of(&birth.flow, birth.at_ns).births += 1;
+    }
+
+    /// Adds what came later, and leaves nothing there.
+    pub fn absorb(&mut self, later: &mut Self) {
+        let mut groups: Vec<_> = later.known.drain().collect();
+        // In an order that is always the same, for who gives way to be always the same.
+        groups.sort_by_key(|&(key, ref group)| (Reverse(group.records()), key));
+        for (key, group) in groups {
+            self.group(key).add(&group);
+        }
+        self.others.add(&std::mem::take(&mut later.others));
+        self.gave_way += std::mem::take(&mut later.gave_way);
+    }
+
+    /// The `top` groups and the rest. `counted`: ends that the kernel side counted in this time.
+    #[must_use]
+    pub fn table(&self, top: usize, (from_ns, to_ns): (u64, u64), counted: Option<u64>) -> Table {
+        let mut groups: Vec<_> = self.known.iter().collect();
+        groups.sort_by_key(|&(key, group)| (Reverse(group.ends()), Reverse(group.records()), key));
+        let (shown, rest) = groups.split_at(top.min(groups.len()));
+        let mut others = self.others.clone();
+        for (_, group) in rest {
+            others.add(group);
+        }
+        let grouped = groups.iter().map(|(_, group)| group.ends()).sum::<u64>();
+        let grouped = grouped + self.others.ends();
+        let all = counted.map_or(grouped, |counted| counted.max(grouped));
+        let mut rows: Vec<_> = shown
+            .iter()
+            .map(|&(key, group)| self.row(Whose::Group(*key), group, all))
+            .collect();
+        let groups = rest.len() as u64 + self.gave_way;
+        if groups > 0 {
+            rows.push(self.row(Whose::Others { groups }, &others, all));
+        }
+        if all > grouped {
+            rows.push(not_grouped(all - grouped, all));
+        }
+        Table {
+            by: self.by,
+            from_ns,
+            to_ns,
+            rows,
+        }
+    }
+
+    fn row(&self, whose: Whose, group: &Group, all: u64) -> Row {
+        Row {
+            whose,
+            ends: group.ends(),
+            share: share(group.ends(), all),
+            ended: Some(group.ended),
+            births: self.births.then_some(group.births),
+            overflows: group.overflows,
+            refusals: self.refusals.then_some(group.refusals),
+            time_wait: group.time_wait.as_ref().map(stats::percentiles),
+            fin_wait_2: group.fin_wait_2.as_ref().map(stats::percentiles),
+            last_ns: Some(group.last_ns),
+        }
+    }
+
+    fn of(&mut self, flow: &Flow, at_ns: u64) -> &mut Group {
+        let group = self.group(self.by.key(flow));
+        group.last_ns = group.last_ns.max(at_ns);
+        group
+    }
+
+    fn group(&mut self, key: Key) -> &mut Group {
+        if self.known.len() >= self.most && !self.known.contains_key(&key) {
+            self.make_room();
+        }
+        self.known.entry(key).or_default()
+    }
+
+    /// Of the smallest, those that were last seen longest ago.
+    fn make_room(&mut self) {
+        let order = |(key, group): (&Key, &Group)| (group.records(), group.last_ns, *key);
+        let mut all: Vec<_> = self.known.iter().map(order).collect();
+        let number = (all.len() / GIVES_WAY).max(1);
+        all.select_nth_unstable(number - 1);
+        for (_, _, key) in &all[..number] {
+            if let Some(group) = self.known.remove(key) {
+                self.others.add(&group);
+                self.gave_way += 1;
+            }
+        }
+    }
+}
+
+impl Group {
+    fn ends(&self) -> u64 {
+        self.ended.iter().sum()
+    }
+
+    fn records(&self) -> u64 {
+        self.ends() + self.births + self.overflows + self.refusals
+    }
+
+    fn end(&mut self, life: &Life) {
+        self.ended[life.end.reason as usize] += 1;
+        record(&mut self.time_wait, life.time_wait_ns);
+        record(&mut self.fin_wait_2, life.fin_wait_2_ns);
+    }
+
+    fn add(&mut self, other: &Self) {
+        let Self {
+            ended,
+            births,
+            overflows,
+            refusals,
+            time_wait,
+            fin_wait_2,
+            last_ns,
+        } = other;
+        for (sum, count) in self.ended.iter_mut().zip(ended) {
+            *sum += count;
+        }
+        self.births += births;
+        self.overflows += overflows;
+        self.refusals += refusals;
+        add(&mut self.time_wait, time_wait.as_ref());
+        add(&mut self.fin_wait_2, fin_wait_2.as_ref());
+        self.last_ns = self.last_ns.max(*last_ns);
+    }
+}
+
+// Histograms grow as needed, so the only error is a value beyond 2^63.
+
+fn record(histogram: &mut Option<Histogram<u32>>, ns: Option<u64>) {
+    if let Some(ns) = ns {
+        let histogram = histogram.get_or_insert_with(stats::growing);
+        histogram.record(ns.min(LONGEST_NS)).unwrap_or_default();
+    }
+}
+
+fn add(to: &mut Option<Histogram<u32>>, from: Option<&Histogram<u32>>) {
+    if let Some(from) = from {
+        let to = to.get_or_insert_with(stats::growing);
+        to.add(from).unwrap_or_default();
+    }
+}
+
+fn not_grouped(ends: u64, all: u64) -> Row {
+    Row {
+        whose: Whose::NotGrouped,
+        ends,
+        share: share(ends, all),
+        ended: None,
+        births: None,
+        overflows: 0,
+        refusals: None,
+        time_wait: None,
+        fin_wait_2: None,
+        last_ns: None,
+    }
+}
+
+/// Thousandths, rounded half up.
+fn share(part: u64, all: u64) -> Option<u64> {
+    let half = u128::from(all / 2);
+    let thousandths = (u128::from(part) * 1_000 + half).checked_div(u128::from(all))?;
+    Some(thousandths as u64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What a sysctl does and what a counter counts, in a sentence.
+
+use crate::event::TsOffset;
+use crate::event::facts::{Setting, Value};
+use crate::model::doctor::{Counts, Effect, ReuseAge};
+use crate::view::units::count;
+
+/// From when on a TIME_WAIT may be taken over.
+pub(super) fn age(age: ReuseAge) -> String {
+    match age {
+        ReuseAge::NextSecond => "from the next full second of the clock on".to_owned(),
+        ReuseAge::Ms(ms) => format!("from an age of {ms} ms on"),
+    }
+}
+
+/// `1000 ms`, `32768-60999`, `none`.
+pub(super) fn value(value: &Value, unit: &str) -> String {
+    match value {
+        Value::Number(number) if unit.is_empty() => number.to_string(),
+        Value::Number(number) => format!("{number} {unit}"),
+        Value::Ports(ports) if ports.is_empty() => "none".to_owned(),
+        Value::Ports(ports) => {
+            let range = |&(low, high): &(u16, u16)| {
+                if low == high {
+                    low.to_string()
+                } else {
+                    format!("{low}-{high}")
+                }
+            };
+            ports.iter().map(range).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+/// The default, if it is another than the value.
+pub(super) fn other_default(setting: &Setting) -> Option<String> {
+    let default = setting.default.as_ref()?;
+    (*default != setting.value).then(|| value(default, &setting.unit))
+}
+
+pub(super) fn effect(effect: Effect) -> String {
+    match effect {
+        Effect::ReuseOff => "connect() takes no TIME_WAIT over".to_owned(),
+        Effect::ReuseAll(from) => format!(
+            "connect() may take over a TIME_WAIT with timestamps {}; nothing for incoming connections",
+            age(from)
+        ),
+        Effect::ReuseLoopback(from) => format!(
+            "connect() may take over a TIME_WAIT with timestamps {}, on loopback only",
+            age(from)
+        ),
+        Effect::ReuseNeedsTimestamps => "does nothing, because timestamps are off".to_owned(),
+        Effect::ReuseDelay(ms) => {
+            format!("tcp_tw_reuse leaves a TIME_WAIT alone for its first {ms} ms")
+        }
+        Effect::ReuseDelayUnused => "does nothing, because tcp_tw_reuse does nothing".to_owned(),
+        Effect::ReuseDelayAbsent => {
+            "not on this kernel: tcp_tw_reuse goes by full seconds of the clock".to_owned()
+        }
+        Effect::RecycleOn => {
+            "drops SYNs of hosts behind a NAT whose clocks differ".to_owned()
+        }
+        Effect::RecycleOff => "off; leave it so".to_owned(),
+        Effect::RecycleAbsent => "not on this kernel (removed in Linux 4.12)".to_owned(),
+        Effect::TimestampsOff => "off: no tcp_tw_reuse, no protection from old segments".to_owned(),
+        Effect::TimestampsOn(Some(TsOffset::Ports)) => {
+            "on; a clock per connection, so that behind a NAT that rewrites ports this host's SYNs may look old to a server".to_owned()
+        }
+        Effect::TimestampsOn(Some(TsOffset::Addresses)) => {
+            "on; one clock from this host to another, whatever the ports".to_owned()
+        }
+        Effect::TimestampsOn(None) => "on; what is hashed into the clock is not known".to_owned(),
+        Effect::TimestampsWithoutOffset => {
+            "on, with one clock for all peers; it tells them the uptime".to_owned()
+        }
+        Effect::Limit => {
+            "so many closed connections may wait in this namespace, FIN_WAIT2 included".to_owned()
+        }
+        Effect::FinTimeout => "how long FIN_WAIT2 waits for the peer's close; not TIME_WAIT".to_owned(),
+        Effect::FinTimeoutLong => {
+            "how long FIN_WAIT2 waits for the peer's close, what is over 60 s in a full socket; not TIME_WAIT".to_owned()
+        }
+        Effect::RstEndsTimeWait => "a RST with the exact sequence number ends a TIME_WAIT".to_owned(),
+        Effect::RstIgnored => "a RST does not end a TIME_WAIT: refused clients stay out".to_owned(),
+        Effect::AnswerEvery(ms) => {
+            format!("a refused SYN gets an answer at most every {ms} ms per connection")
+        }
+        Effect::AnswerAll => "every refused SYN gets an answer".to_owned(),
+        Effect::Range(usable) => format!(
+            "connect() has {} for each source address, destination address and port",
+            count(usable.into(), "port")
+        ),
+        Effect::NoneReserved => "connect() leaves no port out".to_owned(),
+        Effect::Reserved => "connect() leaves these out".to_owned(),
+        Effect::StepAbsent => "not on this kernel".to_owned(),
+        Effect::StepOff => "off: connect() tries every second port, then the others".to_owned(),
+        Effect::StepOn => {
+            "connect() skips up to so many ports when one is taken".to_owned()
+        }
+        Effect::AutobindOff => "bind() to port 0 gives out free ports only".to_owned(),
+        Effect::AutobindOn => "bind() to port 0 with SO_REUSEADDR may share a port".to_owned(),
+        Effect::CookiesOff => "off: a full queue of SYNs drops new ones".to_owned(),
+        Effect::CookiesWhenFull => "a full queue of SYNs is answered by cookies".to_owned(),
+        Effect::CookiesAlways => "every SYN is answered by a cookie".to_owned(),
+    }
+}
+
+pub(super) fn counts(counts: Counts) -> &'static str {
+    match counts {
+        Counts::Births => "closed connections that began to wait (FIN_WAIT2 or TIME_WAIT)",
+        Counts::Expiries => "TIME_WAITs that ran out; this kernel counts at the end",
+        Counts::BirthsOrExpiries => {
+            "TIME_WAITs, counted at the begin (Linux 6.1 and later) or at the end"
+        }
+        Counts::ShortBirths => "the same, to wait no more than 4 s (a short tcp_fin_timeout)",
+        Counts::ShortExpiries => "the same, after no more than 4 s (a short tcp_fin_timeout)",
+        Counts::Short => "the same, of no more than 4 s (a short tcp_fin_timeout)",
+        Counts::TakenOver => "TIME_WAITs of this host that connect() took over",
+        Counts::Overflows => "connections that ended without TIME_WAIT, for lack of room or memory",
+        Counts::RefusedInTimeWait => "segments that TIME_WAIT refused, their timestamp being older",
+        Counts::RefusedAnywhere => {
+            "segments refused for an older timestamp, by TIME_WAIT and by connections that live"
+        }
+        Counts::RefusedAlive => "the same by connections that live or begin",
+        Counts::OldAcks => "old ACKs without data, dropped without an answer; harmless",
+        Counts::WrongEcho => "answers to our SYNs that echoed a timestamp never sent",
+        Counts::OddEcho => "last ACKs of a handshake that echoed a timestamp never sent",
+        Counts::RefusedByRecycle => "SYNs that tcp_tw_recycle dropped without an answer",
+        Counts::UnansweredTimeWait => {
+            "refused segments that TIME_WAIT did not answer (tcp_invalid_ratelimit)"
+        }
+        Counts::UnansweredFinWait2 => "the same in FIN_WAIT2",
+        Counts::UnansweredAlive => "refused by timestamp on connections that live, not answered",
+        Counts::UnansweredSynRecv => "the same while a connection begins",
+        Counts::SynsOnAlive => "SYNs on connections that live; answered by a challenge",
+        Counts::SynsAgain => "SYNs and SYN-ACKs that had to be sent again",
+        Counts::ListenDrops => "connection attempts that a listener dropped",
+        Counts::ListenOverflows => "of them, because its queue for accept() was full",
+        Counts::QueueDrops => "SYNs dropped because the queue of SYNs was full",
+        Counts::ClosedByReset => {
+            "connections closed by a reset: SO_LINGER 0, or data after close()"
+        }
+        Counts::ActiveOpens => "connects of this side",
+        Counts::PassiveOpens => "connections accepted",
+    }
+}

@@ -1,0 +1,23 @@
+//! What `doctor` found, for people and for programs.
+
+mod effects;
+mod json;
+mod say;
+mod text;
+mod words;
+
+use crate::event::facts::Facts;
+use crate::host::Names;
+use crate::model::doctor::Diagnosis;
+
+/// For a person: the verdict first; lines of 80 columns.
+#[must_use]
+pub fn text(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names) -> String {
+    text::text(facts, diagnosis, names)
+}
+
+/// One JSON object on a line.
+#[must_use]
+pub fn json(facts: &Facts, diagnosis: &Diagnosis) -> String {
+    json::json(facts, diagnosis)
+}

@@ -1,0 +1,424 @@
+//! Each finding in sentences.
+
+use super::effects::age;
+use super::words::{list, per_time, percent};
+use crate::event::facts::Destination;
+use crate::model::doctor::{Buckets, Finding, Myth, ReuseHelp, Severity, What};
+use crate::view::units::{count, thousands};
+
+const WIDER: &str = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"";
+const WIDER_COSTS: &str = "a service that listens in the wider range may find its port taken: list such ports in ip_local_reserved_ports first";
+const REUSE_COSTS: &str = "an outgoing connection may take over a TIME_WAIT of this host; a firewall on the way that still remembers the old connection may refuse the new one";
+
+/// A finding as a person reads it.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// What it is about.
+    pub subject: String,
+    /// What it rests on.
+    pub evidence: String,
+    pub advice: Option<String>,
+    pub command: Option<String>,
+    pub side_effect: Option<String>,
+}
+
+impl Said {
+    fn new(subject: &str, evidence: impl Into<String>) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            evidence: evidence.into(),
+            ..Self::default()
+        }
+    }
+
+    fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    fn command(mut self, command: impl Into<String>) -> Self {
+        self.command = Some(command.into());
+        self
+    }
+
+    fn side_effect(mut self, side_effect: impl Into<String>) -> Self {
+        self.side_effect = Some(side_effect.into());
+        self
+    }
+}
+
+pub(super) fn say(finding: &Finding) -> Said {
+    match &finding.what {
+        What::Buckets(buckets) => of_buckets(finding.severity, buckets),
+        What::Overflowed(buckets) => overflowed(buckets),
+        What::BucketsLowered { limit, default } => lowered(*limit, *default),
+        What::Ports {
+            destination,
+            usable,
+            help,
+        } => of_ports(finding.severity, destination, *usable, *help),
+        What::SmallRange { usable } => Said::new(
+            "few local ports",
+            format!(
+                "connect() has {} to choose from for each destination; by default it has 28,232",
+                count((*usable).into(), "port")
+            ),
+        )
+        .advice("if connects fail with \"Cannot assign requested address\", widen the range")
+        .command(WIDER)
+        .side_effect(WIDER_COSTS),
+        What::RefusedByTimestamp { .. }
+        | What::ListenDrops { .. }
+        | What::SynsAgain { .. }
+        | What::ClosedByReset { .. } => of_counter(&finding.what),
+        What::NoBtf { .. }
+        | What::TracingRefused { .. }
+        | What::NeedsPrivileges { .. }
+        | What::PointMissing { .. }
+        | What::TracingWorks { .. }
+        | What::NamespacesUnread { .. } => of_tracing(&finding.what),
+        What::ReuseWithoutTimestamps
+        | What::ReuseOnlyOutgoing { .. }
+        | What::TimestampsOff
+        | What::Rfc1337 { .. }
+        | What::FinTimeout { .. }
+        | What::RecycleOn { .. }
+        | What::RecycleThere
+        | What::RecycleGone { .. }
+        | What::AutobindReuse => of_setting(&finding.what),
+    }
+}
+
+fn of_buckets(severity: Severity, buckets: &Buckets) -> Said {
+    let full = format!(
+        "{} of {} allowed by tcp_max_tw_buckets ({})",
+        count(buckets.population, "closed connection"),
+        thousands(buckets.limit),
+        percent(buckets.share())
+    );
+    let overflows = match buckets.overflows {
+        0 => String::new(),
+        n => format!(
+            ". {} ended without TIME_WAIT so far for lack of room",
+            count(n, "connection")
+        ),
+    };
+    let evidence = format!("{full}{overflows}");
+    match severity {
+        Severity::Danger => Said::new("no room for TIME_WAIT", evidence),
+        Severity::Warning => Said::new("little room for TIME_WAIT", evidence),
+        Severity::Note | Severity::Ok => return Said::new("room for TIME_WAIT", evidence),
+    }
+    .advice("raise the limit: beyond it a connection ends without TIME_WAIT, its peer's last segments are answered by a reset, and late ones may be taken for those of the next connection")
+    .command(raise(buckets.with_room()))
+    .side_effect(BUCKETS_COST)
+}
+
+const BUCKETS_COST: &str = "about 0.3 KiB of kernel memory for each";
+
+fn raise(limit: u64) -> String {
+    format!("sysctl -w net.ipv4.tcp_max_tw_buckets={limit}")
+}
+
+fn overflowed(buckets: &Buckets) -> Said {
+    Said::new(
+        "TIME_WAIT was cut off",
+        format!(
+            "{} ended without TIME_WAIT since the boot: tcp_max_tw_buckets ({}) was reached, or memory was short. Now there are {}",
+            count(buckets.overflows, "connection"),
+            thousands(buckets.limit),
+            thousands(buckets.population)
+        ),
+    )
+    .advice("raise the limit; `twtrace trace` shows who is hit when it happens again")
+    .command(raise(buckets.with_room()))
+    .side_effect(BUCKETS_COST)
+}
+
+fn lowered(limit: u64, default: u64) -> Said {
+    Said::new(
+        "a low limit of TIME_WAIT",
+        format!(
+            "tcp_max_tw_buckets is {}; for its memory this kernel set {}",
+            thousands(limit),
+            thousands(default)
+        ),
+    )
+    .advice("a low limit cures nothing: it cuts off the TIME_WAIT that protects the next connection from late segments. Set it back")
+    .command(raise(default))
+    .side_effect(BUCKETS_COST)
+}
+
+fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) -> Said {
+    let pair = format!(
+        "{} to {}",
+        to.laddr,
+        std::net::SocketAddr::new(to.raddr, to.rport)
+    );
+    let subject = match severity {
+        Severity::Danger => format!("no local ports left from {pair}"),
+        Severity::Warning => format!("few local ports left from {pair}"),
+        Severity::Note | Severity::Ok => "local ports".to_owned(),
+    };
+    let taken = format!(
+        "{} of {} taken, {} by TIME_WAIT",
+        thousands(to.ports.into()),
+        count(usable.into(), "local port"),
+        thousands(to.time_wait.into())
+    );
+    if severity == Severity::Ok {
+        let most = format!("most are in use from {pair}: {taken}");
+        return Said::new(&subject, most);
+    }
+    reuse_advice(Said::new(&subject, taken), help)
+}
+
+fn reuse_advice(said: Said, help: ReuseHelp) -> Said {
+    match help {
+        ReuseHelp::PortsAreInUse => said
+            .advice("most belong to connections that live, so tcp_tw_reuse cannot help: share connections (a pool), use more source or destination addresses, or widen the range")
+            .command(WIDER)
+            .side_effect(WIDER_COSTS),
+        ReuseHelp::NeedsTimestamps => said
+            .advice("tcp_tw_reuse lets connect() take such ports over, but needs timestamps, which are off; or keep connections open instead of closing them")
+            .command("sysctl -w net.ipv4.tcp_timestamps=1 net.ipv4.tcp_tw_reuse=1")
+            .side_effect(format!("helps new connections only; {REUSE_COSTS}")),
+        ReuseHelp::IsOn => said.advice("tcp_tw_reuse is on for them. If connects fail all the same, the peer does not use timestamps, or ports are needed again within a second: keep connections open (a pool), or use more addresses"),
+        ReuseHelp::OnlyLoopback => said
+            .advice("tcp_tw_reuse is 2, which helps loopback only; 1 lets connect() take these ports over, if the peer uses timestamps too")
+            .command("sysctl -w net.ipv4.tcp_tw_reuse=1")
+            .side_effect(REUSE_COSTS),
+        ReuseHelp::IsOff => said
+            .advice("tcp_tw_reuse lets connect() take such ports over, if the peer uses timestamps too")
+            .command("sysctl -w net.ipv4.tcp_tw_reuse=1")
+            .side_effect(REUSE_COSTS),
+    }
+}
+
+fn of_counter(what: &What) -> Said {
+    match what {
+        What::RefusedByTimestamp {
+            count: rate,
+            in_time_wait,
+            unanswered,
+        } => {
+            let (place, apart) = if *in_time_wait {
+                ("that met a TIME_WAIT ", "")
+            } else {
+                (
+                    "",
+                    ", in TIME_WAIT or on a connection that lives: this kernel does not count them apart",
+                )
+            };
+            let silent = match unanswered {
+                0 => String::new(),
+                n => format!(
+                    ". Of all that TIME_WAIT refused, {} got no answer",
+                    thousands(*n)
+                ),
+            };
+            Said::new(
+                "segments refused by timestamp",
+                format!(
+                    "{} {place}had an older timestamp than the one before and {} refused ({}){apart}{silent}",
+                    count(rate.count, "segment"),
+                    if rate.count == 1 { "was" } else { "were" },
+                    per_time(*rate),
+                ),
+            )
+            .advice("a SYN among them is a connect that came late or never; other segments hurt nobody. See whose, and why")
+            .command("twtrace conflicts --duration 5m")
+            .side_effect("none on connections; it traces, and needs root")
+        }
+        What::ListenDrops { count: rate } => Said::new(
+            "connection attempts dropped",
+            format!(
+                "{} dropped before accept(), mostly because the queue of a listener was full ({})",
+                were(rate.count, "attempt"),
+                per_time(*rate)
+            ),
+        )
+        .advice("connects that take 1 s or 3 s come from here as well as from TIME_WAIT: let the service accept faster, or raise its backlog and net.core.somaxconn. Queues, now:")
+        .command("ss -ltn")
+        .side_effect("none; a longer queue lets clients wait longer"),
+        What::SynsAgain { count: again, opens } => Said::new(
+            "connects that took two tries",
+            format!(
+                "{} sent again ({} opened): the first was lost, refused, or met a full queue",
+                were(*again, "SYN or SYN-ACK"),
+                count(*opens, "connection")
+            ),
+        )
+        .advice("if one of the ends is here, see whether an old connection kept them out")
+        .command("twtrace conflicts --duration 5m")
+        .side_effect("none on connections; it traces, and needs root"),
+        What::ClosedByReset { count: reset, opens } => Said::new(
+            "connections closed by a reset",
+            format!(
+                "{} ({} opened; counter TCPAbortOnData): SO_LINGER with time 0, or data that came after close()",
+                count(*reset, "connection"),
+                count(*opens, "connection")
+            ),
+        )
+        .advice("SO_LINGER 0 is no way around TIME_WAIT: what is sent and not yet received is lost, and the peer reads \"connection reset\""),
+        _ => Said::default(),
+    }
+}
+
+/// `1 SYN was`, `2 SYNs were`.
+fn were(n: u64, one: &str) -> String {
+    let verb = if n == 1 { "was" } else { "were" };
+    format!("{} {verb}", count(n, one))
+}
+
+fn of_tracing(what: &What) -> Said {
+    match what {
+        What::NoBtf { why } => Said::new("tracing is not possible", why.clone())
+            .advice("name a BTF file of this very kernel, or boot one with CONFIG_DEBUG_INFO_BTF=y")
+            .command("twtrace doctor --btf FILE"),
+        What::TracingRefused { why } => Said::new(
+            "tracing is refused",
+            format!("whether twtrace can trace here is not known: {why}"),
+        ),
+        What::NeedsPrivileges { missing } => Said::new(
+            "tracing was not tried",
+            format!(
+                "this process lacks {}. All below was read without",
+                list(missing)
+            ),
+        )
+        .advice("the rest is told to root")
+        .command("sudo twtrace doctor"),
+        What::PointMissing {
+            point,
+            why,
+            without,
+        } => Said::new(
+            &format!("not seen here: {point}"),
+            format!(
+                "{why}. {}",
+                without.as_deref().map_or_else(
+                    || "Nothing can be traced without it".to_owned(),
+                    |lost| format!("Without it, {lost}")
+                )
+            ),
+        ),
+        What::TracingWorks { fentry, kprobe } => Said::new(
+            "tracing",
+            match (fentry, kprobe) {
+                (_, 0) => format!("works; {fentry} points, all by fentry"),
+                _ => format!(
+                    "works; {fentry} points by fentry, {kprobe} by kprobe, which costs more"
+                ),
+            },
+        ),
+        What::NamespacesUnread { count: n, why } => {
+            let others = match n {
+                0 => "other network namespaces, if there are any, were not looked into".to_owned(),
+                n => format!("{} not looked into", were(*n, "other network namespace")),
+            };
+            Said::new("only a part was seen", format!("{others}: {why}"))
+                .advice("look again from inside, or as root")
+                .command("sudo twtrace doctor")
+        }
+        _ => Said::default(),
+    }
+}
+
+fn of_setting(what: &What) -> Said {
+    match what {
+        What::ReuseWithoutTimestamps => Said::new(
+            "tcp_tw_reuse does nothing",
+            "it is 1, but only connections with timestamps can be taken over, and tcp_timestamps is 0",
+        )
+        .advice("turn timestamps on")
+        .command("sysctl -w net.ipv4.tcp_timestamps=1")
+        .side_effect("12 bytes more in each segment of new connections; old ones go on without"),
+        What::ReuseOnlyOutgoing { age: from } => Said::new(
+            "tcp_tw_reuse is 1",
+            format!(
+                "connect() may take over a TIME_WAIT of this host {}. It does nothing for incoming connections: over a server's TIME_WAIT a client's new SYN is accepted anyway, unless its numbers are older",
+                age(*from)
+            ),
+        ),
+        What::TimestampsOff => Said::new(
+            "timestamps are off",
+            "tcp_timestamps is 0: connect() from a port of the kernel's choice takes no TIME_WAIT over, a SYN over a TIME_WAIT needs a higher sequence number, and segments of an earlier round of sequence numbers are not told apart",
+        )
+        .advice("turn them on, unless there is a reason")
+        .command("sysctl -w net.ipv4.tcp_timestamps=1")
+        .side_effect("12 bytes more in each segment of new connections; old ones go on without"),
+        What::Rfc1337 { refused } => {
+            let so_far = match refused {
+                0 => ". No segment was refused by timestamp so far".to_owned(),
+                n => format!(
+                    ". {} refused by timestamp so far",
+                    were(*n, "segment")
+                ),
+            };
+            Said::new(
+                "clients may be locked out",
+                format!("tcp_rfc1337 is 1: a RST does not end a TIME_WAIT. A client whose SYN is refused answers by just such a RST; so it stays out, and each try starts the 60 s again{so_far}"),
+            )
+            .advice("set it to 0")
+            .command("sysctl -w net.ipv4.tcp_rfc1337=0")
+            .side_effect("a RST with the exact sequence number ends a TIME_WAIT early, as on most hosts")
+        }
+        What::FinTimeout { seconds } => Said::new(
+            "tcp_fin_timeout is not TIME_WAIT",
+            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long this side waits for the peer to close too (FIN_WAIT2). TIME_WAIT lasts 60 s whatever it says, and no setting changes that"),
+        )
+        .advice(if *seconds < 60 {
+            "if it was lowered to have fewer TIME_WAITs, set it back"
+        } else {
+            "if it was raised without need, set it back: what is over 60 s is spent in a full socket, with its memory"
+        })
+        .command("sysctl -w net.ipv4.tcp_fin_timeout=60")
+        .side_effect("sockets wait in FIN_WAIT2 for up to 60 s; with less, a peer that closes late is answered by a reset"),
+        What::RecycleOn { dropped } => Said::new(
+            "tcp_tw_recycle drops clients",
+            format!("it is 1: of several hosts behind one address, those whose clock is behind have their SYNs dropped without an answer, {} so far (PAWSPassive)", thousands(*dropped)),
+        )
+        .advice("turn it off; Linux 4.12 has removed it for this")
+        .command("sysctl -w net.ipv4.tcp_tw_recycle=0")
+        .side_effect("TIME_WAIT lasts 60 s again instead of a few round trips"),
+        What::RecycleThere => Said::new(
+            "tcp_tw_recycle",
+            "this kernel still has it, and it is 0. Leave it: with 1, hosts behind a NAT are dropped without an answer",
+        ),
+        What::RecycleGone { files } => Said::new(
+            "tcp_tw_recycle is gone",
+            format!("{} {} it, but Linux 4.12 has removed it: hosts behind a NAT were dropped without an answer", list(files), if files.len() == 1 { "sets" } else { "set" }),
+        )
+        .advice("remove the line: it does nothing but fail at boot"),
+        What::AutobindReuse => Said::new(
+            "ip_autobind_reuse is 1",
+            "bind() to port 0 with SO_REUSEADDR may get a port that another socket has; connect() to the same destination then fails with \"Address already in use\" or \"Cannot assign requested address\"",
+        )
+        .advice("better let the program set IP_BIND_ADDRESS_NO_PORT")
+        .command("sysctl -w net.ipv4.ip_autobind_reuse=0")
+        .side_effect("a program that relies on it finds fewer ports"),
+        _ => Said::default(),
+    }
+}
+
+/// What is so instead.
+pub(super) fn myth(myth: Myth) -> &'static str {
+    match myth {
+        Myth::FinTimeout => {
+            "tcp_fin_timeout does not shorten TIME_WAIT: it limits FIN_WAIT2, the wait for the peer's close. TIME_WAIT is 60 s, and no setting changes that."
+        }
+        Myth::Buckets => {
+            "Lowering tcp_max_tw_buckets is no cure: it cuts TIME_WAIT off, and with it the protection from late segments."
+        }
+        Myth::Reuse => {
+            "tcp_tw_reuse does nothing for incoming connections: it is about ports for connect()."
+        }
+        Myth::Linger => {
+            "SO_LINGER with time 0 avoids TIME_WAIT by a reset: data on its way is lost."
+        }
+        Myth::Recycle => {
+            "tcp_tw_recycle is gone since Linux 4.12: it dropped clients behind a NAT."
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! For a person in a hurry: the verdict, what to do, then what it rests on.
+
+use super::effects;
+use super::say::{self, Said};
+use super::words::{per_time, uptime, wrap};
+use crate::event::facts::{Answer, Facts};
+use crate::host::Names;
+use crate::model::doctor::{Diagnosis, Finding, Severity};
+use crate::view::units::{count, thousands};
+
+/// Findings that are shown; `-o json` has all.
+const SHOWN: usize = 12;
+/// Where the effect of a setting begins.
+const EFFECT: usize = 39;
+/// Where what a counter counts begins.
+const COUNTED: usize = 37;
+/// Where an answer's reason begins.
+const REASON: usize = 37;
+
+pub(super) fn text(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names) -> String {
+    let mut out = String::new();
+    head(facts, diagnosis, &mut out);
+    findings(facts, diagnosis, names, &mut out);
+    settings(facts, diagnosis, names, &mut out);
+    counters(facts, diagnosis, &mut out);
+    tracing(facts, &mut out);
+    if !diagnosis.myths.is_empty() {
+        out.push_str("\nGood to know\n");
+        for &myth in &diagnosis.myths {
+            out.push_str("  ");
+            wrap(&mut out, 4, say::myth(myth));
+        }
+    }
+    out
+}
+
+/// `DANGER: no room for TIME_WAIT · 1 danger, 2 warnings, 3 notes`.
+fn head(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
+    let counted: Vec<_> = [
+        (Severity::Danger, "danger"),
+        (Severity::Warning, "warning"),
+        (Severity::Note, "note"),
+    ]
+    .into_iter()
+    .map(|(severity, one)| count(diagnosis.count(severity) as u64, one))
+    .collect();
+    let verdict = match (diagnosis.verdict(), diagnosis.findings.first()) {
+        (Severity::Danger, Some(worst)) => format!("DANGER: {}", say::say(worst).subject),
+        (Severity::Warning, Some(worst)) => format!("WARNING: {}", say::say(worst).subject),
+        _ => "nothing wrong found".to_owned(),
+    };
+    wrap(out, 2, &format!("{verdict} · {}", counted.join(", ")));
+    let namespaces = match facts.namespaces.len() {
+        1 => "this network namespace".to_owned(),
+        n => format!("{n} network namespaces"),
+    };
+    wrap(
+        out,
+        2,
+        &format!(
+            "kernel {} · up {} · {namespaces}",
+            facts.kernel,
+            uptime(facts.uptime_s)
+        ),
+    );
+}
+
+fn findings(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names, out: &mut String) {
+    let own = facts.namespaces.first().map(|own| own.netns);
+    let (well, bad): (Vec<_>, Vec<_>) = diagnosis
+        .findings
+        .iter()
+        .partition(|finding| finding.severity == Severity::Ok);
+    for finding in bad.iter().take(SHOWN) {
+        let elsewhere = finding.netns.filter(|&netns| Some(netns) != own);
+        let place = elsewhere.map(|netns| Place::new(netns, names));
+        one(finding, place.as_ref(), out);
+    }
+    if let Some(more) = bad.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+        out.push('\n');
+        wrap(
+            out,
+            2,
+            &format!("… and {more} more: twtrace doctor -o json"),
+        );
+    }
+    if !well.is_empty() {
+        out.push('\n');
+    }
+    for finding in well {
+        let said = say::say(finding);
+        out.push_str("ok       ");
+        wrap(out, 9, &format!("{}: {}", said.subject, said.evidence));
+    }
+}
+
+/// Another namespace, and how to run something there.
+struct Place {
+    name: String,
+    enter: String,
+}
+
+impl Place {
+    fn new(netns: u32, names: &mut Names) -> Self {
+        match names.netns(netns) {
+            Some("host") => Self {
+                name: "the host's namespace".to_owned(),
+                enter: "nsenter -t 1 -n ".to_owned(),
+            },
+            Some(name) => Self {
+                name: format!("namespace {name}"),
+                enter: format!("ip netns exec {name} "),
+            },
+            None => Self {
+                name: format!("namespace {netns}"),
+                // lsns -t net names a process in it.
+                enter: "nsenter -t PID -n ".to_owned(),
+            },
+        }
+    }
+}
+
+fn one(finding: &Finding, place: Option<&Place>, out: &mut String) {
+    let Said {
+        subject,
+        evidence,
+        advice,
+        command,
+        side_effect,
+    } = say::say(finding);
+    out.push('\n');
+    out.push_str(match finding.severity {
+        Severity::Danger => "DANGER   ",
+        Severity::Warning => "WARNING  ",
+        Severity::Note | Severity::Ok => "note     ",
+    });
+    match place {
+        Some(place) => wrap(out, 9, &format!("{subject} (in {})", place.name)),
+        None => wrap(out, 9, &subject),
+    }
+    let mut part = |start: &str, text: Option<&str>| {
+        if let Some(text) = text {
+            out.push_str(start);
+            wrap(out, 9, text);
+        }
+    };
+    part("         ", Some(&evidence));
+    part("  try    ", advice.as_deref());
+    let enter = place
+        .filter(|_| {
+            command
+                .as_deref()
+                .is_some_and(|command| command.starts_with("sysctl"))
+        })
+        .map_or("", |place| &place.enter);
+    part(
+        "  run    ",
+        command
+            .map(|command| format!("{enter}{command}"))
+            .as_deref(),
+    );
+    part("  but    ", side_effect.as_deref());
+}
+
+fn settings(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names, out: &mut String) {
+    out.push_str("\nSettings (net.ipv4) and what they do on this kernel\n");
+    let mut current = facts.namespaces.first().map_or(0, |own| own.netns);
+    for row in &diagnosis.sysctls {
+        if row.netns != current {
+            current = row.netns;
+            let place = Place::new(current, names);
+            out.push_str("  ");
+            wrap(out, 4, &format!("other values in {}:", place.name));
+        }
+        let value = row.setting.as_ref().map_or_else(
+            || "–".to_owned(),
+            |setting| effects::value(&setting.value, &setting.unit),
+        );
+        let mut said = effects::effect(row.effect);
+        if let Some(default) = row.setting.as_ref().and_then(effects::other_default) {
+            said = format!("{said} (default {default})");
+        }
+        let start = format!("  {:<24} {value:>11}", row.sysctl.name());
+        column(&start, EFFECT, &said, out);
+    }
+}
+
+/// Text in a column; what stands before it may be longer.
+fn column(start: &str, indent: usize, text: &str, out: &mut String) {
+    let length = crate::view::units::width(start.as_bytes());
+    out.push_str(start);
+    if length + 1 > indent {
+        out.push('\n');
+        out.push_str(&" ".repeat(indent));
+    } else {
+        out.push_str(&" ".repeat(indent - length));
+    }
+    wrap(out, indent, text);
+}
+
+fn counters(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
+    let own = facts.namespaces.first().map(|own| own.netns);
+    let moved = |counter: &&crate::model::doctor::Counter| {
+        Some(counter.netns) == own && counter.rate.count > 0
+    };
+    let moved: Vec<_> = diagnosis.counters.iter().filter(moved).collect();
+    out.push_str("\nCounted by the kernel since the boot, in this namespace\n");
+    if moved.is_empty() {
+        out.push_str("  nothing of TIME_WAIT yet\n");
+    }
+    for counter in moved {
+        let start = format!(
+            "  {:<21} {:>12}",
+            counter.name,
+            thousands(counter.rate.count)
+        );
+        let said = format!(
+            "{} ({})",
+            effects::counts(counter.counts),
+            per_time(counter.rate)
+        );
+        column(&start, COUNTED, &said, out);
+    }
+}
+
+fn tracing(facts: &Facts, out: &mut String) {
+    out.push_str("\nWhat twtrace would see here, and how (nothing was attached)\n");
+    let tracing = &facts.tracing;
+    if let Answer::No(why) | Answer::Unknown(why) = &tracing.btf {
+        column("  no       type information", REASON, why, out);
+    }
+    let mut last = "";
+    for point in &tracing.points {
+        let start = format!("  {:<8} {}", word(&point.answer), point.name);
+        let how = match &point.way {
+            Some(way) => format!("{way} on {}", point.function),
+            None => point.function.clone(),
+        };
+        let mut said = how;
+        if let Answer::No(why) = &point.answer {
+            said = format!("{said}: {why}");
+        } else if !point.refused.is_empty() {
+            said = format!("{said}; {}", point.refused.join("; "));
+        }
+        if let (Answer::No(_), Some(lost)) = (&point.answer, &point.without) {
+            said = format!("{said}. Without it, {lost}");
+        }
+        column(&start, REASON, &said, out);
+        last = unknown(&point.answer).unwrap_or(last);
+    }
+    for feature in &tracing.features {
+        let start = format!("  {:<8} {}", word(&feature.answer), feature.name);
+        let said = match &feature.answer {
+            Answer::No(why) => format!("{} ({why})", feature.gives),
+            _ => feature.gives.clone(),
+        };
+        column(&start, REASON, &said, out);
+        last = unknown(&feature.answer).unwrap_or(last);
+    }
+    if !last.is_empty() {
+        out.push_str("  ");
+        wrap(out, 4, &format!("unknown because of {last}"));
+    }
+}
+
+fn word(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Yes => "yes",
+        Answer::No(_) => "no",
+        Answer::Unknown(_) => "unknown",
+    }
+}
+
+fn unknown(answer: &Answer) -> Option<&str> {
+    match answer {
+        Answer::Unknown(why) => Some(why),
+        _ => None,
+    }
+}
