@@ -8,6 +8,7 @@ mod flood;
 mod init;
 mod load;
 mod loopback;
+mod mutate;
 mod nat;
 mod served;
 mod suite;
@@ -31,6 +32,8 @@ enum Task {
     Flood,
     /// Make connections through a NAT that changes ports at random.
     Nat,
+    /// Run a program as if the kernel did not heed one of its settings.
+    Mutate(mutate::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
         Task::Nat => nat::run(),
+        Task::Mutate(args) => mutate::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),

@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
-use crate::test::{books, check, conflicts, filters, flood, footprint, interrupt, kill9, lacking};
+use crate::test::{
+    books, check, conflicts, filters, flood, footprint, host, interrupt, kill9, lacking, mutants,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -22,6 +24,8 @@ type Test = fn(&str) -> Result<String>;
 const TESTS: &[(&str, Test, &str)] = &[
     ("check, fentry", check::run, "fentry"),
     ("check, kprobe", check::run, "kprobe"),
+    ("check, kill -9", host::run, "fentry"),
+    ("check on wrong kernels", mutants::run, "fentry"),
     ("100,003 connections, fentry", books::churn, "fentry"),
     ("100,003 connections, kprobe", books::churn, "kprobe"),
     ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),

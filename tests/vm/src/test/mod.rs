@@ -6,6 +6,8 @@ pub(crate) mod conflicts;
 pub(crate) mod filters;
 pub(crate) mod flood;
 pub(crate) mod footprint;
+pub(crate) mod host;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
+pub(crate) mod mutants;
