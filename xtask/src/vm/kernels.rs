@@ -44,6 +44,23 @@ const NEWEST: Series = Series {
     suites: &["sid", "trixie-backports"],
 };
 
+/// Series in between, which `cargo xtask matrix` runs as well.
+pub(crate) const MORE: &[Series] = &[
+    backport("6.16"),
+    backport("6.17"),
+    backport("6.19"),
+    backport("7.0"),
+    backport("7.1"),
+    backport("7.3"),
+];
+
+const fn backport(name: &'static str) -> Series {
+    Series {
+        name,
+        suites: &["trixie-backports", "sid"],
+    }
+}
+
 /// What a person may say after `--kernel`, or a test may need.
 pub(crate) fn series(name: &str) -> Result<Series> {
     let name = match name {
@@ -51,9 +68,10 @@ pub(crate) fn series(name: &str) -> Result<Series> {
         "host" => kernel_series().unwrap_or("6.12"),
         name => name,
     };
-    let found = KERNELS.iter().find(|series| series.name == name);
+    let all = || KERNELS.iter().chain(MORE);
+    let found = all().find(|series| series.name == name);
     found.copied().with_context(|| {
-        let names: Vec<_> = KERNELS.iter().map(|series| series.name).collect();
+        let names: Vec<_> = all().map(|series| series.name).collect();
         format!(
             "no kernel `{name}` in the table: there are {}, oldest, host, or a path to a vmlinuz",
             names.join(", ")
