@@ -30,6 +30,7 @@ use std::time::Instant;
 
 use baseline::{Baseline, Comparison, Kind, compare};
 use expect::Shown;
+use progress::Progress;
 pub use report::Format;
 use report::{Run, Tally};
 use scenarios::{SCENARIOS, Scenario};
@@ -110,7 +111,8 @@ fn check(
         ..Options::default()
     };
     let start = Instant::now();
-    let (session, outcomes) = runner::run(&cases, shown, || Session::start(&options))?;
+    let progress = Progress::new(cases.len(), args.format == Format::Text);
+    let (session, outcomes) = runner::run(&cases, shown, progress, || Session::start(&options))?;
     let run = Run {
         meta: session.meta(),
         shown,

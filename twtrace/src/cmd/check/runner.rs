@@ -108,6 +108,7 @@ pub(super) fn cases(scenarios: &[&'static Scenario]) -> Result<Vec<Case>> {
 pub(super) fn run(
     cases: &[Case],
     shown: &Shown,
+    progress: Progress,
     start: impl FnOnce() -> Result<Session>,
 ) -> Result<(Session, Vec<Outcome>)> {
     let gate = Gate::new(turns());
@@ -132,7 +133,7 @@ pub(super) fn run(
             events: Vec::new(),
             undecoded: 0,
         }
-        .watch(cases, &receiver)
+        .watch(cases, progress, &receiver)
     })
 }
 
@@ -191,10 +192,10 @@ impl Trace {
     fn watch(
         mut self,
         cases: &[Case],
+        mut progress: Progress,
         receiver: &Receiver<Done>,
     ) -> Result<(Session, Vec<Outcome>)> {
         let mut done = Vec::with_capacity(cases.len());
-        let mut progress = Progress::new(cases.len());
         loop {
             match receiver.recv_timeout(DRAIN) {
                 Ok(one) => done.push(one),

@@ -61,7 +61,7 @@ struct Case {
 
 /// How clients fared that came in crowds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Clients {
+pub(super) struct Clients {
     tried: u64,
     came_through: u64,
     refused_syns: u64,
@@ -131,18 +131,6 @@ fn case(outcome: &Outcome) -> Case {
         Verdict::Skip(reason) => (Judged::Skip, Some(reason.clone())),
         Verdict::Fail(failures) => (Judged::Fail, failures.first().cloned()),
     };
-    let refused = outcome.events.iter().filter(|event| match event {
-        Event::Refusal(refusal) => refusal.is_syn(),
-        _ => false,
-    });
-    let refused_syns = refused.count() as u64;
-    let clients = outcome.clients.as_ref().map(|clients| Clients {
-        tried: clients.tried as u64,
-        came_through: clients.delays.len() as u64,
-        refused_syns,
-        per_second: clients.delays.len() as f64 / clients.took.as_secs_f64().max(1e-9),
-        delays: clients.delays.iter().copied().collect(),
-    });
     Case {
         name: outcome.case.scenario.name.into(),
         group: outcome.case.group.name().into(),
@@ -153,7 +141,42 @@ fn case(outcome: &Outcome) -> Case {
         counters: outcome.counters.clone(),
         crowd: outcome.crowd,
         lifetimes: lifetimes(&outcome.events),
-        clients,
+        clients: Clients::of(outcome),
+    }
+}
+
+impl Clients {
+    /// Of a case that has any.
+    pub(super) fn of(outcome: &Outcome) -> Option<Self> {
+        let clients = outcome.clients.as_ref()?;
+        let refused = outcome.events.iter().filter(|event| match event {
+            Event::Refusal(refusal) => refusal.is_syn(),
+            _ => false,
+        });
+        let came_through = clients.delays.len();
+        Some(Self {
+            tried: clients.tried as u64,
+            came_through: came_through as u64,
+            refused_syns: refused.count() as u64,
+            per_second: came_through as f64 / clients.took.as_secs_f64().max(1e-9),
+            delays: clients.delays.iter().copied().collect(),
+        })
+    }
+
+    /// In a line for a person.
+    pub(super) fn told(&self) -> String {
+        let Self {
+            tried,
+            came_through,
+            refused_syns,
+            per_second,
+            delays,
+        } = self;
+        let [median, longest] = [delays.median(), delays.max()].map(|one| one.as_millis());
+        format!(
+            "{came_through} of {tried} clients came through, {per_second:.0}/s; \
+             {refused_syns} SYNs refused; connect() took {median} ms, at most {longest} ms"
+        )
     }
 }
 

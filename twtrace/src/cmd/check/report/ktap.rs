@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::{Comparison, Kind, Run, Tally, details, evidence, family_name, headline};
+use crate::cmd::check::baseline::Clients;
 use crate::cmd::check::expect::Group;
 use crate::cmd::check::runner::{Outcome, Verdict};
 
@@ -117,6 +118,9 @@ fn case(out: &mut dyn Write, run: &Run<'_>, number: usize, outcome: &Outcome) ->
     let indent = INDENT.repeat(2);
     for line in evidence::explain(run, outcome) {
         writeln!(out, "{indent}# {line}")?;
+    }
+    if let Some(clients) = Clients::of(outcome) {
+        writeln!(out, "{indent}# {}", clients.told())?;
     }
     let ms = outcome.took.as_millis();
     writeln!(out, "{indent}# {} sockets, {ms} ms", outcome.sockets)?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{Comparison, Kind, Run, Tally, details, evidence, family_name, headline};
+use crate::cmd::check::baseline::Clients;
 use crate::cmd::check::expect::{self, Shown};
 use crate::cmd::check::runner::{Outcome, Verdict};
 use crate::cmd::check::scenarios::Scenario;
@@ -128,7 +129,11 @@ fn case(run: &Run<'_>, outcome: &Outcome, paint: &Paint, out: &mut dyn Write) ->
         Verdict::Pass => {
             let seconds = outcome.took.as_secs_f64();
             let (head, sockets) = (head(GOOD, "ok"), outcome.sockets);
-            writeln!(out, "{head} {sockets:>5} sockets {seconds:>6.1} s")
+            writeln!(out, "{head} {sockets:>5} sockets {seconds:>6.1} s")?;
+            let clients = Clients::of(outcome);
+            clients.map_or(Ok(()), |clients| {
+                writeln!(out, "         {}", clients.told())
+            })
         }
         Verdict::Skip(reason) => writeln!(out, "{} {reason}", head(SKIPPED, "skip")),
         Verdict::Fail(_) => {
