@@ -26,7 +26,7 @@ pub struct Counters {
     pub born_time_wait: u64,
     /// Births that found no room in the state maps: their ends have no lifetime.
     pub map_full: u64,
-    /// FIN_WAIT2 to TIME_WAIT.
+    /// FIN_WAIT2 to TIME_WAIT: where births are reported as it happens, else when they end.
     pub promoted: u64,
     /// Timer restarts in TIME_WAIT (0 where re-arms are not traced).
     pub rearmed: u64,

@@ -15,8 +15,6 @@ pub const SPILL: &str = "SPILL";
 pub const COUNTERS: &str = "COUNTERS";
 /// One [`crate::histogram::Histograms`].
 pub const HISTOGRAMS: &str = "HISTOGRAMS";
-/// Hash of the tasks that are inside `inet_twsk_purge` or `tcp_abort`, by pid_tgid.
-pub const TASKS: &str = "TASKS";
 /// Per-CPU array of arguments kept between a kprobe and its kretprobe.
 pub const ARGUMENTS: &str = "ARGUMENTS";
 /// Per-CPU, one [`crate::slot::Slot`]: for the end of a mini-socket that has none.
@@ -26,5 +24,7 @@ pub const SCRATCH: &str = "SCRATCH";
 pub const SAMPLE: &str = "SAMPLE";
 /// Hash of the calls that look for a port, by pid_tgid.
 pub const PORT_CALLS: &str = "PORT_CALLS";
+/// How many of those calls a mini-socket has kept from taking a port.
+pub const BLOCKED_CALLS: &str = "BLOCKED_CALLS";
 /// Per-CPU, how many refusals and port failures were reported lately.
 pub const BUDGET: &str = "BUDGET";

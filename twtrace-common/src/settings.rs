@@ -155,7 +155,7 @@ pub struct Settings {
 
 /// Port failures per second and CPU that are reported; the others are only counted. An
 /// application that tries again at once fails a hundred thousand times a second.
-pub const PORT_FAILURE_RATE: u32 = 1_000;
+pub const PORT_FAILURE_RATE: u32 = 10_000;
 
 /// Length of the window of the rate limits.
 pub const REFUSAL_WINDOW_NS: u64 = 100_000_000;

@@ -9,13 +9,20 @@ use crate::{Reason, assert_layout};
 pub struct Marks {
     /// `tw_timer_handler` ran for it.
     pub timer: u8,
-    /// `tcp_timewait_state_process` returned TCP_TW_SYN (3) or TCP_TW_RST (1) last; else 0.
-    pub verdict: u8,
-    /// A RST is being processed by `tcp_timewait_state_process` right now.
-    pub rst: u8,
+    /// How the last segment for it may end it: [`SEGMENT_RST`], [`SEGMENT_SYN`] or
+    /// [`SEGMENT_ANSWERED`]; else 0.
+    pub segment: u8,
+    pub reserved: u8,
     /// [`CANCEL_CONNECT`], [`CANCEL_BOUND`] or [`CANCEL_ABORT`]; else 0.
     pub cancel: u8,
 }
+
+/// A RST: killed by `tcp_timewait_state_process` itself.
+pub const SEGMENT_RST: u8 = 1;
+/// A SYN in TIME_WAIT: killed by `tcp_v4_rcv` if it is accepted and somebody listens.
+pub const SEGMENT_SYN: u8 = 2;
+/// Anything in FIN_WAIT2 that `tcp_v4_rcv` may answer by a RST (TCP_TW_RST), and kill.
+pub const SEGMENT_ANSWERED: u8 = 3;
 
 /// `tcp_twsk_unique` returned 1 with twp set.
 pub const CANCEL_CONNECT: u8 = 1;
@@ -33,22 +40,13 @@ pub const TCP_TW_ACK_OOW: u8 = 4;
 
 /// The reason of an end, from its marks alone.
 ///
-/// A reuse or abort kills at once, so its mark wins over a timer that fired meanwhile. A RST that
-/// is still being processed when the timer fires loses: the timer's kill came first. An accepted
-/// SYN does not always kill (there may be no listener), so its mark yields to the timer and to
-/// the purge of a dead namespace.
-const fn reason(
-    cancel: u8,
-    timer: bool,
-    rst: bool,
-    purge: bool,
-    verdict: u8,
-    time_wait: bool,
-) -> Reason {
+/// A reuse kills at once, so its mark wins over a timer that fired meanwhile. Most segments end
+/// nothing, and 5.10 refuses to abort a mini-socket: those marks say what would explain a kill
+/// that nothing else explains, the segment's first, as an abort takes away what came before it.
+const fn reason(cancel: u8, timer: bool, segment: u8, dead: bool, time_wait: bool) -> Reason {
     match cancel {
         CANCEL_CONNECT => return Reason::ConnectReused,
         CANCEL_BOUND => return Reason::BoundReused,
-        CANCEL_ABORT => return Reason::Destroyed,
         _ => {}
     }
     if timer {
@@ -58,36 +56,30 @@ const fn reason(
             Reason::FinWait2Timeout
         };
     }
-    if rst {
-        return if time_wait {
-            Reason::Reset
-        } else {
-            Reason::FinWait2Reset
-        };
-    }
-    if purge {
+    if dead {
         return Reason::NetnsExit;
     }
-    match verdict {
-        TCP_TW_SYN => Reason::SynReopened,
-        TCP_TW_RST => Reason::FinWait2Reset,
+    match segment {
+        SEGMENT_RST if time_wait => Reason::Reset,
+        SEGMENT_SYN if time_wait => Reason::SynReopened,
+        SEGMENT_RST | SEGMENT_ANSWERED if !time_wait => Reason::FinWait2Reset,
+        _ if cancel == CANCEL_ABORT => Reason::Destroyed,
         _ => Reason::Other,
     }
 }
 
 /// [`reason`] for every combination, by [`Marks::index`]. A table, because each branch of the
 /// decision would double what the verifier walks after it.
-pub const REASON_TABLE: [u8; 256] = {
-    let mut table = [0; 256];
+pub const REASON_TABLE: [u8; 128] = {
+    let mut table = [0; 128];
     let mut index = 0;
-    while index < 256 {
+    while index < 128 {
         table[index] = reason(
             (index & 3) as u8,
             index & 4 != 0,
-            index & 8 != 0,
-            index & 16 != 0,
-            ((index >> 5) & 3) as u8,
-            index & 128 != 0,
+            ((index >> 3) & 3) as u8,
+            index & 32 != 0,
+            index & 64 != 0,
         ) as u8;
         index += 1;
     }
@@ -95,17 +87,16 @@ pub const REASON_TABLE: [u8; 256] = {
 };
 
 impl Marks {
-    /// Index into [`REASON_TABLE`]. `purge`: it dies with its namespace; `time_wait`: it is in
+    /// Index into [`REASON_TABLE`]. `dead`: its namespace is going away; `time_wait`: it is in
     /// substate TIME_WAIT.
     #[inline(always)]
     #[must_use]
-    pub const fn index(&self, purge: bool, time_wait: bool) -> usize {
+    pub const fn index(&self, dead: bool, time_wait: bool) -> usize {
         (self.cancel & 3) as usize
             | ((self.timer & 1) as usize) << 2
-            | ((self.rst & 1) as usize) << 3
-            | (purge as usize) << 4
-            | ((self.verdict & 3) as usize) << 5
-            | (time_wait as usize) << 7
+            | ((self.segment & 3) as usize) << 3
+            | (dead as usize) << 5
+            | (time_wait as usize) << 6
     }
 }
 
@@ -117,6 +108,7 @@ pub struct Slot {
     pub key: u64,
     /// CLOCK_MONOTONIC ns, 0 = unknown.
     pub born_ns: u64,
+    /// When it entered TIME_WAIT. In FIN_WAIT2 it means nothing: each FIN may be the one.
     pub time_wait_ns: u64,
     pub cgroup: u64,
     pub uid: u32,
@@ -147,64 +139,88 @@ mod tests {
 
     const NONE: Marks = Marks {
         timer: 0,
-        verdict: 0,
-        rst: 0,
+        segment: 0,
+        reserved: 0,
         cancel: 0,
     };
 
-    fn reason_of(marks: Marks, purge: bool, time_wait: bool) -> Reason {
-        Reason::from_u8(REASON_TABLE[marks.index(purge, time_wait)]).unwrap()
+    fn reason_of(marks: Marks, dead: bool, time_wait: bool) -> Reason {
+        Reason::from_u8(REASON_TABLE[marks.index(dead, time_wait)]).unwrap()
+    }
+
+    fn segment(segment: u8) -> Marks {
+        Marks { segment, ..NONE }
+    }
+
+    fn cancel(cancel: u8) -> Marks {
+        Marks { cancel, ..NONE }
     }
 
     #[test]
     fn each_mark_alone_gives_its_reason() {
         let timer = Marks { timer: 1, ..NONE };
-        assert_eq!(reason_of(timer, false, true), Reason::Expired);
-        assert_eq!(reason_of(timer, false, false), Reason::FinWait2Timeout);
-        let rst = Marks { rst: 1, ..NONE };
-        assert_eq!(reason_of(rst, false, true), Reason::Reset);
-        assert_eq!(reason_of(rst, false, false), Reason::FinWait2Reset);
-        let syn = Marks {
-            verdict: TCP_TW_SYN,
-            ..NONE
-        };
-        assert_eq!(reason_of(syn, false, true), Reason::SynReopened);
-        let answered = Marks {
-            verdict: TCP_TW_RST,
-            ..NONE
-        };
-        assert_eq!(reason_of(answered, false, false), Reason::FinWait2Reset);
-        for (cancel, reason) in [
-            (CANCEL_CONNECT, Reason::ConnectReused),
-            (CANCEL_BOUND, Reason::BoundReused),
-            (CANCEL_ABORT, Reason::Destroyed),
+        for (marks, in_fin_wait_2, in_time_wait) in [
+            (timer, Reason::FinWait2Timeout, Reason::Expired),
+            (segment(SEGMENT_RST), Reason::FinWait2Reset, Reason::Reset),
+            (segment(SEGMENT_SYN), Reason::Other, Reason::SynReopened),
+            (
+                segment(SEGMENT_ANSWERED),
+                Reason::FinWait2Reset,
+                Reason::Other,
+            ),
+            (
+                cancel(CANCEL_CONNECT),
+                Reason::ConnectReused,
+                Reason::ConnectReused,
+            ),
+            (
+                cancel(CANCEL_BOUND),
+                Reason::BoundReused,
+                Reason::BoundReused,
+            ),
+            (cancel(CANCEL_ABORT), Reason::Destroyed, Reason::Destroyed),
+            (NONE, Reason::Other, Reason::Other),
         ] {
-            assert_eq!(reason_of(Marks { cancel, ..NONE }, false, true), reason);
+            assert_eq!(reason_of(marks, false, false), in_fin_wait_2, "{marks:?}");
+            assert_eq!(reason_of(marks, false, true), in_time_wait, "{marks:?}");
         }
         assert_eq!(reason_of(NONE, true, true), Reason::NetnsExit);
-        assert_eq!(reason_of(NONE, false, true), Reason::Other);
     }
 
     #[test]
     fn a_reuse_wins_over_a_timer_that_fired_meanwhile() {
         let marks = Marks {
-            cancel: CANCEL_CONNECT,
             timer: 1,
-            ..NONE
+            ..cancel(CANCEL_CONNECT)
         };
         assert_eq!(reason_of(marks, false, true), Reason::ConnectReused);
     }
 
     #[test]
-    fn a_syn_that_found_no_listener_does_not_hide_what_ended_it_later() {
-        let syn = Marks {
-            verdict: TCP_TW_SYN,
-            ..NONE
+    fn a_segment_that_ended_nothing_does_not_hide_what_did() {
+        for kind in [SEGMENT_RST, SEGMENT_SYN, SEGMENT_ANSWERED] {
+            let marks = Marks {
+                timer: 1,
+                ..segment(kind)
+            };
+            assert_eq!(reason_of(marks, false, true), Reason::Expired);
+            assert_eq!(reason_of(segment(kind), true, true), Reason::NetnsExit);
+        }
+    }
+
+    #[test]
+    fn an_abort_that_was_refused_does_not_hide_what_ended_it_later() {
+        let refused = cancel(CANCEL_ABORT);
+        let timer = Marks {
+            timer: 1,
+            ..refused
         };
-        assert_eq!(
-            reason_of(Marks { timer: 1, ..syn }, false, true),
-            Reason::Expired
-        );
-        assert_eq!(reason_of(syn, true, true), Reason::NetnsExit);
+        assert_eq!(reason_of(timer, false, true), Reason::Expired);
+        let reset = Marks {
+            segment: SEGMENT_RST,
+            ..refused
+        };
+        assert_eq!(reason_of(reset, false, true), Reason::Reset);
+        assert_eq!(reason_of(refused, true, true), Reason::NetnsExit);
     }
 }

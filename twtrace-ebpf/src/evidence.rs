@@ -82,7 +82,7 @@ pub struct Sample {
     pub verdict: u8,
     /// The kernel's verdict by timestamp is another than the test repeated.
     pub differs: u8,
-    /// See `segment`.
+    /// What became of a mini-socket that stays: see `segment`.
     pub change: u8,
     /// As `tcp_flags`, which is known only where the whole header was read.
     pub header_flags: u8,

@@ -18,9 +18,6 @@ pub static SPILL: HashMap<u64, Slot> = HashMap::with_max_entries(1, 0);
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
-/// See [`crate::hooks::task`]. Few tasks purge (cleanup_net is one worker) or abort at a time.
-#[map]
-pub static TASKS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
 /// See [`crate::hooks::pair`].
 #[map]
 pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(10, 0);
@@ -33,6 +30,9 @@ pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
 /// See [`crate::hooks::ports`].
 #[map]
 pub static PORT_CALLS: HashMap<u64, PortCall> = HashMap::with_max_entries(1, 0);
+/// How many entries [`crate::hooks::ports`] has made there for mini-sockets that blocked a candidate.
+#[map]
+pub static BLOCKED_CALLS: Array<u64> = Array::with_max_entries(1, 0);
 /// See [`crate::emit::within_budget`]: when the window began, and how many were reported in it.
 #[map]
 pub static BUDGET: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(2, 0);

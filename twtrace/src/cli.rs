@@ -19,6 +19,7 @@ Examples:
   twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
   twtrace top                         how things are right now, on the full screen
   twtrace doctor                      what is wrong here, and what to do; without root, too
+  twtrace ports                       which destination is about to run out of ports, and who failed
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
   twtrace check                       is it all true on this kernel?
@@ -51,6 +52,8 @@ pub enum Command {
     Top(TopArgs),
     /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
     Doctor(DoctorArgs),
+    /// Print who is about to run out of ports, and calls that got none
+    Ports(PortsArgs),
     /// Write everything to a file, to be read by `report`
     Record(RecordArgs),
     /// Read a recording: the same views as live
@@ -132,7 +135,7 @@ pub struct Questions {
     /// Also say what would have happened otherwise; recycle: with tcp_tw_recycle
     #[arg(long, value_enum, value_name = "WHAT")]
     pub what_if: Option<WhatIfArg>,
-    /// Exit with 1 if a SYN was refused, or if a client was stuck
+    /// Exit with 1 if a SYN was refused, or if a client was stuck (of ports: failure, pressure)
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
 }
@@ -156,6 +159,18 @@ pub enum FailOn {
     Refused,
     /// A client sent three SYNs over 3 s, and all were refused
     Stuck,
+    /// A connect() or bind() got no port
+    Failure,
+    /// 90 % of a destination's ports were in use, or all of them soon
+    Pressure,
+}
+
+impl FailOn {
+    /// What `ports` looks for; the others are for `conflicts`.
+    #[must_use]
+    pub fn is_about_ports(self) -> bool {
+        matches!(self, Self::Failure | Self::Pressure)
+    }
 }
 
 /// Whose they are.
@@ -262,6 +277,30 @@ pub struct ConflictsArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct PortsArgs {
+    /// Print every so many seconds
+    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: u64,
+    /// Stop after so many intervals
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Destinations shown, the fullest first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub top: u16,
+    /// Exit with 1 if a call got no port, or if a destination came close to that
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fail_on: Option<FailOn>,
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub ring: Ring,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub view: View,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct TopArgs {
     /// Play this recording instead of tracing
     #[arg(long, value_name = "FILE")]
@@ -339,6 +378,9 @@ pub struct ReportArgs {
     /// Only conflicts, as `conflicts` shows them
     #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
+    /// Only who ran out of ports, or nearly, as `ports` shows it
+    #[arg(long, conflicts_with_all = ["hist", "hgrm", "by", "conflicts"])]
+    pub ports: bool,
     #[command(flatten)]
     pub grouping: Grouping,
     #[command(flatten)]
@@ -487,105 +529,4 @@ impl Cli {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::definition().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_the_bcc_family_are_understood() {
-        let line = "twtrace trace -4 -L 80,443 -R 5432 -w -o json -c true --duration 30s";
-        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        let Some(Command::Trace(args)) = cli.command else {
-            panic!("not trace");
-        };
-        assert!(args.filters.ipv4 && args.view.wide);
-        assert_eq!(args.filters.lport, [80, 443]);
-        assert_eq!(args.view.output, OutputArg::Json);
-    }
-
-    #[test]
-    fn questions_about_conflicts_are_understood_live_and_of_a_recording() {
-        let line = "twtrace conflicts --what-if recycle --fail-on stuck --max-refusals 50";
-        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        let Some(Command::Conflicts(args)) = cli.command else {
-            panic!("not conflicts");
-        };
-        assert_eq!(args.questions.what_if, Some(WhatIfArg::Recycle));
-        assert_eq!(args.questions.fail_on, Some(FailOn::Stuck));
-        assert_eq!(args.ring.max_refusals, 50);
-        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
-        assert!(!parses("twtrace report FILE --conflicts --hist"));
-        assert!(!parses("twtrace conflicts --max-refusals 0"));
-    }
-
-    #[test]
-    fn verdicts_go_to_several_places() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        let line = "twtrace check --ktap --report junit=a.xml --report json=b=c --save d";
-        let Some(Command::Check(args)) = parse(line).unwrap().command else {
-            panic!("not check");
-        };
-        assert_eq!(
-            args.reports,
-            [
-                (CheckOutput::Junit, "a.xml".into()),
-                (CheckOutput::Json, "b=c".into())
-            ]
-        );
-        for wrong in [
-            "--report a.xml",
-            "--report pdf=a",
-            "--ktap -o json",
-            "--against a",
-        ] {
-            assert!(parse(&format!("twtrace check {wrong}")).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn frames_of_top_have_a_size_and_a_pace() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        let line = "twtrace top --replay FILE --speed 0.5 --batch -n 3 --interval 5 --size 80x24";
-        let Some(Command::Top(args)) = parse(line).unwrap().command else {
-            panic!("not top");
-        };
-        assert_eq!(
-            (args.speed, args.frames, args.size),
-            (0.5, Some(3), (80, 24))
-        );
-        for wrong in [
-            "-n 3",
-            "--speed 2",
-            "--batch --size 80",
-            "--batch --size 0x5",
-        ] {
-            assert!(parse(&format!("twtrace top {wrong}")).is_err(), "{wrong}");
-        }
-        assert!(parse("twtrace top --replay FILE --speed 0").is_err());
-    }
-
-    #[test]
-    fn groups_are_understood_live_and_of_a_recording() {
-        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        for by in ["peer", "service", "lport", "uid", "cgroup", "netns"] {
-            assert!(parses(&format!("twtrace hist --by {by} --top 3 10")));
-            assert!(parses(&format!("twtrace trace --by {by}")));
-            assert!(parses(&format!("twtrace report FILE --hist --by {by}")));
-        }
-        assert!(!parses("twtrace hist --by colour"));
-        assert!(!parses("twtrace hist --by uid --top 0"));
-        assert!(!parses("twtrace report FILE --conflicts --by uid"));
-    }
-
-    #[test]
-    fn a_count_needs_an_interval_and_families_exclude_each_other() {
-        assert!(Cli::try_parse_from(["twtrace", "hist", "0"]).is_err());
-        assert!(Cli::try_parse_from(["twtrace", "hist", "5", "3"]).is_ok());
-        assert!(Cli::try_parse_from(["twtrace", "trace", "-4", "-6"]).is_err());
-    }
-}
+mod tests;

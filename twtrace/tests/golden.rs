@@ -343,6 +343,7 @@ fn trace(path: &Path, options: &Options) -> Vec<u8> {
     while let Some(item) = reader.next().unwrap() {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
+            Item::Found(_) => {}
             Item::Names(_) => panic!("layout 1 had no names"),
             Item::Record(bytes) => match decode(bytes) {
                 Ok(event) => {

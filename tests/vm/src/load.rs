@@ -155,6 +155,22 @@ impl Load {
         self.wait()
     }
 
+    /// Inode number of the workload's namespace.
+    pub(crate) fn netns(&self) -> Result<u64> {
+        self.0.netns()
+    }
+
+    /// Mini-sockets alive in the workload's namespace, by the kernel's own count.
+    pub(crate) fn population(&self) -> Result<u64> {
+        let sockstat = fs::read_to_string(format!("/proc/{}/net/sockstat", self.0.id()))?;
+        let mut words = sockstat.split_whitespace().skip_while(|&word| word != "tw");
+        words
+            .nth(1)
+            .context("no tw in sockstat")?
+            .parse()
+            .context("tw is no number")
+    }
+
     /// Mini-sockets alive in the workload's namespace, by the kernel's socket table. They are
     /// counted in both substates: /proc/net/tcp shows FIN_WAIT2 as 05 and TIME_WAIT as 06.
     pub(crate) fn mini_sockets(&self) -> Result<u64> {

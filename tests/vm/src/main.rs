@@ -4,14 +4,18 @@
 mod bench;
 mod checks;
 mod demo;
+mod exhaust;
 mod flood;
 mod init;
 mod load;
 mod loopback;
 mod mutate;
+mod namespace;
 mod nat;
+mod pressure;
 mod served;
 mod suite;
+mod tenants;
 mod test;
 mod tracer;
 
@@ -30,16 +34,24 @@ enum Task {
     Load(load::Args),
     /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
     Flood,
+    /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
+    Exhaust,
+    /// Run out of ports, in a network namespace of its own, as told on stdin.
+    Pressure,
     /// Make connections through a NAT that changes ports at random.
     Nat,
     /// Run a program as if the kernel did not heed one of its settings.
     Mutate(mutate::Args),
+    /// Be one of three users in three cgroups, and make connections.
+    Tenant(tenants::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
     BenchCost(bench::Args),
     /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
     BenchRefusals(bench::Args),
+    /// List 200,003 mini-sockets that are there (for VMs that count instructions).
+    BenchSeeding,
     /// Measure the time from exec to attached.
     BenchAttach(bench::Args),
 }
@@ -54,12 +66,16 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
+        Task::Exhaust => exhaust::serve(),
+        Task::Pressure => pressure::serve(),
         Task::Nat => nat::run(),
         Task::Mutate(args) => mutate::run(&args),
+        Task::Tenant(args) => tenants::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),
         Task::BenchAttach(args) => bench::attach(&args),
+        Task::BenchSeeding => test::ports::many(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A workload in a process of its own: it says `ready`, then takes numbers and answers by numbers.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -37,6 +38,12 @@ impl Served {
     /// Of its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Inode number of its network namespace.
+    pub(crate) fn netns(&self) -> Result<u64> {
+        let path = format!("/proc/{}/ns/net", self.id());
+        Ok(std::fs::metadata(path)?.ino())
     }
 
     /// Orders work and does not wait for it.

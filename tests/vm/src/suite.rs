@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    books, check, conflicts, filters, flood, footprint, host, interrupt, kill9, lacking, mutants,
+    books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt, kill9,
+    lacking, mutants, owners, ports,
 };
 
 #[derive(Debug, clap::Args)]
@@ -32,10 +33,28 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
+    ("owners, fentry", owners::live, "fentry"),
+    ("owners, kprobe", owners::live, "kprobe"),
+    ("owners in a recording", owners::recorded, "fentry"),
     ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
+    (
+        "200,003 calls without a port, fentry",
+        exhaust::run,
+        "fentry",
+    ),
+    (
+        "200,003 calls without a port, kprobe",
+        exhaust::run,
+        "kprobe",
+    ),
+    ("sockets from before, fentry", ports::seeding, "fentry"),
+    ("exhausted destination, fentry", ports::exhaustion, "fentry"),
+    ("exhausted destination, kprobe", ports::exhaustion, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),
+    ("doctor", doctor::run, "fentry"),
+    ("doctor, elsewhere", doctor::elsewhere, "fentry"),
     ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),

@@ -94,13 +94,22 @@ impl Tracer {
 
     /// Resident memory in KiB.
     pub(crate) fn rss_kib(&self) -> Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, what: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let number = line.and_then(|line| line.split_whitespace().next());
         number
-            .context("no VmRSS")?
+            .with_context(|| format!("no {what}"))?
             .parse()
-            .context("VmRSS is not a number")
+            .context("memory is not a number")
+    }
+
+    /// The most resident memory it has had, in KiB.
+    pub(crate) fn peak_kib(&self) -> Result<u64> {
+        self.memory_kib("VmHWM:")
     }
 
     /// CPU time of all its threads.

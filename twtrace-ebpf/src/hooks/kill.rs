@@ -1,22 +1,23 @@
 //! The end: `inet_twsk_kill(tw)`, which every mini-socket passes exactly once, whatever ends it.
 
-use core::ptr::read_volatile;
+use core::{mem::offset_of, ptr::read_volatile};
 
 use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
 use twtrace_common::{
+    Reason,
     histogram::{Clock, over},
     record::{
         End, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_TS_RECENT, FLAG_TSVAL,
         FLAG_UNTRACKED, KIND_END,
     },
-    settings::{FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
-    slot::{Marks, REASON_TABLE, Slot, TCP_TW_SYN},
+    settings::{FEATURE_BIRTHS, FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
+    slot::{Marks, REASON_TABLE, Slot},
 };
 
-use super::{TIME_WAIT, adopted, hash, now, substate, task};
+use super::{FIN_WAIT2, TIME_WAIT, adopted, hash, now, substate};
 use crate::{
     emit, evidence, filter,
     maps::SCRATCH,
@@ -47,20 +48,31 @@ fn kill_kprobe(ctx: ProbeContext) -> u32 {
 /// What is known of the life that ends.
 struct Life {
     born_ns: u64,
+    /// 0 also if it ends in FIN_WAIT2.
     time_wait_ns: u64,
+    marks: Marks,
+    flags: u8,
+    /// Only if records are wanted, else zeros.
+    told: Told,
+}
+
+/// What only a record tells.
+struct Told {
     cgroup: u64,
     uid: u32,
     rearms: u32,
     refused: u32,
     first_refused_ns: u64,
-    marks: Marks,
-    flags: u8,
 }
 
 #[inline(always)]
 fn ended<A: Access>(tw: u64) {
     let now = now();
-    let netns = emit::netns::<A>(tw);
+    let net: u64 = A::get(tw, offset!(skc_net));
+    let netns: u32 = A::get(net, offset!(net_inum));
+    // What inet_twsk_purge asks. No socket of it is left, so nobody else kills there, but for
+    // timers and segments on their way.
+    let dead = 1 ^ over(0, A::get::<u32>(net, offset!(net_refs)).into());
     let substate = substate::<A>(tw);
     let Some(life) = remember::<A>(tw, substate, now) else {
         return;
@@ -69,12 +81,13 @@ fn ended<A: Access>(tw: u64) {
         return;
     }
     // Forget which way the test went, or the verifier walks the rest once for each.
-    let untracked = opaque(u64::from(life.flags)) & u64::from(FLAG_UNTRACKED);
-    let reason = reason::<A>(tw, &life.marks, substate);
-    lifetimes(&life, reason, now);
+    let flags = opaque(u64::from(life.flags)) as u8;
+    let reason = reason(&life.marks, dead, flags);
+    lifetimes(&life, flags, reason, now);
     let mut fits = true;
-    let quiet =
-        enabled(FEATURE_QUIET_ENDS) && life.refused == 0 && life.marks.verdict != TCP_TW_SYN;
+    let quiet = enabled(FEATURE_QUIET_ENDS)
+        && life.told.refused == 0
+        && reason != Reason::SynReopened as u8;
     if enabled(FEATURE_RECORDS) && !quiet {
         match emit::reserve::<End>() {
             Some(mut entry) => {
@@ -83,28 +96,34 @@ fn ended<A: Access>(tw: u64) {
                 emit::flow::<A>(&mut record.flow, tw, netns);
                 record.flow.kind = KIND_END;
                 record.flow.reason = reason;
-                record.flow.flags = life.flags;
-                record.flow.uid = life.uid;
-                record.flow.cgroup = life.cgroup;
+                record.flow.flags = flags;
+                record.flow.uid = life.told.uid;
+                record.flow.cgroup = life.told.cgroup;
                 record.born_ns = life.born_ns;
                 record.time_wait_ns = life.time_wait_ns;
                 record.ended_ns = now;
-                record.rearms = life.rearms;
-                record.refused = life.refused;
-                record.first_refused_ns = life.first_refused_ns;
+                record.rearms = life.told.rearms;
+                record.refused = life.told.refused;
+                record.first_refused_ns = life.told.first_refused_ns;
                 accepted(record);
                 emit::submit(entry);
             }
             None => fits = false,
         }
     }
+    let has = |flag: u8| over(u64::from(flag) - 1, u64::from(flags & flag));
     tally::count(netns, |counters| {
         bump_at(&mut counters.ended, reason);
-        bump_if(
-            &mut counters.end_untracked,
-            over(u64::from(FLAG_UNTRACKED) - 1, untracked),
-        );
-        bump_if(&mut counters.end_ring_full, u64::from(!fits));
+        if !enabled(FEATURE_BIRTHS) {
+            bump_if(
+                &mut counters.promoted,
+                has(FLAG_BORN_FIN_WAIT_2) & has(FLAG_IN_TIME_WAIT),
+            );
+        }
+        bump_if(&mut counters.end_untracked, has(FLAG_UNTRACKED));
+        if enabled(FEATURE_RECORDS) {
+            bump_if(&mut counters.end_ring_full, u64::from(!fits));
+        }
         if enabled(FEATURE_QUIET_ENDS) {
             bump_if(&mut counters.end_quiet, u64::from(quiet));
         }
@@ -134,7 +153,7 @@ fn accepted(record: &mut End) {
 #[inline(always)]
 fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
     if let Some((slot, spilled)) = state::find(hash::<A>(tw), tw) {
-        let life = copy(slot);
+        let life = copy(slot, substate);
         state::release(slot, spilled, tw);
         return Some(life);
     }
@@ -143,24 +162,53 @@ fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
     let slot = SCRATCH.get_ptr_mut(0)?;
     state::fill(slot, &adopted(tw, substate, now));
     // SAFETY: a map value of this CPU.
-    Some(copy(unsafe { &*slot }))
+    Some(copy(unsafe { &*slot }, substate))
 }
 
+/// The mini-socket itself says in which substate it ends, and so what the slot's times mean.
 #[inline(always)]
-fn copy(slot: &Slot) -> Life {
+fn copy(slot: &Slot, substate: u8) -> Life {
+    const { assert!(TIME_WAIT == FIN_WAIT2 + 1) };
+    let in_time_wait = over(FIN_WAIT2.into(), substate.into());
     // SAFETY: plain fields. Volatile, so that the two copies are not merged into one that
     // depends on where it came from.
     unsafe {
+        let marks = read_volatile((&raw const slot.marks).cast::<u32>()).to_ne_bytes();
+        let flags = read_volatile(&raw const slot.flags) as u8 & !FLAG_IN_TIME_WAIT;
         Life {
             born_ns: read_volatile(&raw const slot.born_ns),
-            time_wait_ns: read_volatile(&raw const slot.time_wait_ns),
+            time_wait_ns: read_volatile(&raw const slot.time_wait_ns) & in_time_wait.wrapping_neg(),
+            marks: Marks {
+                timer: marks[offset_of!(Marks, timer)],
+                segment: marks[offset_of!(Marks, segment)],
+                reserved: 0,
+                cancel: marks[offset_of!(Marks, cancel)],
+            },
+            flags: flags | (FLAG_IN_TIME_WAIT & (in_time_wait as u8).wrapping_neg()),
+            told: told(slot),
+        }
+    }
+}
+
+#[inline(always)]
+fn told(slot: &Slot) -> Told {
+    if !enabled(FEATURE_RECORDS) {
+        return Told {
+            cgroup: 0,
+            uid: 0,
+            rearms: 0,
+            refused: 0,
+            first_refused_ns: 0,
+        };
+    }
+    // SAFETY: as in `copy`.
+    unsafe {
+        Told {
             cgroup: read_volatile(&raw const slot.cgroup),
             uid: read_volatile(&raw const slot.uid),
             rearms: read_volatile(&raw const slot.rearms),
             refused: read_volatile(&raw const slot.refused),
             first_refused_ns: read_volatile(&raw const slot.first_refused_ns),
-            marks: read_volatile(&raw const slot.marks),
-            flags: read_volatile(&raw const slot.flags) as u8,
         }
     }
 }
@@ -186,18 +234,15 @@ fn ours<A: Access>(tw: u64, netns: u32) -> bool {
 }
 
 /// All reasons by their marks; see [`REASON_TABLE`].
-static REASONS_BY_MARKS: [u8; 256] = REASON_TABLE;
+static REASONS_BY_MARKS: [u8; REASON_TABLE.len()] = REASON_TABLE;
 
 #[inline(always)]
-fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> u8 {
-    let net: u64 = A::get(tw, offset!(skc_net));
-    // Softirqs on top of a purging task kill mini-sockets of other namespaces.
-    let purge = A::get::<u32>(net, offset!(net_refs)) == 0 && task::purging();
-    let mut index = marks.index(purge, substate == TIME_WAIT);
+fn reason(marks: &Marks, dead: u64, flags: u8) -> u8 {
+    let mut index = marks.index(dead != 0, flags & FLAG_IN_TIME_WAIT != 0);
     // The compiler knows that this changes nothing, the verifier does not.
     // SAFETY: arithmetic on one register.
-    unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) };
-    // SAFETY: the index is below 256. Volatile, so that the compiler does not turn the table
+    unsafe { core::arch::asm!("{0} &= 127", inout(reg) index) };
+    // SAFETY: the index is below 128. Volatile, so that the compiler does not turn the table
     // back into branches.
     unsafe { read_volatile(REASONS_BY_MARKS.as_ptr().add(index)) }
 }
@@ -207,8 +252,8 @@ fn reason<A: Access>(tw: u64, marks: &Marks, substate: u8) -> u8 {
 /// In arithmetic rather than branches: this is in the middle of the longest program, and each
 /// branch doubles what the verifier walks behind it.
 #[inline(always)]
-fn lifetimes(life: &Life, reason: u8, now: u64) {
-    let has = |flag: u8| over(u64::from(flag) - 1, u64::from(life.flags & flag));
+fn lifetimes(life: &Life, flags: u8, reason: u8, now: u64) {
+    let has = |flag: u8| over(u64::from(flag) - 1, u64::from(flags & flag));
     let known = |time: u64| over(0, time);
     let in_time_wait = has(FLAG_IN_TIME_WAIT);
     // Left FIN_WAIT2 when it entered TIME_WAIT, else now.
@@ -223,6 +268,6 @@ fn lifetimes(life: &Life, reason: u8, now: u64) {
         reason,
         Clock::TimeWait,
         now.wrapping_sub(life.time_wait_ns),
-        in_time_wait & known(life.time_wait_ns),
+        known(life.time_wait_ns),
     );
 }

@@ -9,10 +9,8 @@ mod overflow;
 mod owner;
 mod pair;
 mod ports;
-mod purge;
 mod reuse;
 mod segment;
-mod task;
 mod timer;
 mod verdict;
 
@@ -85,12 +83,6 @@ fn find_or_adopt(tw: u64, hash: u32, substate: u8) -> Option<&'static mut Slot> 
     if let Some((slot, _)) = state::find(hash, tw) {
         return Some(slot);
     }
-    adopt(tw, substate)
-}
-
-/// Makes a slot for a mini-socket whose birth was not seen.
-#[inline(always)]
-fn adopt(tw: u64, substate: u8) -> Option<&'static mut Slot> {
     state::spill(&adopted(tw, substate, now()));
     SPILL.get_ptr_mut(tw).map(|slot| {
         // SAFETY: a map value; see `state::find`.

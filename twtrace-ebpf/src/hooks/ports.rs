@@ -3,6 +3,8 @@
 //! run in the task that called, which is preempted between candidates. A call that succeeds is
 //! looked at only for what it leaves behind.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_comm},
     macros::{fexit, kprobe, kretprobe},
@@ -18,7 +20,7 @@ use super::{now, owner};
 use crate::{
     emit::{self, FITS, LIMITED, PORT_FAILURES, RING_FULL},
     filter,
-    maps::PORT_CALLS,
+    maps::{BLOCKED_CALLS, PORT_CALLS},
     read::{Access, Direct, Probed},
     settings::{enabled, offset, setting},
     tally::{self, bump, bump_at, bump_if},
@@ -115,7 +117,9 @@ fn bind_return(ctx: RetProbeContext) -> u32 {
 pub fn blocked(sk: u64) {
     let task = bpf_get_current_pid_tgid();
     let Some(call) = PORT_CALLS.get_ptr_mut(task) else {
-        begin(task, sk, 0, 1);
+        if begin(task, sk, 0, 1) {
+            count_blocked(1);
+        }
         return;
     };
     // SAFETY: a map value that only this task writes, and it is here.
@@ -136,19 +140,21 @@ fn enter(sk: u64, port: u16) {
         // The return probe of an earlier call never came.
         tally::count(0, |counters| bump(&mut counters.missed));
     }
-    begin(task, sk, u32::from(port), 0);
+    let _ = begin(task, sk, u32::from(port), 0);
 }
 
 #[inline(always)]
-fn begin(task: u64, sk: u64, port: u32, time_wait: u32) {
+fn begin(task: u64, sk: u64, port: u32, time_wait: u32) -> bool {
     let call = PortCall {
         sk,
         port,
         time_wait,
     };
-    if PORT_CALLS.insert(task, call, 0).is_err() {
+    let room = PORT_CALLS.insert(task, call, 0).is_ok();
+    if !room {
         tally::count(0, |counters| bump(&mut counters.missed));
     }
+    room
 }
 
 /// Forgets and returns what the running task was looking for.
@@ -161,12 +167,30 @@ fn leave() -> Option<PortCall> {
     Some(call)
 }
 
-/// How many candidates of this call only a mini-socket blocked.
+/// How many candidates of this call only a mini-socket blocked. As a rule of no call at all, and
+/// to know that is a tenth of the cost of a look into the hash map.
 #[inline(always)]
 fn blocked_of(sk: u64) -> u32 {
-    match leave() {
-        Some(call) if call.sk == sk => call.time_wait,
-        _ => 0,
+    let Some(blocked) = BLOCKED_CALLS.get(0) else {
+        return 0;
+    };
+    // SAFETY: a map value. This task's own entry was counted before, whatever others do.
+    if unsafe { read_volatile(blocked) } == 0 {
+        return 0;
+    }
+    let Some(call) = leave() else {
+        return 0;
+    };
+    count_blocked(u64::MAX);
+    if call.sk == sk { call.time_wait } else { 0 }
+}
+
+/// Adds to the number of entries; `u64::MAX` takes one away.
+#[inline(always)]
+fn count_blocked(more: u64) {
+    if let Some(blocked) = BLOCKED_CALLS.get_ptr_mut(0) {
+        // SAFETY: a map value.
+        bump_if(unsafe { &mut *blocked }, more);
     }
 }
 
@@ -220,14 +244,7 @@ fn failed<A: Access>(sk: u64, call: Call, port: u16, errno: u32, time_wait: u32)
 /// Reports a failure, unless there were too many lately or the ring is needed for births and
 /// ends.
 #[inline(always)]
-fn report<A: Access>(
-    sk: u64,
-    call: Call,
-    port: u16,
-    netns: u32,
-    errno: u32,
-    time_wait: u32,
-) -> u8 {
+fn report<A: Access>(sk: u64, call: Call, port: u16, netns: u32, errno: u32, time_wait: u32) -> u8 {
     let at_ns = now();
     if !emit::within_budget(PORT_FAILURES, setting!(port_failure_budget), at_ns) {
         return LIMITED;

@@ -54,9 +54,6 @@ pub fn returned<A: Access>(
     skb: u64,
     drop_reason: impl FnOnce() -> u64,
 ) {
-    if fresh!(sample.tw) != tw {
-        return;
-    }
     if fresh!(sample.asked) == 0 {
         if fresh!(sample.verdict) == TCP_TW_SYN {
             keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS);
@@ -117,7 +114,8 @@ fn note(sample: &mut Sample, slot: Option<&mut Slot>) {
     let first = opens & (1 ^ over(0, slot.first_refused_ns));
     slot.refused += opens as u32;
     slot.first_refused_ns |= fresh!(sample.at_ns) & first.wrapping_neg();
-    keep!(sample.time_wait_ns = slot.time_wait_ns);
+    let in_time_wait = over(u64::from(FIN_WAIT2), u64::from(fresh!(sample.substate)));
+    keep!(sample.time_wait_ns = slot.time_wait_ns & in_time_wait.wrapping_neg());
     keep!(sample.cgroup = slot.cgroup);
     keep!(sample.uid = slot.uid);
     keep!(sample.refused = slot.refused);

@@ -23,6 +23,7 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
         rearms: false,
         ..super::with_records(given, &args.ring)
     };
+    check_questions(args.questions)?;
     check_view(&args.view)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
@@ -43,6 +44,15 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
         live.run(&mut sink).await?;
         sink.story.close(&mut sink.out, false)
     })
+}
+
+/// Says at once what is asked of the wrong command.
+pub(super) fn check_questions(questions: Questions) -> Result<()> {
+    if questions.fail_on.is_some_and(FailOn::is_about_ports) {
+        return Err(Error::new("--fail-on failure and pressure ask about ports")
+            .hint("twtrace ports, or report --ports, looks for them"));
+    }
+    Ok(())
 }
 
 struct Live {
@@ -141,7 +151,7 @@ impl Story {
         let found = match self.questions.fail_on {
             Some(FailOn::Refused) => counts.refused > 0,
             Some(FailOn::Stuck) => counts.stuck > 0,
-            None => false,
+            Some(FailOn::Failure | FailOn::Pressure) | None => false,
         };
         Ok(if found { Exit::Finding } else { exit })
     }

@@ -130,7 +130,10 @@ impl Figures {
             return;
         };
         match decode(record) {
-            Ok(event) => groups.count(&event, self.tally.event(event).as_ref()),
+            Ok(event) => {
+                self.renderer.note(event.flow());
+                groups.count(&event, self.tally.event(event).as_ref());
+            }
             Err(_) => self.tally.undecoded(),
         }
     }

@@ -12,9 +12,11 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use super::lookout::{self, Lookout, Message};
 use super::output::{progress, talk};
 use crate::cli::Tracing;
 use crate::error::{Error, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 use crate::kernel::{Options, Session, privileges, recycle};
 
@@ -28,6 +30,14 @@ pub(super) trait Sink {
     fn record(&mut self, record: &[u8]) -> Result<()>;
     /// The ring is empty for now.
     fn idle(&mut self) -> Result<()>;
+    /// Something that was asked for beside the records: see [`Options::births`].
+    fn found(&mut self, _found: Found) -> Result<()> {
+        Ok(())
+    }
+    /// Mini-sockets should be listed again. Asked after the totals of an interval.
+    fn wants_listing(&self) -> bool {
+        false
+    }
     /// Totals: when tracing begins, at every interval, and when it is over.
     fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()>;
     /// Nobody wants any more.
@@ -43,6 +53,8 @@ pub(super) trait Sink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     Start,
+    /// What was there when tracing began has been listed.
+    Listed,
     Interval,
     End,
 }
@@ -53,7 +65,7 @@ pub(super) struct Live {
     until: Option<Duration>,
     child: Option<Child>,
     every: Option<Duration>,
-    records: bool,
+    options: Options,
     signals: Signals,
     opening: Snapshot,
 }
@@ -84,7 +96,7 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
         until,
         child,
         every,
-        records: options.records,
+        options: options.clone(),
         signals,
         opening,
     })
@@ -107,10 +119,20 @@ impl Live {
     /// writes must be open by now: what it takes to make them is given up here.
     pub(super) async fn run(mut self, sink: &mut impl Sink) -> Result<()> {
         privileges::drop_unneeded();
+        let listing = Found::Listing {
+            at_ns: self.opening.at_ns,
+        };
         sink.totals(Moment::Start, self.opening)?;
+        let mut lookout = None;
+        if self.options.births {
+            sink.found(listing)?;
+            lookout = Some(Lookout::start(self.options.filter, self.every)?);
+        } else {
+            lookout::say_what_is_there(self.options.filter);
+        }
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
-        let mut drains = self.records.then(|| ticks(DRAIN));
+        let mut drains = self.options.records.then(|| ticks(DRAIN));
         // SAFETY: an owned descriptor, which AsyncFd keeps open as long as it is registered.
         let ring =
             unsafe { AsyncFd::register_with_interest(self.session.wake_up()?, Interest::READABLE) }
@@ -125,7 +147,16 @@ impl Live {
                 }
                 () = tick(&mut every) => {
                     drain(&mut self.session, sink)?;
-                    sink.totals(Moment::Interval, self.session.snapshot()?)?;
+                    let totals = self.session.snapshot()?;
+                    let listing = Found::Listing { at_ns: totals.at_ns };
+                    sink.totals(Moment::Interval, totals)?;
+                    if let Some(lookout) = lookout.as_ref().filter(|_| sink.wants_listing()) {
+                        sink.found(listing)?;
+                        lookout.list_again();
+                    }
+                }
+                message = lookout::next(&mut lookout) => {
+                    hand_over(message, &mut self.session, sink)?;
                 }
                 () = tick(&mut drains) => drain(&mut self.session, sink)?,
                 attended = sink.attend() => attended?,
@@ -141,6 +172,19 @@ impl Live {
         drain(&mut self.session, sink)?;
         sink.totals(Moment::End, totals)?;
         sink.idle()
+    }
+}
+
+/// Seeds are records. When a listing is over, all that happened meanwhile is handed over first.
+fn hand_over(message: Message, session: &mut Session, sink: &mut impl Sink) -> Result<()> {
+    match message {
+        Message::Seeds(seeds) => seeds.each().try_for_each(|seed| sink.record(seed)),
+        Message::Found(found @ Found::ListingOver { .. }) => {
+            drain(session, sink)?;
+            sink.found(found)?;
+            sink.totals(Moment::Listed, session.snapshot()?)
+        }
+        Message::Found(found) => sink.found(found),
     }
 }
 

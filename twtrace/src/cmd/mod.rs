@@ -7,7 +7,9 @@ mod filter;
 mod groups;
 mod hist;
 mod live;
+mod lookout;
 mod output;
+mod ports;
 mod record;
 mod replay;
 mod report;
@@ -33,6 +35,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Conflicts(args)) => conflicts::run(&args),
         Some(Command::Top(args)) => top::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Ports(args)) => ports::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),
         Some(Command::Check(args)) => run_check(args),

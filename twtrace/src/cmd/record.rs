@@ -7,6 +7,7 @@ use super::output::talk;
 use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
+use crate::event::found::Found;
 use crate::host::{Names, Roll};
 use crate::kernel::Options;
 use crate::model::Tally;
@@ -71,6 +72,10 @@ impl Sink for Record {
             self.tally.undecoded();
         }
         self.writer.record(record)
+    }
+
+    fn found(&mut self, found: Found) -> Result<()> {
+        self.writer.found(&found)
     }
 
     fn idle(&mut self) -> Result<()> {

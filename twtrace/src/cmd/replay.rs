@@ -58,6 +58,7 @@ impl Lines {
             Ok(event) => {
                 let report = self.tally.event(event);
                 if let Some(groups) = &mut self.groups {
+                    self.renderer.note(event.flow());
                     groups.count(&event, report.as_ref());
                 }
                 if let Some(report) = report {

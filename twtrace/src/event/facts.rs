@@ -105,6 +105,10 @@ pub struct Destinations {
     pub top: Vec<Destination>,
     /// How many there are.
     pub count: u64,
+    /// Ports of the range that listeners and sockets that are only bound keep from connect():
+    /// ranges with both ends.
+    #[serde(default)]
+    pub kept: Vec<(u16, u16)>,
     /// Why they are not known.
     pub unknown: Option<String>,
 }

@@ -45,7 +45,7 @@ pub(super) fn attach_all(
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let wanted = POINTS.iter().filter(|point| point.is_wanted(btf, options));
     let points: Vec<_> = wanted
-        .map(|point| Pending::new(point, &mut programs, btf, options.attach, slots))
+        .map(|point| Pending::new(point, &mut programs, btf, options, slots))
         .collect();
     thread::scope(|scope| {
         let (ready, loaded) = mpsc::channel();
@@ -109,10 +109,10 @@ impl<'p> Pending<'p> {
         point: &'static Point,
         programs: &mut HashMap<&str, &'p mut Program>,
         btf: &Btf,
-        attach: Attach,
+        options: &Options,
         slots: bool,
     ) -> Self {
-        let modes: &[Mode] = match attach {
+        let modes: &[Mode] = match options.attach {
             Attach::Auto => &[Mode::Fentry, Mode::Kprobe],
             Attach::Fentry => &[Mode::Fentry],
             Attach::Kprobe => &[Mode::Kprobe],
@@ -121,8 +121,8 @@ impl<'p> Pending<'p> {
         let mut ways = VecDeque::new();
         for &mode in modes {
             let hooks = match mode {
-                Mode::Fentry => point.fentry_hooks(btf),
-                Mode::Kprobe => Ok(point.kprobe_hooks(btf)),
+                Mode::Fentry => point.fentry_hooks(btf, options),
+                Mode::Kprobe => Ok(point.kprobe_hooks(btf, options)),
             };
             match hooks {
                 // A program that both ways have is tried once.

@@ -68,6 +68,14 @@ pub const UNWANTED: &str = "drops do not tell reason and socket here (seen from 
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
+const SEGMENT_KRETPROBE: &str = "segment_kretprobe";
+
+/// Whether a program of a point that is wanted is of use.
+fn is_needed(program: &str, options: &Options) -> bool {
+    // Only re-arms, refusals and promotions at their moment are seen there.
+    let returns = [SEGMENT_EXIT, SEGMENT_KRETPROBE].contains(&program);
+    !returns || options.rearms || options.refusals || options.births
+}
 
 /// Without it, refusals cannot be counted.
 pub const REFUSAL: &str = "refusal";
@@ -116,22 +124,12 @@ pub const POINTS: &[Point] = &[
         wanted: |btf, options| options.drops && drops_tell(btf),
     },
     Point {
-        name: "namespace exit",
-        without: Some("ends by namespace exit show as `other`"),
-        functions: &["inet_twsk_purge"],
-        parameters: &[&["hashinfo", "family"], &["hashinfo"]],
-        fentry: &[("purge_enter", Fentry), ("purge_exit", Fexit)],
-        kprobe: &[("purge_kprobe", Kprobe), ("purge_kretprobe", Kretprobe)],
-        any_time: false,
-        wanted: ALWAYS,
-    },
-    Point {
         name: "SOCK_DESTROY",
         without: Some("ends by ss -K show as `other`"),
         functions: &["tcp_abort"],
         parameters: &[&["sk", "err"]],
-        fentry: &[("abort_enter", Fentry), ("abort_exit", Fexit)],
-        kprobe: &[("abort_kprobe", Kprobe), ("abort_kretprobe", Kretprobe)],
+        fentry: &[("abort", Fentry)],
+        kprobe: &[("abort_kprobe", Kprobe)],
         any_time: false,
         wanted: ALWAYS,
     },
@@ -166,7 +164,7 @@ pub const POINTS: &[Point] = &[
         parameters: &[&["sk", "snum"]],
         fentry: &[("bind", Fexit)],
         kprobe: &[("bind_enter", Kprobe), ("bind_return", Kretprobe)],
-        any_time: false,
+        any_time: true,
         wanted: |_, options| options.ports,
     },
     Point {
@@ -199,7 +197,7 @@ pub const POINTS: &[Point] = &[
             &["tw", "skb", "th", "tw_isn", "drop_reason"],
         ],
         fentry: &[("segment_enter", Fentry), (SEGMENT_EXIT, Fexit)],
-        kprobe: &[("segment_kprobe", Kprobe), ("segment_kretprobe", Kretprobe)],
+        kprobe: &[("segment_kprobe", Kprobe), (SEGMENT_KRETPROBE, Kretprobe)],
         any_time: false,
         wanted: ALWAYS,
     },
@@ -269,16 +267,16 @@ impl Point {
 
     /// The kprobe/kretprobe programs. They take their arguments by position alone.
     #[must_use]
-    pub fn kprobe_hooks(&self, btf: &Btf) -> Vec<Hook> {
-        self.hooks(self.kprobe, btf, 0)
+    pub fn kprobe_hooks(&self, btf: &Btf, options: &Options) -> Vec<Hook> {
+        self.hooks(self.kprobe, btf, options, 0)
     }
 
     /// The fentry/fexit programs if the function is what they were written for, else why not. A
     /// program for another parameter list would load and read garbage.
-    pub fn fentry_hooks(&self, btf: &Btf) -> Result<Vec<Hook>, String> {
+    pub fn fentry_hooks(&self, btf: &Btf, options: &Options) -> Result<Vec<Hook>, String> {
         if self.parameters.is_empty() {
             // Not a function: `wanted` has looked at its arguments.
-            return Ok(self.hooks(self.fentry, btf, 0));
+            return Ok(self.hooks(self.fentry, btf, options, 0));
         }
         let function = self.function(btf);
         let Some(parameters) = btf.parameters(function) else {
@@ -290,10 +288,16 @@ impl Point {
                 parameters.join(", ")
             ));
         }
-        Ok(self.hooks(self.fentry, btf, parameters.len()))
+        Ok(self.hooks(self.fentry, btf, options, parameters.len()))
     }
 
-    fn hooks(&self, programs: &[Program], btf: &Btf, parameters: usize) -> Vec<Hook> {
+    fn hooks(
+        &self,
+        programs: &[Program],
+        btf: &Btf,
+        options: &Options,
+        parameters: usize,
+    ) -> Vec<Hook> {
         let function = self.function(btf);
         let resolve = |&(program, kind): &Program| Hook {
             program: match (program, parameters) {
@@ -305,7 +309,10 @@ impl Point {
             kind,
             function,
         };
-        programs.iter().map(resolve).collect()
+        let needed = programs
+            .iter()
+            .filter(|program| is_needed(program.0, options));
+        needed.map(resolve).collect()
     }
 }
 
@@ -342,11 +349,11 @@ mod tests {
             names::SPILL,
             names::COUNTERS,
             names::HISTOGRAMS,
-            names::TASKS,
             names::ARGUMENTS,
             names::SCRATCH,
             names::SAMPLE,
             names::PORT_CALLS,
+            names::BLOCKED_CALLS,
             names::BUDGET,
         ] {
             assert!(object.maps.contains_key(map), "{map}");

@@ -64,8 +64,8 @@ fn nothing(netns: u32) -> Listed {
     }
 }
 
-/// Lists those of the calling thread's namespace.
-fn here(netns: u32, filter: &Filter, sink: &mut dyn FnMut(Item<'_>)) -> Listed {
+/// Lists those of the calling thread's namespace, which has this inode number.
+pub fn here(netns: u32, filter: &Filter, sink: &mut dyn FnMut(Item<'_>)) -> Listed {
     for _ in 1..TRIES {
         match by_sock_diag(netns, filter, sink) {
             Ok(listed) if !listed.interrupted => return listed,

@@ -48,13 +48,18 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         refused: Vec::new(),
         without: point.without.map(str::to_owned),
     };
-    if !point.is_wanted(btf, &Options::default()) {
+    // As `record` has it, which wants everything.
+    let options = Options {
+        ports: true,
+        ..Options::default()
+    };
+    if !point.is_wanted(btf, &options) {
         planned.answer = Answer::No(hooks::UNWANTED.to_owned());
         return planned;
     }
     let ways = [
-        ("fentry", point.fentry_hooks(btf)),
-        ("kprobe", Ok(point.kprobe_hooks(btf))),
+        ("fentry", point.fentry_hooks(btf, &options)),
+        ("kprobe", Ok(point.kprobe_hooks(btf, &options))),
     ];
     for (way, hooks) in ways {
         let answer = match &hooks {

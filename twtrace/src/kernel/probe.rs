@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use super::counters::section;
 use super::netns::{self, Netns, Way};
 use super::plan::{self, Trials};
 use super::sock_diag::{Kind, Shown, SockDiag, Substate};
+use super::survey::{self, Pair, Use};
 use super::threads::beside;
 use super::{offsets, privileges, syscall, sysctl};
 use crate::error::{Error, Result};
@@ -233,19 +233,19 @@ fn population(sockstat: &str) -> Option<u64> {
 }
 
 fn destinations(range: &[(u16, u16)]) -> Destinations {
-    let mut all: HashMap<(IpAddr, IpAddr, u16), (u32, u32)> = HashMap::new();
-    let mut count = |shown: Shown| {
-        let port = shown.local.port();
-        if range
-            .iter()
-            .any(|&(low, high)| (low..=high).contains(&port))
-            && shown.kind != Kind::Unconnected
-        {
-            let key = (shown.local.ip(), shown.remote.ip(), shown.remote.port());
-            let entry = all.entry(key).or_default();
-            entry.0 += 1;
-            entry.1 += u32::from(shown.kind == Kind::MiniSocket(Substate::TimeWait));
+    let Some(&(low, high)) = range.first() else {
+        return Destinations::default();
+    };
+    let mut others = Use::new(low, high);
+    let mut mini_sockets: HashMap<Pair, (u32, u32)> = HashMap::new();
+    let mut count = |shown: Shown| match shown.kind {
+        Kind::MiniSocket(substate) if (low..=high).contains(&shown.local.port()) => {
+            let (ports, time_wait) = mini_sockets.entry(survey::pair(&shown)).or_default();
+            *ports += 1;
+            *time_wait += u32::from(substate == Substate::TimeWait);
         }
+        Kind::MiniSocket(_) => {}
+        Kind::Connection | Kind::Unconnected => others.add(shown),
     };
     let listed = SockDiag::open().and_then(|mut diag| diag.visit_all(true, &mut count));
     if let Err(error) = listed {
@@ -254,7 +254,12 @@ fn destinations(range: &[(u16, u16)]) -> Destinations {
             ..Destinations::default()
         };
     }
-    let mut top: Vec<_> = all
+    let (kept, users) = others.finish();
+    for one in users {
+        let pair = (one.laddr, one.raddr, one.rport);
+        mini_sockets.entry(pair).or_default().0 += one.ports;
+    }
+    let mut top: Vec<_> = mini_sockets
         .into_iter()
         .map(|((laddr, raddr, rport), (ports, time_wait))| Destination {
             laddr,
@@ -277,6 +282,7 @@ fn destinations(range: &[(u16, u16)]) -> Destinations {
     Destinations {
         top,
         count,
+        kept,
         unknown: None,
     }
 }

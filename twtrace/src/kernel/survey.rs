@@ -91,16 +91,29 @@ fn rules(sysctls: &std::collections::BTreeMap<Sysctl, Setting>) -> PortRules {
     }
 }
 
+/// Two addresses and the remote port: connect() needs a local port that no other connection has
+/// between them. IPv4 through an IPv6 socket uses the ports of IPv4.
+pub(super) type Pair = (IpAddr, IpAddr, u16);
+
+pub(super) fn pair(shown: &Shown) -> Pair {
+    let (laddr, raddr) = (shown.local.ip(), shown.remote.ip());
+    (
+        laddr.to_canonical(),
+        raddr.to_canonical(),
+        shown.remote.port(),
+    )
+}
+
 /// Ports of the range, by what holds them.
-struct Use {
+pub(super) struct Use {
     low: u16,
     high: u16,
     taken: Vec<u16>,
-    connections: HashMap<(IpAddr, IpAddr, u16), u32>,
+    connections: HashMap<Pair, u32>,
 }
 
 impl Use {
-    fn new(low: u16, high: u16) -> Self {
+    pub(super) fn new(low: u16, high: u16) -> Self {
         Self {
             low,
             high,
@@ -109,28 +122,19 @@ impl Use {
         }
     }
 
-    fn add(&mut self, shown: Shown) {
+    pub(super) fn add(&mut self, shown: Shown) {
         let port = shown.local.port();
         if !(self.low..=self.high).contains(&port) {
             return;
         }
         match shown.kind {
             Kind::Unconnected => self.taken.push(port),
-            Kind::Connection => {
-                // IPv4 through an IPv6 socket uses the ports of IPv4.
-                let (laddr, raddr) = (shown.local.ip(), shown.remote.ip());
-                let key = (
-                    laddr.to_canonical(),
-                    raddr.to_canonical(),
-                    shown.remote.port(),
-                );
-                *self.connections.entry(key).or_default() += 1;
-            }
+            Kind::Connection => *self.connections.entry(pair(&shown)).or_default() += 1,
             Kind::MiniSocket(_) => {}
         }
     }
 
-    fn finish(mut self) -> (Vec<(u16, u16)>, Vec<Users>) {
+    pub(super) fn finish(mut self) -> (Vec<(u16, u16)>, Vec<Users>) {
         self.taken.sort_unstable();
         self.taken.dedup();
         let mut taken: Vec<(u16, u16)> = Vec::new();

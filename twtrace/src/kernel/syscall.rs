@@ -251,6 +251,12 @@ pub fn monotonic_ns() -> u64 {
     clock(libc::CLOCK_MONOTONIC)
 }
 
+/// CPU time of the calling thread in ns, what the kernel did for it included.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// CLOCK_REALTIME minus CLOCK_MONOTONIC in ns.
 pub(super) fn wall_offset_ns() -> i64 {
     clock(libc::CLOCK_REALTIME).cast_signed() - monotonic_ns().cast_signed()

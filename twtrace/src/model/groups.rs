@@ -61,6 +61,7 @@ struct Group {
     births: u64,
     overflows: u64,
     refusals: u64,
+    port_failures: u64,
     /// Lifetimes in ns; made with the first.
     time_wait: Option<Histogram<u32>>,
     fin_wait_2: Option<Histogram<u32>>,
@@ -74,6 +75,7 @@ pub struct Groups {
     by: By,
     births: bool,
     refusals: bool,
+    ports: bool,
     most: usize,
     known: HashMap<Key, Group>,
     others: Group,
@@ -118,6 +120,8 @@ pub struct Row {
     pub overflows: u64,
     /// `None` if refusals were not traced.
     pub refusals: Option<u64>,
+    /// Calls that got no port; `None` if they were not traced.
+    pub port_failures: Option<u64>,
     /// Lifetimes, as far as their begin is known; `None` if there are none.
     pub time_wait: Option<Percentiles>,
     pub fin_wait_2: Option<Percentiles>,
@@ -153,14 +157,25 @@ impl By {
     #[must_use]
     pub fn key(self, flow: &Flow) -> Key {
         match self {
+            Self::Peer if flow.raddr.is_unspecified() => Key::Unknown,
             Self::Peer => Key::Peer(flow.raddr),
-            Self::Service if flow.lport <= flow.rport => Key::Service(flow.laddr, flow.lport),
-            Self::Service => Key::Service(flow.raddr, flow.rport),
+            Self::Service => service(flow),
+            Self::Lport if flow.lport == 0 => Key::Unknown,
             Self::Lport => Key::Lport(flow.lport),
             Self::Uid => flow.uid.map_or(Key::Unknown, Key::Uid),
             Self::Cgroup => flow.cgroup.map_or(Key::Unknown, Key::Cgroup),
             Self::Netns => Key::Netns(flow.netns),
         }
+    }
+}
+
+/// A call that got no port has none on this side, and a bind() none on the other.
+fn service(flow: &Flow) -> Key {
+    match (flow.lport, flow.rport) {
+        (0, 0) => Key::Unknown,
+        (1.., 0) => Key::Service(flow.laddr, flow.lport),
+        (local, remote) if local > 0 && local <= remote => Key::Service(flow.laddr, local),
+        (_, remote) => Key::Service(flow.raddr, remote),
     }
 }
 
@@ -176,6 +191,7 @@ impl Groups {
             by,
             births: meta.births,
             refusals: meta.refusals,
+            ports: meta.ports,
             most,
             known: HashMap::new(),
             others: Group::default(),
@@ -191,10 +207,8 @@ impl Groups {
             Report::Refusal(one) if self.refusals => {
                 self.of(&one.refusal.flow, one.refusal.at_ns).refusals += 1;
             }
-            Report::Refusal(_)
-            | Report::Reopen(_)
-            | Report::Conflict(_)
-            | Report::PortFailure(_) => {}
+            Report::PortFailure(one) => self.of(&one.flow, one.at_ns).port_failures += 1,
+            Report::Refusal(_) | Report::Reopen(_) | Report::Conflict(_) => {}
         }
     }
 
@@ -256,6 +270,7 @@ impl Groups {
             births: self.births.then_some(group.births),
             overflows: group.overflows,
             refusals: self.refusals.then_some(group.refusals),
+            port_failures: self.ports.then_some(group.port_failures),
             time_wait: group.time_wait.as_ref().map(stats::percentiles),
             fin_wait_2: group.fin_wait_2.as_ref().map(stats::percentiles),
             last_ns: Some(group.last_ns),
@@ -296,7 +311,7 @@ impl Group {
     }
 
     fn records(&self) -> u64 {
-        self.ends() + self.births + self.overflows + self.refusals
+        self.ends() + self.births + self.overflows + self.refusals + self.port_failures
     }
 
     fn end(&mut self, life: &Life) {
@@ -311,6 +326,7 @@ impl Group {
             births,
             overflows,
             refusals,
+            port_failures,
             time_wait,
             fin_wait_2,
             last_ns,
@@ -321,6 +337,7 @@ impl Group {
         self.births += births;
         self.overflows += overflows;
         self.refusals += refusals;
+        self.port_failures += port_failures;
         add(&mut self.time_wait, time_wait.as_ref());
         add(&mut self.fin_wait_2, fin_wait_2.as_ref());
         self.last_ns = self.last_ns.max(*last_ns);
@@ -352,6 +369,7 @@ fn not_grouped(ends: u64, all: u64) -> Row {
         births: None,
         overflows: 0,
         refusals: None,
+        port_failures: None,
         time_wait: None,
         fin_wait_2: None,
         last_ns: None,

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use self::capacity::Capacity;
+pub(in crate::model) use self::capacity::usable;
 use self::rate::Window;
 use super::census::Change;
 use super::population::Population;
@@ -26,6 +27,8 @@ const HIGH: u64 = 90;
 const LOW: u64 = 10;
 /// Full in less than this is pressure.
 const SOON_NS: u64 = 60_000_000_000;
+/// The same destination's failures are told once in so long.
+const TELL_NS: u64 = 1_000_000_000;
 /// Warnings between two ticks.
 const MAX_WARNINGS: usize = 16;
 
@@ -71,9 +74,21 @@ pub struct Row {
     /// tcp_tw_reuse frees them.
     pub full_in_ns: Option<u64>,
     pub reuse: Reuse,
+    /// The most ports that were in use at once.
+    pub peak: u32,
     /// Calls that got no port.
     pub failures: u64,
     pub last_failure: Option<PortFailure>,
+}
+
+/// A call that got no port, and what is known of where it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub failure: PortFailure,
+    /// Ports that it could have taken: 1 if it had named one; `None` if that is not known.
+    pub candidates: Option<u32>,
+    /// Others of this kind since the last one that was told.
+    pub untold: u64,
 }
 
 impl Row {
@@ -87,6 +102,12 @@ impl Row {
     #[must_use]
     pub fn percent(&self) -> u64 {
         u64::from(self.in_use()) * 100 / u64::from(self.candidates.max(1))
+    }
+
+    /// The most that were in use at once, in percent of the candidates there are now.
+    #[must_use]
+    pub fn peak_percent(&self) -> u64 {
+        u64::from(self.peak) * 100 / u64::from(self.candidates.max(1))
     }
 
     /// It runs out of ports soon, or has.
@@ -105,6 +126,9 @@ struct Destination {
     window: Window,
     failures: u64,
     last_failure: Option<Box<PortFailure>>,
+    /// The last failure that was told: when, and how many there were.
+    told: Option<(u64, u64)>,
+    peak: u32,
     warned: bool,
 }
 
@@ -154,15 +178,18 @@ impl Ports {
         &self.population
     }
 
-    /// Takes an event.
-    pub fn event(&mut self, event: &Event) {
+    /// Takes an event. Returns a call that got no port if it is the first of its kind within a
+    /// second: one that tries again and again is told once a second.
+    pub fn event(&mut self, event: &Event) -> Option<Failed> {
         let change = self.population.event(event);
         self.latest_ns = self.latest_ns.max(event.at_ns());
         if let Event::PortFailure(failure) = event {
-            self.failure(failure);
-        } else if change != Change::Nothing {
+            return self.failure(failure);
+        }
+        if change != Change::Nothing {
             self.change(event, change);
         }
+        None
     }
 
     /// Takes what was found by asking.
@@ -240,6 +267,24 @@ impl Ports {
         rows
     }
 
+    /// The destinations that came closest to running out of ports, at most `n`.
+    #[must_use]
+    pub fn worst(&self, n: usize) -> Vec<Row> {
+        let mut rows: Vec<Row> = self
+            .destinations
+            .keys()
+            .filter_map(|key| self.of(*key))
+            .collect();
+        rows.sort_by_key(|row| {
+            (
+                std::cmp::Reverse((row.peak_percent(), row.failures)),
+                row.key,
+            )
+        });
+        rows.truncate(n);
+        rows
+    }
+
     /// One destination.
     #[must_use]
     pub fn of(&self, key: Key) -> Option<Row> {
@@ -262,6 +307,7 @@ impl Ports {
             growth,
             full_in_ns: None,
             reuse,
+            peak: destination.peak,
             failures: destination.failures,
             last_failure: destination.last_failure.as_deref().copied(),
         };
@@ -276,6 +322,19 @@ impl Ports {
     #[must_use]
     pub fn counts(&self) -> (usize, u64) {
         (self.destinations.len(), self.beyond)
+    }
+
+    /// Destinations with a port in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        let each = self.destinations.values();
+        each.filter(|one| one.time_wait + one.others > 0).count()
+    }
+
+    /// The latest moment that was told of, CLOCK_MONOTONIC ns.
+    #[must_use]
+    pub fn latest_ns(&self) -> u64 {
+        self.latest_ns
     }
 
     /// Calls that got no port.
@@ -303,6 +362,7 @@ impl Ports {
             return;
         };
         destination.time_wait = destination.time_wait.saturating_add_signed(alive);
+        destination.note_peak();
         match change {
             Change::Born(_) | Change::BornOverSeed { .. } => destination.window.born(at_ns),
             Change::Ended | Change::SeedEnded(_) => destination.window.ended(at_ns),
@@ -310,12 +370,36 @@ impl Ports {
         }
     }
 
-    fn failure(&mut self, failure: &PortFailure) {
+    fn failure(&mut self, failure: &PortFailure) -> Option<Failed> {
         self.calls += 1;
-        if let Some(destination) = self.destination(Key::of(&failure.flow), true) {
-            destination.failures += 1;
-            destination.last_failure = Some(Box::new(*failure));
-        }
+        let key = Key::of(&failure.flow);
+        let namespace = self.namespaces.entry(key.netns).or_default();
+        let candidates = match (failure.call, failure.port_given) {
+            (_, true) => Some(1),
+            (Call::Connect, false) => Some(namespace.capacity.candidates()),
+            // bind() may share ports where connect() does not.
+            (Call::Bind, false) => None,
+        };
+        let Some(destination) = self.destination(key, true) else {
+            return Some(Failed {
+                failure: *failure,
+                candidates,
+                untold: 0,
+            });
+        };
+        destination.failures += 1;
+        destination.last_failure = Some(Box::new(*failure));
+        let before = match destination.told {
+            Some((at_ns, _)) if failure.at_ns < at_ns + TELL_NS => return None,
+            Some((_, count)) => count,
+            None => 0,
+        };
+        destination.told = Some((failure.at_ns, destination.failures));
+        Some(Failed {
+            failure: *failure,
+            candidates,
+            untold: destination.failures - before - 1,
+        })
     }
 
     fn forget_mini_sockets(&mut self) {
@@ -355,6 +439,7 @@ impl Ports {
             };
             if let Some(destination) = self.destination(key, true) {
                 destination.others = users.ports;
+                destination.note_peak();
             }
         }
     }
@@ -379,6 +464,12 @@ impl Ports {
         self.destinations.retain(|_, one| {
             one.time_wait > 0 || one.others > 0 || one.failures > 0 || !one.window.is_empty(now)
         });
+    }
+}
+
+impl Destination {
+    fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.time_wait + self.others);
     }
 }
 
@@ -410,16 +501,6 @@ fn reuse(rules: Option<&PortRules>, key: Key) -> Reuse {
         1 => Reuse::On { delay_ms },
         2 if key.is_loopback() => Reuse::On { delay_ms },
         now => Reuse::Would { now, delay_ms },
-    }
-}
-
-/// Ports that a failed call could have taken; 1 if it had named one.
-#[must_use]
-pub fn candidates(failure: &PortFailure, ports: &Ports) -> Option<u32> {
-    match (failure.call, failure.port_given) {
-        (_, true) => Some(1),
-        (Call::Connect, false) => Some(ports.of(Key::of(&failure.flow))?.candidates),
-        (Call::Bind, false) => None,
     }
 }
 

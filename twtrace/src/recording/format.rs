@@ -36,6 +36,9 @@ pub(super) const SNAPSHOT: u8 = 3;
 pub(super) const END: u8 = 4;
 /// JSON of `event::Named`: names that came up since the block before it.
 pub(super) const NAMES: u8 = 5;
+/// JSON of `event::found::Found`: what was asked, beside what was told. Recordings that were made
+/// without births have none.
+pub(super) const FOUND: u8 = 6;
 
 /// The head of the file.
 pub(super) fn head() -> [u8; HEAD] {

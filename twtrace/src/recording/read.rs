@@ -8,13 +8,14 @@ use std::path::Path;
 use twtrace_common::ABI;
 
 use super::format::{
-    self, BLOCK_HEAD, BlockHead, END, HEAD, MAGIC, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT,
-    VERSION,
+    self, BLOCK_HEAD, BlockHead, END, FOUND, HEAD, MAGIC, MAX_BLOCK, META, NAMES, RECORDS,
+    SNAPSHOT, VERSION,
 };
 use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
 use crate::error::{Error, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 
 /// What a recording holds, in the order in which it was recorded.
@@ -23,6 +24,7 @@ pub enum Item<'a> {
     /// A record of the ring, as it was, or as it would be with this ABI.
     Record(&'a [u8]),
     Snapshot(Snapshot),
+    Found(Found),
     /// Names that came up since those before, also of owners that records before it have.
     Names(Named),
 }
@@ -169,6 +171,9 @@ impl Reader {
                     .ok_or_else(|| damaged(&self.name, "a snapshot of another layout"))
                     .map(|snapshot| Some(Item::Snapshot(snapshot)))
             }
+            FOUND => serde_json::from_slice(&block.payload)
+                .map_err(|error| damaged(&self.name, &format!("what was found: {error}")))
+                .map(|found| Some(Item::Found(found))),
             NAMES => names(&self.name, &block).map(|named| Some(Item::Names(named))),
             END => {
                 self.end(&block.payload)?;

@@ -8,6 +8,7 @@ use twtrace_common::{ABI, REASONS};
 use super::format::{BlockHead, END, HEAD, RECORDS};
 use super::*;
 use crate::error::Error;
+use crate::event::found::{Found, PortRules, Survey, Users};
 use crate::event::{KernelCounters, Meta, Named, Snapshot, TwCountedAt};
 
 /// A file in memory, with room for so many bytes.
@@ -93,6 +94,24 @@ fn record(number: u8) -> Vec<u8> {
     vec![number; 60 + usize::from(number)]
 }
 
+fn found(at_ns: u64) -> Found {
+    Found::Survey(Survey {
+        netns: 4_026_531_840,
+        at_ns,
+        rules: PortRules {
+            reserved: vec![(1, 2)],
+            ..PortRules::default()
+        },
+        taken: vec![(40_000, 40_001)],
+        users: vec![Users {
+            laddr: [127, 0, 0, 1].into(),
+            raddr: std::net::Ipv6Addr::LOCALHOST.into(),
+            rport: 443,
+            ports: 19,
+        }],
+    })
+}
+
 fn named(uid: u32) -> Named {
     Named {
         users: [(uid, format!("user {uid}"))].into(),
@@ -101,7 +120,7 @@ fn named(uid: u32) -> Named {
     }
 }
 
-/// Two snapshots around three records, then two more records; names after the records.
+/// Two snapshots around three records, then something that was found and two more records; names after the records.
 fn write(disk: Disk) -> Result<(), Error> {
     let mut writer = Writer::new("t".into(), Box::new(disk), &meta())?;
     writer.snapshot(&snapshot(10))?;
@@ -110,6 +129,7 @@ fn write(disk: Disk) -> Result<(), Error> {
     }
     writer.names(&named(33))?;
     writer.snapshot(&snapshot(20))?;
+    writer.found(&found(30))?;
     for number in 3..5 {
         writer.record(&record(number))?;
     }
@@ -129,15 +149,17 @@ enum Seen {
     Record(u8),
     Snapshot(u64),
     Names(u32),
+    Found,
 }
 
-const ALL: [Seen; 9] = [
+const ALL: [Seen; 10] = [
     Seen::Snapshot(10),
     Seen::Record(0),
     Seen::Record(1),
     Seen::Record(2),
     Seen::Names(33),
     Seen::Snapshot(20),
+    Seen::Found,
     Seen::Record(3),
     Seen::Record(4),
     Seen::Names(34),
@@ -162,6 +184,10 @@ fn read_into(bytes: &[u8], seen: &mut Vec<Seen>) -> Result<bool, Error> {
             Item::Snapshot(read) => {
                 assert_eq!(read, snapshot(read.at_ns));
                 Seen::Snapshot(read.at_ns)
+            }
+            Item::Found(read) => {
+                assert_eq!(read, found(30));
+                Seen::Found
             }
             Item::Names(read) => {
                 let uid = *read.users.keys().next().unwrap();

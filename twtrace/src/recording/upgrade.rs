@@ -37,6 +37,8 @@ impl Upgrade {
 
 #[cfg(test)]
 mod tests {
+    use twtrace_common::record::{KIND_OVERFLOW, KIND_REFUSAL};
+
     use super::*;
 
     #[test]
@@ -51,7 +53,11 @@ mod tests {
 
     #[test]
     fn other_records_and_those_of_today_are_left_alone() {
-        for (abi, length, kind) in [(1, 64, 2), (1, 5, KIND_END), (ABI, END_OF_ABI_1, KIND_END)] {
+        // What ABI 3 brought are records of their own kinds: those of ABI 2 are today's.
+        let of_abi_2 = [(KIND_END, 112), (KIND_OVERFLOW, 64), (KIND_REFUSAL, 104)];
+        let of_abi_2 = of_abi_2.map(|(kind, length)| (2, length, kind));
+        let others = [(1, 64, 2), (1, 5, KIND_END), (ABI, END_OF_ABI_1, KIND_END)];
+        for (abi, length, kind) in of_abi_2.into_iter().chain(others) {
             let record = vec![kind; length];
             assert_eq!(Upgrade::from(abi).record(&record), record);
         }

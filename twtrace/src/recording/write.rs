@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::format::{BlockHead, END, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT, head};
+use super::format::{BlockHead, END, FOUND, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT, head};
 use super::meta;
 use super::snapshot::OnDisk;
 use crate::error::{Error, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 
 /// A block of records is written when it is this long, or this old.
@@ -95,6 +96,13 @@ impl Writer {
         self.flush()?;
         let snapshot = self.json(&OnDisk::from(snapshot))?;
         self.put(SNAPSHOT, &snapshot)
+    }
+
+    /// Adds what was found by asking, after all records before it.
+    pub fn found(&mut self, found: &Found) -> Result<()> {
+        self.flush()?;
+        let found = self.json(found)?;
+        self.put(FOUND, &found)
     }
 
     /// Adds names that no block has yet.

@@ -60,11 +60,11 @@ pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &
         Value::Word(word) | Value::Said { machine: word, .. } => out.text(word),
         Value::Flag(true) => out.text("true"),
         Value::Flag(false) => out.text("false"),
-        Value::Number(number) => host.texts.number(number, out),
+        Value::Number(number) => host.texts.number("", number, out),
         Value::Signed(number) => out.signed(number),
         Value::TcpFlags(flags) => tcp_flags(flags, out),
-        Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
-        Value::Address(address) => host.texts.address(address, out),
+        Value::Duration(ns) => units::milliseconds("", ns, &mut host.texts, out),
+        Value::Address(address) => host.texts.address("", address, out),
         Value::Command(name) => {
             units::command(name, scratch);
             quoted(scratch, out);
@@ -99,11 +99,11 @@ pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &
 /// Never shortened, unlike in text.
 pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Line) {
     if address.is_ipv4() {
-        host.texts.address(address, out);
+        host.texts.address("", address, out);
         out.byte(b':');
     } else {
         out.byte(b'[');
-        host.texts.address(address, out);
+        host.texts.address("", address, out);
         out.text("]:");
     }
     units::port(port, out);

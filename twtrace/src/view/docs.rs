@@ -6,6 +6,7 @@ use twtrace_common::Reason;
 use twtrace_common::refusal::RULES as RULE_COUNT;
 
 use super::columns::{COLUMNS, Of, Shown};
+use super::doctor;
 use super::groups;
 use super::json::VERSION;
 use crate::event::Rule;
@@ -69,7 +70,11 @@ pub const SUMMARY: [Field; 23] = [
         "",
         "mini-sockets created, by their first substate; `reported` and `lost` (`ring` only) of their records: null where none was asked for",
     ),
-    ("promoted", "", "changes from FIN_WAIT2 to TIME_WAIT"),
+    (
+        "promoted",
+        "",
+        "changes from FIN_WAIT2 to TIME_WAIT; without `births` only of those that ended",
+    ),
     (
         "rearmed",
         "",
@@ -112,6 +117,105 @@ pub const HISTOGRAM: [Field; 13] = [
         "buckets",
         "ns",
         "the histogram itself: lowest value and count of each bucket that is not empty",
+    ),
+];
+
+/// One JSON object per destination of `ports`; CSV has the same fields but `v`, `event`,
+/// `reuse_delay_ms` and `last_…`.
+pub const PORT_PRESSURE: [Field; 21] = [
+    ("v", "", "version of the schema"),
+    ("event", "", "`port-pressure`"),
+    (
+        "scope",
+        "",
+        "`interval`: as it is now; `warning`: it has come under pressure (90 % in use, or 10 % and full in less than 60 s at the present growth; not where tcp_tw_reuse is on for it); `total`: at the end, those that came closest first",
+    ),
+    ("at_ns", "ns", "when, CLOCK_MONOTONIC"),
+    ("netns", "", "network namespace: its inode number"),
+    ("laddr", "", "source address"),
+    (
+        "raddr",
+        "",
+        "destination address; null of calls to bind() that got no port",
+    ),
+    ("rport", "", "destination port; null likewise"),
+    (
+        "in_use",
+        "",
+        "ports of the ephemeral range in use from there to there: `time_wait` + `others`",
+    ),
+    (
+        "candidates",
+        "",
+        "ports that connect() may use: the range, less what is reserved, listened on, or (from 6.8 on) only bound. Both parities count: connect() tries one first, then the other",
+    ),
+    (
+        "time_wait",
+        "",
+        "of them by mini-sockets, FIN_WAIT2 included",
+    ),
+    (
+        "others",
+        "",
+        "of them by other connections, when it was last looked: at each interval, or more seldom if that takes over 1 % of a CPU",
+    ),
+    ("peak", "", "the most that were in use at once"),
+    ("arrivals", "1/s", "new mini-sockets, over the last 10 s"),
+    ("growth", "1/s", "the same less those that ended"),
+    (
+        "full_in_ms",
+        "ms",
+        "when all candidates are in use at the present growth; null if it does not grow, or if tcp_tw_reuse frees them",
+    ),
+    (
+        "reuse",
+        "",
+        "whether tcp_tw_reuse can help, as far as the sysctls of the namespace tell (the peer must use timestamps, too): `on` for this destination already, `would-help` if it were 1, `no-timestamps` (tcp_timestamps is 0), `unknown`",
+    ),
+    (
+        "reuse_delay_ms",
+        "ms",
+        "how long a port is kept from reuse; null where the kernel has no tcp_tw_reuse_delay: up to a second",
+    ),
+    ("failures", "", "calls that got no port, so far"),
+    (
+        "last_pid",
+        "",
+        "process of the last one; null if there was none",
+    ),
+    ("last_command", "", "and its name"),
+];
+
+/// One JSON object per namespace of `ports`.
+pub const POPULATION: [Field; 13] = [
+    ("v", "", "version of the schema"),
+    ("event", "", "`population`"),
+    ("scope", "", "`interval` or `total`"),
+    ("at_ns", "ns", "when, CLOCK_MONOTONIC"),
+    ("netns", "", "network namespace: its inode number"),
+    ("time_wait", "", "mini-sockets alive in TIME_WAIT"),
+    ("fin_wait_2", "", "mini-sockets alive in FIN_WAIT2"),
+    (
+        "uncertain",
+        "",
+        "there may be so many more or fewer, because of what was lost while the old ones were listed, or missed",
+    ),
+    (
+        "substate_uncertain",
+        "",
+        "so many at most may be in the other substate: they changed it while they were listed",
+    ),
+    ("listed", "", "those from before the trace are in it"),
+    (
+        "limit",
+        "",
+        "`tcp_max_tw_buckets`; null if it was not read, or if a filter hides what counts against it",
+    ),
+    ("left", "", "how many more the limit allows"),
+    (
+        "overflows",
+        "",
+        "connections that got no mini-socket, so far",
     ),
 ];
 
@@ -301,6 +405,7 @@ pub fn output_md() -> String {
         line(&mut page, &[&format!("`{}`", rule.name()), doc]);
     }
     conflicts_md(&mut page);
+    ports_md(&mut page);
     page.push_str(
         "\n## The summary\n\n\
          The last line. In text it reads `2,904 ends · 41 refusals · lost 0 (ring 0, map 0, missed 0)\n\
@@ -322,6 +427,7 @@ pub fn output_md() -> String {
     );
     fields(&mut page, &HISTOGRAM);
     groups_md(&mut page);
+    doctor::docs::md(&mut page);
     page
 }
 
@@ -346,6 +452,20 @@ fn groups_md(page: &mut String) {
             &[&format!("`{}`", column.key), column.unit, column.doc],
         );
     }
+}
+
+fn ports_md(page: &mut String) {
+    page.push_str(
+        "\n## Ports\n\n\
+         `ports` shows, at each interval, the namespaces in which there are mini-sockets and the\n\
+         destinations with the highest share of ports in use; `overflow` and `port-failure` events\n\
+         (see above) as they happen; warnings; and at the end how close each came. In text, failures\n\
+         begin with `!!` and are told once a second and destination, warnings begin with `!`, and a\n\
+         namespace is compared with its limit from half of it on. With CSV, failures go to stderr.\n\n",
+    );
+    fields(page, &PORT_PRESSURE);
+    page.push('\n');
+    fields(page, &POPULATION);
 }
 
 fn conflicts_md(page: &mut String) {
@@ -373,14 +493,14 @@ fn conflicts_md(page: &mut String) {
     fields(page, &CONFLICTS);
 }
 
-fn fields(page: &mut String, fields: &[Field]) {
+pub(super) fn fields(page: &mut String, fields: &[Field]) {
     page.push_str("| field | unit | meaning |\n|---|---|---|\n");
     for (key, unit, doc) in fields {
         line(page, &[&format!("`{key}`"), unit, doc]);
     }
 }
 
-fn line(page: &mut String, cells: &[&str]) {
+pub(super) fn line(page: &mut String, cells: &[&str]) {
     // A String takes everything.
     let written = writeln!(page, "| {} |", cells.join(" | "));
     debug_assert!(written.is_ok());

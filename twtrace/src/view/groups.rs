@@ -2,7 +2,7 @@
 
 use twtrace_common::REASONS;
 
-use super::columns::{CgroupFact, Value};
+use super::columns::{Before, CgroupFact, Value};
 use super::csv::{self, row};
 use super::histogram::Scope;
 use super::json;
@@ -53,6 +53,7 @@ columns! {
     births, "", "mini-sockets created; null if births were not traced", |row, _, _| known(row.births);
     overflows, "", "mini-sockets that could not be made", |row, _, _| Value::Number(row.overflows);
     refusals, "", "segments refused; null if they were not traced", |row, _, _| known(row.refusals);
+    port_failures, "", "calls that got no port; null if they were not traced", |row, _, _| known(row.port_failures);
     time_wait_n, "", "number of TIME_WAIT lifetimes that are known", |row, _, _| n(row.time_wait);
     time_wait_p50_ms, "ms", "their median", |row, _, _| span_of(row.time_wait, |one| one.p50_ns);
     time_wait_p90_ms, "ms", "90th percentile", |row, _, _| span_of(row.time_wait, |one| one.p90_ns);
@@ -158,7 +159,7 @@ pub(super) fn json(table: &Table, scope: Scope, host: &mut Host, out: &mut Line)
         out.text(",\"event\":\"group\"");
         for column in COLUMNS {
             write!(out, ",\"{}\":", column.key);
-            json::value((column.get)(row, table, scope), host, out);
+            json::value(Before::NOTHING, (column.get)(row, table, scope), host, out);
         }
         out.text("}\n");
     }
@@ -276,6 +277,7 @@ fn happened(row: &Row) -> String {
         (row.births, "birth"),
         (Some(row.overflows), "overflow"),
         (row.refusals, "refusal"),
+        (row.port_failures, "port failure"),
     ];
     let counted = counted.into_iter().filter(|one| one.0 > Some(0));
     parts.extend(counted.map(|(number, what)| count(number.unwrap_or(0), what)));

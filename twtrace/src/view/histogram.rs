@@ -167,7 +167,7 @@ pub(super) fn csv(stats: &Stats, scope: Scope, out: &mut Line) {
         } = one.percentiles;
         for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
             out.byte(b',');
-            units::milliseconds(ns, &mut texts, out);
+            units::milliseconds("", ns, &mut texts, out);
         }
         out.byte(b'\n');
     });

@@ -6,7 +6,7 @@ use twtrace_common::REASONS;
 use twtrace_common::ports::CALLS;
 use twtrace_common::refusal::{CLASSES, Class as RefusalClass};
 
-use super::columns::{Column, Of, Show, Value, each_of_schema};
+use super::columns::{Before, Column, Of, Show, Value, each_of_schema};
 use super::csv::endpoint;
 use super::evidence::CauseObject;
 use super::line::Line;
@@ -40,7 +40,7 @@ impl Json {
                 quoted(out, |out| out.text(Of::kind(report).name()));
                 for column in columns.iter().filter(|column| column.key != "event") {
                     write!(out, ",\"{}\":", column.key);
-                    value((column.get)(report), host, out);
+                    value(Before::NOTHING, (column.get)(report), host, out);
                 }
             }
         }
@@ -62,32 +62,40 @@ struct Object<'a> {
 
 impl Show for Object<'_> {
     #[inline(always)]
-    fn show(&mut self, before: &'static str, field: Value<'_>) {
-        self.out.text(before);
-        value(field, self.host, self.out);
+    fn show(&mut self, before: Before, field: Value<'_>) {
+        value(before, field, self.host, self.out);
     }
 }
 
 #[inline(always)]
-pub(super) fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
+pub(super) fn value(before: Before, value: Value<'_>, host: &mut Host, out: &mut Line) {
     match value {
-        Value::Unknown => out.text("null"),
-        Value::Flag(true) => out.text("true"),
-        Value::Flag(false) => out.text("false"),
-        Value::Number(number) => host.texts.number(number, out),
-        Value::Duration(ns) => units::milliseconds(ns, &mut host.texts, out),
+        Value::Unknown => out.put(before.value, b"null", 4),
+        Value::Flag(true) => out.put(before.value, b"true", 4),
+        Value::Flag(false) => out.put(before.value, b"false", 5),
+        Value::Number(number) => host.texts.number(before.value, number, out),
+        Value::Duration(ns) => units::milliseconds(before.value, ns, &mut host.texts, out),
         Value::Word(word) | Value::Said { machine: word, .. } => {
-            out.byte(b'"');
+            out.text(before.quoted);
             out.text(word);
             out.byte(b'"');
         }
-        Value::Signed(number) => out.signed(number),
-        Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
         Value::Address(address) => {
-            out.byte(b'"');
-            host.texts.address(address, out);
+            host.texts.address(before.quoted, address, out);
             out.byte(b'"');
         }
+        seldom => {
+            out.text(before.value);
+            on_its_own(seldom, host, out);
+        }
+    }
+}
+
+/// What no end has in JSON.
+fn on_its_own(value: Value<'_>, host: &mut Host, out: &mut Line) {
+    match value {
+        Value::Signed(number) => out.signed(number),
+        Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
         Value::Command(name) => put(&name.text(), out),
         Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
@@ -111,6 +119,13 @@ pub(super) fn value(value: Value<'_>, host: &mut Host, out: &mut Line) {
             note::put(report, &mut text);
             put(&String::from_utf8_lossy(text.as_bytes()), out);
         }
+        Value::Unknown
+        | Value::Flag(_)
+        | Value::Number(_)
+        | Value::Duration(_)
+        | Value::Word(_)
+        | Value::Said { .. }
+        | Value::Address(_) => {}
     }
 }
 

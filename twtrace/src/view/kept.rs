@@ -40,15 +40,23 @@ impl<K: Copy + Eq, const N: usize> Kept<K, N> {
         }
     }
 
-    /// Writes the text of `key`, which `write` makes if it is not kept. `bits` tell keys apart.
+    /// Writes `head` and the text of `key`, which `write` makes if it is not kept. `bits` tell
+    /// keys apart.
     #[inline(always)]
-    fn put(&mut self, key: K, bits: u64, out: &mut Line, write: impl FnOnce(&mut Line)) {
+    fn put(
+        &mut self,
+        head: &str,
+        (key, bits): (K, u64),
+        out: &mut Line,
+        write: impl FnOnce(&mut Line),
+    ) {
         // Fibonacci hashing: the top bits are the mixed ones.
         let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
         let place = &mut self.places[hash as usize % PLACES];
         if place.key == Some(key) {
-            out.block(&place.text, place.length);
+            out.put(head, &place.text, place.length);
         } else {
+            out.text(head);
             let start = out.length();
             write(out);
             place.keep(key, &out.as_bytes()[start..]);
@@ -86,30 +94,33 @@ impl Texts {
 
     /// Of a long number, such as a time, only the digits that change slowly are kept.
     #[inline(always)]
-    pub(super) fn number(&mut self, value: u64, out: &mut Line) {
+    pub(super) fn number(&mut self, head: &str, value: u64, out: &mut Line) {
         const LONG: u64 = 1_000_000_000_000;
         const TAIL: u64 = 100_000_000;
         if value < LONG {
-            self.numbers.put(value, value, out, |out| out.number(value));
+            let write = |out: &mut Line| out.number(value);
+            self.numbers.put(head, (value, value), out, write);
         } else {
-            let head = value / TAIL;
-            self.numbers.put(head, head, out, |out| out.number(head));
+            let slow = value / TAIL;
+            let write = |out: &mut Line| out.number(slow);
+            self.numbers.put(head, (slow, slow), out, write);
             out.eight_digits((value % TAIL) as u32);
         }
     }
 
     #[inline(always)]
-    pub(super) fn address(&mut self, address: IpAddr, out: &mut Line) {
+    pub(super) fn address(&mut self, head: &str, address: IpAddr, out: &mut Line) {
         match address {
             IpAddr::V4(address) => {
                 let bits = u64::from(u32::from(address));
-                self.ipv4.put(address, bits, out, |out| out.ipv4(address));
+                let write = |out: &mut Line| out.ipv4(address);
+                self.ipv4.put(head, (address, bits), out, write);
             }
             IpAddr::V6(address) => {
                 let bits = u128::from(address);
                 let bits = (bits >> 64) as u64 ^ bits as u64;
-                self.ipv6
-                    .put(address, bits, out, |out| write!(out, "{address}"));
+                let write = |out: &mut Line| write!(out, "{address}");
+                self.ipv6.put(head, (address, bits), out, write);
             }
         }
     }
@@ -129,8 +140,8 @@ mod tests {
         let all: Vec<_> = ipv4.chain(ipv6).chain(long).collect();
         for address in all.iter().chain(&all) {
             let expected = address.to_string();
-            assert_eq!(text(|out| texts.address(*address, out)), expected);
-            assert_eq!(text(|out| texts.address(*address, out)), expected);
+            assert_eq!(text(|out| texts.address("", *address, out)), expected);
+            assert_eq!(text(|out| texts.address("", *address, out)), expected);
         }
     }
 
@@ -141,7 +152,7 @@ mod tests {
         let around = powers.flat_map(|power| [power - 1, power, power + 1, power / 7 * 6]);
         let bits = (0..64).map(|shift| u64::MAX >> shift);
         for value in around.chain(bits).chain(0..2_000).chain(0..2_000) {
-            assert_eq!(text(|out| texts.number(value, out)), value.to_string());
+            assert_eq!(text(|out| texts.number("", value, out)), value.to_string());
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A line being written. The hot path of `trace`: a busy host has a hundred thousand a second.
 //!
 //! A text of fixed length is a few moves, one of unknown length a call: so short ones are copied
-//! as a whole block, of which only a part counts.
+//! as a whole block, of which only a part counts. What is written together looks once whether
+//! there is room for it.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,7 +11,8 @@ use std::net::Ipv4Addr;
 #[derive(Debug)]
 pub(super) struct Line {
     bytes: Vec<u8>,
-    length: usize,
+    /// 32 bits, so that adding to it needs no second look whether it fits 64.
+    length: u32,
 }
 
 impl Line {
@@ -26,21 +28,21 @@ impl Line {
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        &self.bytes[..self.length()]
     }
 
     pub(super) fn length(&self) -> usize {
-        self.length
+        self.length as usize
     }
 
     /// Cuts what was written last.
     pub(super) fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
+        self.length = self.length().min(length) as u32;
     }
 
     #[inline]
     pub(super) fn byte(&mut self, byte: u8) {
-        self.block(&[byte], 1);
+        self.put("", &[byte], 1);
     }
 
     #[inline(always)]
@@ -58,35 +60,35 @@ impl Line {
     #[inline(always)]
     pub(super) fn slice(&mut self, slice: &[u8]) {
         loop {
-            if let Some((_, room)) = self.bytes.split_at_mut_checked(self.length)
-                && let Some(room) = room.get_mut(..slice.len())
-            {
+            let at = self.length();
+            if let Some(room) = self.bytes.get_mut(at..at + slice.len()) {
                 room.copy_from_slice(slice);
-                self.length += slice.len();
+                self.length += slice.len() as u32;
                 break;
             }
             self.grow(slice.len());
         }
     }
 
-    /// Copies a whole block, of which `length` bytes count.
+    /// Copies `head` and a whole block, of which `length` bytes count.
     #[inline(always)]
-    pub(super) fn block<const N: usize>(&mut self, block: &[u8; N], length: usize) {
+    pub(super) fn put<const N: usize>(&mut self, head: &str, block: &[u8; N], length: usize) {
         loop {
-            if let Some((_, room)) = self.bytes.split_at_mut_checked(self.length)
-                && let Some(room) = room.first_chunk_mut()
-            {
-                *room = *block;
-                self.length += length;
+            let at = self.length();
+            if let Some(room) = self.bytes.get_mut(at..at + head.len() + N) {
+                let (before, behind) = room.split_at_mut(head.len());
+                before.copy_from_slice(head.as_bytes());
+                behind.copy_from_slice(block);
+                self.length += (head.len() + length) as u32;
                 break;
             }
-            self.grow(N);
+            self.grow(head.len() + N);
         }
     }
 
     #[cold]
     fn grow(&mut self, length: usize) {
-        self.bytes.resize(2 * (self.length + length), 0);
+        self.bytes.resize(2 * (self.length() + length), 0);
     }
 
     /// A decimal number.
@@ -110,14 +112,14 @@ impl Line {
         let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
         // The first digit is in the lowest byte.
         let ones = tens | ((twos - 10 * tens) << 8);
-        self.block(&(ones | 0x3030_3030_3030_3030).to_le_bytes(), 8);
+        self.put("", &(ones | 0x3030_3030_3030_3030).to_le_bytes(), 8);
     }
 
-    /// Exactly three digits, of a number below 1,000.
+    /// A point and exactly three digits, of a number below 1,000.
     #[inline(always)]
-    pub(super) fn three_digits(&mut self, value: u16) {
+    pub(super) fn thousandths(&mut self, value: u16) {
         let digits = [value / 100, value / 10 % 10, value % 10].map(|digit| b'0' + digit as u8);
-        self.block(&digits, 3);
+        self.put(".", &digits, 3);
     }
 
     pub(super) fn ipv4(&mut self, address: Ipv4Addr) {
@@ -155,7 +157,7 @@ mod tests {
             assert_eq!(text(|line| line.eight_digits(value)), format!("{value:08}"));
         }
         for value in 0..1_000 {
-            assert_eq!(text(|line| line.three_digits(value)), format!("{value:03}"));
+            assert_eq!(text(|line| line.thousandths(value)), format!(".{value:03}"));
         }
     }
 

@@ -12,10 +12,12 @@ use super::histogram::{self, Scope};
 use super::json::{self, Json};
 use super::kept::Texts;
 use super::line::Line;
+use super::ports::{self, Block, When};
 use super::text::Text;
-use crate::event::{Meta, Named};
+use crate::event::{Flow, Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::groups::Table;
+use crate::model::ports::Failed;
 use crate::model::{Conflicts, Report, Stats, Summary};
 
 /// The format of the data on stdout.
@@ -200,6 +202,13 @@ impl Renderer {
         self.finish(out);
     }
 
+    /// Looks up the cgroup of an event, so that it has its name when it is gone.
+    pub fn note(&mut self, flow: &Flow) {
+        if let Some(id) = flow.cgroup {
+            self.host.names.cgroup(id);
+        }
+    }
+
     /// Adds names that a recording holds.
     pub fn names(&mut self, named: Named) {
         self.host.names.add(named);
@@ -213,6 +222,34 @@ impl Renderer {
             }
             Format::Json(_) => conflicts::json(conflicts, what_if, &mut self.line),
         }
+        self.finish(out);
+    }
+
+    /// What comes before the first block of ports.
+    pub fn ports_header(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new();
+        if matches!(self.format, Format::Csv(_)) {
+            ports::csv_header(&mut line);
+        }
+        out.extend_from_slice(line.as_bytes());
+    }
+
+    /// The use of ports at one moment.
+    pub fn ports(&mut self, block: &Block, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Text(_) if block.when == When::Warning => {
+                ports::warnings(block, &mut self.host, &mut self.line);
+            }
+            Format::Text(_) => ports::text(block, &mut self.host, &mut self.line),
+            Format::Csv(_) => ports::csv(block, &mut self.line),
+            Format::Json(_) => ports::json(block, &mut self.line),
+        }
+        self.finish(out);
+    }
+
+    /// A call that got no port, in a sentence for people.
+    pub fn failed(&mut self, failed: &Failed, out: &mut Vec<u8>) {
+        ports::failure(failed, &mut self.host, &mut self.line);
         self.finish(out);
     }
 

@@ -93,7 +93,7 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
         Value::Word(word) | Value::Said { person: word, .. } => out.text(word),
         Value::Flag(true) => out.text("yes"),
         Value::Flag(false) => out.text("no"),
-        Value::Number(number) => host.texts.number(number, out),
+        Value::Number(number) => host.texts.number("", number, out),
         Value::Signed(number) => out.signed(number),
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::duration(ns, out),
@@ -149,7 +149,7 @@ pub(super) fn cut(name: &str, width: usize, out: &mut Line) {
 
 pub(super) fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut Line) {
     if address.is_ipv4() {
-        host.texts.address(address, out);
+        host.texts.address("", address, out);
         out.byte(b':');
     } else {
         out.byte(b'[');
@@ -163,7 +163,7 @@ pub(super) fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host
 /// An address with its middle left out if it is too long: its ends tell hosts apart best.
 pub(super) fn shortened(address: IpAddr, width: usize, host: &mut Host, out: &mut Line) {
     let start = out.length();
-    host.texts.address(address, out);
+    host.texts.address("", address, out);
     let length = out.length() - start;
     if length > width {
         let head = (width - 1) / 2;

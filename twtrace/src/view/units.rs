@@ -27,13 +27,12 @@ pub(super) fn count(value: u64, one: &str) -> String {
     format!("{} {one}{plural}", thousands(value))
 }
 
-/// ns as ms with three decimals, for machines: `60970.123`.
+/// ns as ms with three decimals, for machines: `60970.123`. `head` comes before it.
 #[inline(always)]
-pub(super) fn milliseconds(ns: u64, texts: &mut Texts, out: &mut Line) {
+pub(super) fn milliseconds(head: &str, ns: u64, texts: &mut Texts, out: &mut Line) {
     let us = rounded(ns, NS_PER_US);
-    texts.number(us / 1_000, out);
-    out.byte(b'.');
-    out.three_digits((us % 1_000) as u16);
+    texts.number(head, us / 1_000, out);
+    out.thousandths((us % 1_000) as u16);
 }
 
 /// ns for people: `820 µs`, `1.3 ms`, `13 ms`, `60.97 s`, `312.5 s`.
@@ -148,7 +147,7 @@ mod tests {
             (999_999_999, "1000.000"),
         ] {
             assert_eq!(
-                text(|out| milliseconds(ns, &mut Texts::new(), out)),
+                text(|out| milliseconds("", ns, &mut Texts::new(), out)),
                 expected,
                 "{ns} ns"
             );

@@ -1,6 +1,7 @@
 //! Refusals and conflicts: a recording in, exact bytes out.
 //!
-//! `golden/v2.twtrace` has what ABI 2 brought; see `golden.rs` for how these files are made anew.
+//! `golden/v2.twtrace` has what ABI 2 brought, and is kept for ever; see `golden.rs` for how the
+//! outputs are made anew.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -39,6 +40,7 @@ fn each(mut tell: impl FnMut(Report)) -> Tally {
     while let Some(item) = reader.next().unwrap() {
         match item {
             Item::Snapshot(snapshot) => tally.snapshot(snapshot),
+            Item::Found(_) => {}
             Item::Names(_) => panic!("layout 1 had no names"),
             Item::Record(bytes) => {
                 if let Some(report) = tally.event(decode(bytes).unwrap()) {

@@ -3,7 +3,6 @@
 //! Two tracers run side by side: `trace`, whose lines are shown as they come, and `record`, whose
 //! file then gives the histograms and the figures of the last lines.
 
-mod namespace;
 mod parts;
 mod story;
 
@@ -15,9 +14,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 use crate::checks::Checks;
+use crate::namespace::Namespace;
 use crate::say;
 use crate::tracer::{TWTRACE, Tracer, Written};
-use namespace::Namespace;
 pub(crate) use parts::run as load;
 
 const RECORDING: &str = "/tmp/demo.twt";

@@ -11,7 +11,7 @@ use etherparse::TcpHeader;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use twtrace::cmd::check::net::field::{Field, Way};
 
-use super::namespace::{Namespace, mini_sockets, sysctl};
+use crate::namespace::{Namespace, mini_sockets, sysctl};
 use crate::nat;
 use crate::say;
 

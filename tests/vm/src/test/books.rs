@@ -107,6 +107,8 @@ pub(crate) fn recording(attach: &str) -> Result<String> {
     checks.equal("exit code of report", report.code(), Some(0));
     balanced(&mut checks, &written, RECORDED, alive)?;
     checks.equal("lost in the ring", written.number("/lost/ring")?, 0);
+    let births = written.number("/births/reported")?;
+    checks.equal("births in the recording", births, RECORDED.into());
     let bytes = std::fs::metadata(file)?.len();
     checks.end(format!(
         "{} ends, {} bytes each on disk",

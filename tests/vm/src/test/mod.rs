@@ -3,6 +3,8 @@
 pub(crate) mod books;
 pub(crate) mod check;
 pub(crate) mod conflicts;
+pub(crate) mod doctor;
+pub(crate) mod exhaust;
 pub(crate) mod filters;
 pub(crate) mod flood;
 pub(crate) mod footprint;
@@ -11,3 +13,5 @@ pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
 pub(crate) mod mutants;
+pub(crate) mod owners;
+pub(crate) mod ports;

@@ -10,12 +10,13 @@ use std::{fs, thread};
 
 use socket2::Socket;
 
+use super::calls::Calls;
 use super::expect::{Shown, Sign};
 use super::gate::Pass;
 use super::life::{now_ns, sum};
 use super::scenarios::Scenario;
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, bound, loopback};
+use super::sockets::{Pair, loopback, tcp_socket};
 use crate::error::Error;
 use crate::event::Family;
 use crate::kernel::counters;
@@ -66,6 +67,7 @@ pub(super) struct Lab<'a> {
     pub(super) uid: u32,
     /// How many connections to make.
     pub(super) count: usize,
+    pub(super) calls: Calls,
     may_retransmit: bool,
     listener: TcpListener,
     shown: &'a Shown,
@@ -96,6 +98,7 @@ impl<'a> Lab<'a> {
             netns,
             uid,
             count: scenario.count,
+            calls: Calls::default(),
             may_retransmit: scenario.may_retransmit,
             listener,
             shown,
@@ -153,6 +156,11 @@ impl<'a> Lab<'a> {
         address_of(&self.listener)
     }
 
+    /// Another listener.
+    pub(super) fn listen(&self) -> Step<TcpListener> {
+        TcpListener::bind(self.address(0)).attempt("listen")
+    }
+
     /// A namespace beside this one, with nothing in it.
     pub(super) fn another_namespace(&self) -> Step<Netns> {
         let own = Netns::current()?;
@@ -198,9 +206,8 @@ impl<'a> Lab<'a> {
         let local = self.address(port);
         let listening = address_of(&self.listener)?;
         let client = retry(|| {
-            let socket = bound(local)?;
-            socket.connect(&listening.into())?;
-            Ok(socket.into())
+            let socket = self.calls.bind(local, true)?;
+            self.calls.connect(socket, local, listening, None)
         });
         let client = client.attempt(&format!("connect from {local} to {listening}"))?;
         self.accept(&self.listener, client)
@@ -209,7 +216,11 @@ impl<'a> Lab<'a> {
     /// Connects to a listener of its own, as soon as a local port is free.
     pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
         let listening = address_of(listener)?;
-        let client = retry(|| TcpStream::connect(listening));
+        let client = retry(|| {
+            let socket = tcp_socket(listening)?;
+            let local = self.address(0);
+            self.calls.connect(socket, local, listening, None)
+        });
         self.accept(
             listener,
             client.attempt(&format!("connect to {listening}"))?,
@@ -217,9 +228,17 @@ impl<'a> Lab<'a> {
     }
 
     pub(super) fn accept(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
+        let pair = self.accept_as_made(listener, client)?;
+        for end in [&pair.active, &pair.passive] {
+            fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
+        }
+        Ok(pair)
+    }
+
+    /// The same, and the sockets stay whose they are.
+    pub(super) fn accept_as_made(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
         let (server, _) = listener.accept().attempt("accept a connection")?;
         for end in [&client, &server] {
-            fchown(end, Some(self.uid), None).attempt("change the owner of a socket")?;
             end.set_read_timeout(Some(PATIENCE))
                 .attempt("limit the time of a read")?;
         }

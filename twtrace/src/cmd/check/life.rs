@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::event::{BornAs, KernelCounters, Numbers, Reason, Reply, Rule, Stage};
+use crate::event::{BornAs, Call, KernelCounters, Numbers, Reason, Reply, Rule, Stage};
 
 /// Timers of the kernel count in ticks of up to 10 ms, and one may be partly over already.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -94,6 +94,21 @@ pub(super) struct Refused {
     pub(super) at: Window,
 }
 
+/// A call that got no port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortFailed {
+    pub(super) call: Call,
+    /// With port 0 if none was named.
+    pub(super) local: SocketAddr,
+    /// `None` of a bind().
+    pub(super) remote: Option<SocketAddr>,
+    /// What the caller was told.
+    pub(super) errno: u32,
+    pub(super) at: Window,
+    /// Candidates that only a mini-socket held; `None` if nobody knows.
+    pub(super) time_wait: Option<u32>,
+}
+
 /// A segment that was refused.
 #[derive(Clone, Debug)]
 pub(super) struct Rejection {
@@ -138,6 +153,8 @@ pub(super) struct Crowd {
 pub(super) struct Made {
     pub(super) lives: Vec<Life>,
     pub(super) overflows: Vec<Refused>,
+    /// In their order.
+    pub(super) port_failures: Vec<PortFailed>,
     /// In their order on each connection.
     pub(super) rejections: Vec<Rejection>,
     /// Instead of rejections one by one.
@@ -150,6 +167,8 @@ pub(super) struct Made {
     pub(super) found: Vec<(&'static str, String)>,
     /// How clients fared that came in crowds.
     pub(super) clients: Option<Clients>,
+    /// Where the sockets were made, by id, if not where this process is.
+    pub(super) cgroup: Option<u64>,
 }
 
 /// How clients fared.

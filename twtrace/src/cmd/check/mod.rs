@@ -7,6 +7,8 @@
 //! more than one namespace is needed, `net` joins them; the test VMs' workloads use it too.
 
 mod baseline;
+mod calls;
+mod cgroup;
 mod expect;
 mod gate;
 mod judge;
@@ -108,6 +110,8 @@ fn check(
     let options = Options {
         attach: args.attach,
         btf: args.btf.clone(),
+        births: true,
+        ports: true,
         ..Options::default()
     };
     let start = Instant::now();

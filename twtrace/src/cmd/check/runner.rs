@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cgroup;
 use super::expect::{self, Behaviour, Group, Shown, Sign};
 use super::gate::{Gate, Pass};
 use super::judge::{Evidence, judge};
@@ -130,6 +131,7 @@ pub(super) fn run(
         gate.open(session.is_ok());
         Trace {
             session: session?,
+            cgroup: cgroup::own(),
             events: Vec::new(),
             undecoded: 0,
         }
@@ -172,6 +174,10 @@ fn in_lab(case: &Case, shown: &Shown, pass: &Pass<'_>) -> Step<Ran> {
         lab.await_tracing()?;
     }
     let made = (case.scenario.run)(&lab)?;
+    let made = Made {
+        port_failures: lab.calls.take(),
+        ..made
+    };
     lab.check_undisturbed()?;
     Ok(Ran {
         netns: lab.netns,
@@ -184,6 +190,8 @@ fn in_lab(case: &Case, shown: &Shown, pass: &Pass<'_>) -> Step<Ran> {
 
 struct Trace {
     session: Session,
+    /// That of this process, if it is known.
+    cgroup: Option<u64>,
     events: Vec<Event>,
     undecoded: usize,
 }
@@ -297,6 +305,8 @@ impl Trace {
         let mut failures = judge(&Evidence {
             family: case.family,
             uid: case.uid,
+            command: case.scenario.name,
+            cgroup: self.cgroup,
             netns: ran.netns,
             made: &ran.made,
             kernel: &ran.kernel,

@@ -3,8 +3,8 @@
 use super::lab::{Lab, Step};
 use super::life::Made;
 use super::work::{
-    births, churn, counts, elsewhere, limits, nat, preexisting, rearms, refusals, removal, reopens,
-    resets, reuse, takeover, timers,
+    births, churn, counts, elsewhere, limits, nat, owner, ports, preexisting, rearms, refusals,
+    removal, reopens, resets, reuse, takeover, timers,
 };
 use crate::event::Family;
 
@@ -149,6 +149,33 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..ROW
     },
     Scenario {
+        name: "port-exhausted",
+        run: ports::exhausted,
+        ..ROW
+    },
+    Scenario {
+        name: "port-exhausted-by-both",
+        run: ports::exhausted_by_both,
+        ..ROW
+    },
+    Scenario {
+        name: "port-reused",
+        run: ports::reused,
+        ..ROW
+    },
+    Scenario {
+        name: "port-taken",
+        count: 5,
+        run: ports::taken,
+        ..ROW
+    },
+    Scenario {
+        name: "port-bind",
+        count: 5,
+        run: ports::bind,
+        ..ROW
+    },
+    Scenario {
         name: "linger-0",
         run: removal::linger_0,
         ..ROW
@@ -250,6 +277,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..ROW
     },
     Scenario {
+        name: "owner",
+        run: owner::known,
+        ..ROW
+    },
+    Scenario {
         name: "preexisting",
         early: true,
         slow: true,
@@ -261,6 +293,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         count: 5,
         early: true,
         run: preexisting::reset,
+        ..ROW
+    },
+    Scenario {
+        name: "listed",
+        early: true,
+        run: preexisting::listed,
         ..ROW
     },
     Scenario {

@@ -82,14 +82,19 @@ pub(super) fn loopback(family: Family) -> IpAddr {
 
 /// A socket bound to `local`, whose address may be shared with what is left of others.
 pub(super) fn bound(local: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(local),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = tcp_socket(local)?;
     socket.set_reuse_address(true)?;
     socket.bind(&local.into())?;
     Ok(socket)
+}
+
+/// A socket of the address's kind.
+pub(super) fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
 }
 
 /// The sequence numbers as the passive end sees them before either end closes.

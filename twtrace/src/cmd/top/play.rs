@@ -95,6 +95,7 @@ enum Next {
     Totals(Snapshot),
     // Of no time:
     Names(Named),
+    Found,
     Undecoded,
 }
 
@@ -104,6 +105,7 @@ impl Next {
             Item::Record(record) => decode(record).map_or(Self::Undecoded, Self::Event),
             Item::Snapshot(totals) => Self::Totals(totals),
             Item::Names(named) => Self::Names(named),
+            Item::Found(_) => Self::Found,
         }))
     }
 
@@ -111,7 +113,7 @@ impl Next {
         match self {
             Self::Event(event) => event.at_ns(),
             Self::Totals(totals) => totals.at_ns,
-            Self::Names(_) | Self::Undecoded => 0,
+            Self::Names(_) | Self::Found | Self::Undecoded => 0,
         }
     }
 }
@@ -146,6 +148,7 @@ impl Player {
                 Next::Event(event) => show.dashboard.event(event),
                 Next::Totals(totals) => show.dashboard.totals(totals),
                 Next::Names(named) => show.canvas.names(named),
+                Next::Found => {}
                 Next::Undecoded => show.dashboard.undecoded(),
             }
         }

@@ -508,3 +508,50 @@ fn ends_whose_record_was_not_asked_for_are_no_loss() {
     assert_eq!((ends.seen, ends.unasked, ends.reported), (5, 5, 0));
     assert!(summary.complete());
 }
+
+/// A trace of which 3 births and 7 port failures were counted, and none was reported.
+fn births_and_failures(births_lost: u64, limited: u64, ring: u64) -> Summary {
+    let meta = Meta {
+        births: true,
+        ports: true,
+        ..meta(TwCountedAt::Birth)
+    };
+    let mut tally = Tally::new(&meta, Detail::Records);
+    let counters = Counters {
+        born_fin_wait_2: 2,
+        born_time_wait: 1,
+        birth_ring_full: births_lost,
+        port_failures: [5, 2],
+        port_failure_limited: limited,
+        port_failure_ring_full: ring,
+        ..Counters::ZERO
+    };
+    tally.snapshot(snapshot(2_000, &[counters], &[]));
+    tally.summary(false)
+}
+
+#[test]
+fn births_balance_by_the_births_counted() {
+    let class = |lost| births_and_failures(lost, 4, 3).books.births.unwrap();
+    assert_eq!((class(3).seen, class(3).lost.ring), (3, 3));
+    assert_eq!(class(3).balanced, Some(true));
+    assert_eq!(class(2).balanced, Some(false));
+}
+
+#[test]
+fn port_failures_beyond_the_rate_balance_but_their_detail_is_missing() {
+    let summary = births_and_failures(3, 4, 3);
+    let class = summary.books.port_failures.unwrap();
+    assert_eq!((class.seen, class.limited, class.lost.ring), (7, 4, 3));
+    assert_eq!(class.balanced, Some(true));
+    assert_eq!(summary.books.lost().ring, 6);
+    assert!(!summary.complete());
+    let class = births_and_failures(3, 4, 2).books.port_failures.unwrap();
+    assert_eq!(class.balanced, Some(false));
+}
+
+#[test]
+fn what_was_not_traced_has_no_books() {
+    let books = trace(0, 0, 0).books;
+    assert_eq!((books.births, books.port_failures), (None, None));
+}

@@ -3,6 +3,8 @@
 
 use super::{Finding, Severity, What, settings, share};
 use crate::event::facts::{Destination, Namespace, Sysctl};
+use crate::event::found::PortRules;
+use crate::model::ports::usable as capacity;
 
 /// From these shares of the usable ports on.
 const DANGER: f64 = 0.95;
@@ -98,20 +100,16 @@ fn help(namespace: &Namespace, destination: &Destination) -> ReuseHelp {
     }
 }
 
-/// Ports that connect() may choose from: the range without what is reserved.
+/// Ports that connect() may choose from: the range without what is reserved, listened on or bound.
 pub(super) fn usable(namespace: &Namespace) -> u32 {
-    let size = |low: u16, high: u16| u32::from(high.saturating_sub(low)) + 1;
-    let range = namespace.ports(Sysctl::IpLocalPortRange);
-    let reserved = namespace.ports(Sysctl::IpLocalReservedPorts);
-    range
-        .iter()
-        .map(|&(low, high)| {
-            let within = reserved
-                .iter()
-                .map(|&(first, last)| (first.max(low), last.min(high)))
-                .filter(|(first, last)| first <= last)
-                .map(|(first, last)| size(first, last));
-            size(low, high).saturating_sub(within.sum())
-        })
-        .sum()
+    let Some(&(low, high)) = namespace.ports(Sysctl::IpLocalPortRange).first() else {
+        return 0;
+    };
+    let rules = PortRules {
+        low,
+        high,
+        reserved: namespace.ports(Sysctl::IpLocalReservedPorts).to_vec(),
+        ..PortRules::default()
+    };
+    capacity(&rules, &namespace.destinations.kept)
 }

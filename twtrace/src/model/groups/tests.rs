@@ -113,6 +113,16 @@ fn each_key_is_taken_from_the_connection() {
             Key::Netns(7),
         ]
     );
+    let unbound = Flow { lport: 0, ..server };
+    assert_eq!(By::Service.key(&unbound), Key::Service(remote, 40_000));
+    assert_eq!(By::Lport.key(&unbound), Key::Unknown);
+    let no_remote = Flow {
+        raddr: Ipv4Addr::UNSPECIFIED.into(),
+        rport: 0,
+        ..server
+    };
+    assert_eq!(By::Service.key(&no_remote), Key::Service(local, 443));
+    assert_eq!(By::Peer.key(&no_remote), Key::Unknown);
     let same = Flow {
         rport: 443,
         ..server

@@ -40,11 +40,14 @@ impl Capacity {
         Self { low, high, kept }
     }
 
-    /// How many ports there are.
+    /// How many ports a connect() tries. Of an odd number it leaves one out, not always the same
+    /// (`__inet_hash_connect`: `remaining &= ~1U`).
     pub(super) fn candidates(&self) -> u32 {
         let count = |(from, to): (u16, u16)| u32::from(to) - u32::from(from) + 1;
         let kept: u32 = self.kept.iter().copied().map(count).sum();
-        count((self.low, self.high.max(self.low))) - kept
+        let range = count((self.low, self.high.max(self.low)));
+        let tried = if range > 1 { range & !1 } else { range };
+        tried.saturating_sub(kept)
     }
 
     /// Whether this port is one of them.
@@ -55,6 +58,11 @@ impl Capacity {
         let after = self.kept.partition_point(|&(from, _)| from <= port);
         after == 0 || self.kept[after - 1].1 < port
     }
+}
+
+/// From how many ports connect() may choose, less these that are taken.
+pub(in crate::model) fn usable(rules: &PortRules, taken: &[(u16, u16)]) -> u32 {
+    Capacity::new(rules, taken).candidates()
 }
 
 #[cfg(test)]
@@ -76,6 +84,21 @@ mod tests {
         assert!(has(112) && has(149) && has(152) && has(194));
         assert!(!has(99) && !has(100) && !has(111) && !has(150) && !has(151) && !has(199));
         assert!(!has(200));
+    }
+
+    #[test]
+    fn of_an_odd_range_one_port_is_not_tried() {
+        let range = |low, high| PortRules {
+            low,
+            high,
+            ..PortRules::default()
+        };
+        assert_eq!(Capacity::new(&range(100, 104), &[]).candidates(), 4);
+        assert_eq!(Capacity::new(&range(100, 105), &[]).candidates(), 6);
+        assert_eq!(
+            Capacity::new(&range(100, 102), &[(100, 102)]).candidates(),
+            0
+        );
     }
 
     #[test]

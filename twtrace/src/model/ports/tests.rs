@@ -204,13 +204,13 @@ fn a_failed_call_is_kept_with_its_destination() {
     let mut ports = Ports::new(&meta());
     ports.found(&survey(hundred(), &[], &[]));
     let event = failure(flow(0, 30), Call::Connect);
-    ports.event(&event);
-    ports.event(&event);
+    let told = ports.event(&event).unwrap();
+    assert_eq!((told.candidates, told.untold), (Some(100), 0));
+    assert_eq!(ports.event(&event), None, "once a second");
     let row = ports.rows(1)[0];
     assert_eq!((row.failures, ports.failures()), (2, 2));
     let last = row.last_failure.unwrap();
     assert_eq!((last.pid, last.time_wait), (8_123, 98));
-    assert_eq!(candidates(&last, &ports), Some(100));
 }
 
 #[test]

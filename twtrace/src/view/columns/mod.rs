@@ -55,6 +55,8 @@ impl Of {
     pub const CONFLICT: Self = Self(1 << 4);
     pub const PORT_FAILURE: Self = Self(1 << 5);
     pub const ALL: Self = Self::TRACE.and(Self::CONFLICTS);
+    /// What `ports` shows beside its table.
+    pub const PORTS: Self = Self::OVERFLOW.and(Self::PORT_FAILURE);
     /// What `trace` and `report` show.
     pub const TRACE: Self = Self::END
         .and(Self::OVERFLOW)
@@ -189,8 +191,24 @@ pub(super) enum CgroupFact {
 
 /// Takes the columns of the schema one by one.
 pub(super) trait Show {
-    /// `before` is all that JSON has before the value: `,"key":`.
-    fn show(&mut self, before: &'static str, value: Value<'_>);
+    fn show(&mut self, before: Before, value: Value<'_>);
+}
+
+/// What JSON has before a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// `,"key":`
+    pub(super) value: &'static str,
+    /// The same with the quote that opens a text: known when compiled, it costs nothing more.
+    pub(super) quoted: &'static str,
+}
+
+impl Before {
+    /// Nothing, but for the quote of a text.
+    pub(super) const NOTHING: Self = Self {
+        value: "",
+        quoted: "\"",
+    };
 }
 
 /// What a line of text has, from left to right.

@@ -9,7 +9,7 @@ macro_rules! columns {
         header: $header:literal,
         width: $width:literal,
         align: $align:expr,
-        unit: $unit:literal,
+        $(unit: $unit:literal,)?
         doc: $doc:literal,
         of: $of:expr,
         shown: $shown:expr,
@@ -21,7 +21,7 @@ macro_rules! columns {
             header: $header,
             width: $width,
             align: $align,
-            unit: $unit,
+            unit: concat!($($unit)?),
             doc: $doc,
             of: $of,
             shown: $shown,
@@ -33,7 +33,11 @@ macro_rules! columns {
         fn walk<const EVENT: u8>(report: &Report, show: &mut (impl Show + ?Sized)) {
             $(if const { in_schema($shown, $of, EVENT) } {
                 let get: fn(&Report) -> Value<'_> = $get;
-                show.show(concat!(",\"", stringify!($key), "\":"), get(report));
+                let before = Before {
+                    value: concat!(",\"", stringify!($key), "\":"),
+                    quoted: concat!(",\"", stringify!($key), "\":\""),
+                };
+                show.show(before, get(report));
             })*
         }
     };

@@ -93,9 +93,11 @@ pub(super) fn effect(effect: Effect) -> String {
         Effect::NoneReserved => "connect() leaves no port out".to_owned(),
         Effect::Reserved => "connect() leaves these out".to_owned(),
         Effect::StepAbsent => "not on this kernel".to_owned(),
-        Effect::StepOff => "off: connect() tries every second port, then the others".to_owned(),
+        Effect::StepOff => {
+            "off: connect() goes through the ports in order, every second one first".to_owned()
+        }
         Effect::StepOn => {
-            "connect() skips up to so many ports when one is taken".to_owned()
+            "connect() goes through the ports in a random step of up to so many; it tries all of them".to_owned()
         }
         Effect::AutobindOff => "bind() to port 0 gives out free ports only".to_owned(),
         Effect::AutobindOn => "bind() to port 0 with SO_REUSEADDR may share a port".to_owned(),
@@ -108,20 +110,24 @@ pub(super) fn effect(effect: Effect) -> String {
 pub(super) fn counts(counts: Counts) -> &'static str {
     match counts {
         Counts::Births => "closed connections that began to wait (FIN_WAIT2 or TIME_WAIT)",
-        Counts::Expiries => "TIME_WAITs that ran out; this kernel counts at the end",
-        Counts::BirthsOrExpiries => {
-            "TIME_WAITs, counted at the begin (Linux 6.1 and later) or at the end"
+        Counts::Expiries => {
+            "closed connections whose wait ran out: this kernel counts them at the end"
         }
-        Counts::ShortBirths => "the same, to wait no more than 4 s (a short tcp_fin_timeout)",
-        Counts::ShortExpiries => "the same, after no more than 4 s (a short tcp_fin_timeout)",
-        Counts::Short => "the same, of no more than 4 s (a short tcp_fin_timeout)",
+        Counts::BirthsOrExpiries => {
+            "closed connections that wait, counted at the begin or at the end"
+        }
+        Counts::ShortBirths => "closed connections that began to wait for no more than 4 s",
+        Counts::ShortExpiries => "closed connections whose wait of no more than 4 s ran out",
+        Counts::Short => "closed connections that wait no more than 4 s",
         Counts::TakenOver => "TIME_WAITs of this host that connect() took over",
         Counts::Overflows => "connections that ended without TIME_WAIT, for lack of room or memory",
         Counts::RefusedInTimeWait => "segments that TIME_WAIT refused, their timestamp being older",
         Counts::RefusedAnywhere => {
             "segments refused for an older timestamp, by TIME_WAIT and by connections that live"
         }
-        Counts::RefusedAlive => "the same by connections that live or begin",
+        Counts::RefusedAlive => {
+            "segments that living or beginning connections refused, their timestamp being older"
+        }
         Counts::OldAcks => "old ACKs without data, dropped without an answer; harmless",
         Counts::WrongEcho => "answers to our SYNs that echoed a timestamp never sent",
         Counts::OddEcho => "last ACKs of a handshake that echoed a timestamp never sent",
@@ -129,13 +135,21 @@ pub(super) fn counts(counts: Counts) -> &'static str {
         Counts::UnansweredTimeWait => {
             "refused segments that TIME_WAIT did not answer (tcp_invalid_ratelimit)"
         }
-        Counts::UnansweredFinWait2 => "the same in FIN_WAIT2",
-        Counts::UnansweredAlive => "refused by timestamp on connections that live, not answered",
-        Counts::UnansweredSynRecv => "the same while a connection begins",
+        Counts::UnansweredFinWait2 => {
+            "refused segments that FIN_WAIT2 did not answer (tcp_invalid_ratelimit)"
+        }
+        Counts::UnansweredAlive => {
+            "segments that living connections refused by timestamp and did not answer"
+        }
+        Counts::UnansweredSynRecv => {
+            "segments that beginning connections did not answer, SYNs sent again among them"
+        }
         Counts::SynsOnAlive => "SYNs on connections that live; answered by a challenge",
         Counts::SynsAgain => "SYNs and SYN-ACKs that had to be sent again",
         Counts::ListenDrops => "connection attempts that a listener dropped",
-        Counts::ListenOverflows => "of them, because its queue for accept() was full",
+        Counts::ListenOverflows => {
+            "connection attempts dropped because a queue for accept() was full"
+        }
         Counts::QueueDrops => "SYNs dropped because the queue of SYNs was full",
         Counts::ClosedByReset => {
             "connections closed by a reset: SO_LINGER 0, or data after close()"

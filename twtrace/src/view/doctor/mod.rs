@@ -1,8 +1,11 @@
 //! What `doctor` found, for people and for programs.
 
+pub(super) mod docs;
 mod effects;
 mod json;
 mod say;
+#[cfg(test)]
+mod tests;
 mod text;
 mod words;
 

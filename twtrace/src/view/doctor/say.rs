@@ -156,7 +156,8 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
         std::net::SocketAddr::new(to.raddr, to.rport)
     );
     let subject = match severity {
-        Severity::Danger => format!("no local ports left from {pair}"),
+        Severity::Danger if to.ports < usable => format!("hardly a local port left from {pair}"),
+        Severity::Danger => format!("no local port left from {pair}"),
         Severity::Warning => format!("few local ports left from {pair}"),
         Severity::Note | Severity::Ok => "local ports".to_owned(),
     };
@@ -283,7 +284,7 @@ fn of_tracing(what: &What) -> Said {
         What::NeedsPrivileges { missing } => Said::new(
             "tracing was not tried",
             format!(
-                "this process lacks {}. All below was read without",
+                "this process lacks {}. All the rest was read without it",
                 list(missing)
             ),
         )
@@ -305,10 +306,13 @@ fn of_tracing(what: &What) -> Said {
         ),
         What::TracingWorks { fentry, kprobe } => Said::new(
             "tracing",
-            match (fentry, kprobe) {
-                (_, 0) => format!("works; {fentry} points, all by fentry"),
+            match kprobe {
+                0 => "everything that twtrace looks at can be seen (by fentry, the cheapest way)"
+                    .to_owned(),
                 _ => format!(
-                    "works; {fentry} points by fentry, {kprobe} by kprobe, which costs more"
+                    "{} can be seen by fentry, {} by kprobe, which costs more",
+                    count(*fentry as u64, "point"),
+                    count(*kprobe as u64, "point")
                 ),
             },
         ),

@@ -3,10 +3,11 @@
 //! Thresholds: kernel timers fire late by up to a granule of the timer wheel, which follows HZ; and
 //! machines are slow at times. What lies within both is the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Baseline, Case, Clients, Judged, Times};
-use crate::cmd::check::expect::{self, By};
+use crate::cmd::check::expect::{self, By, Differs, Sign};
 
 /// What a busy machine may add to a lifetime.
 const NOISE: Duration = Duration::from_millis(1_500);
@@ -83,6 +84,7 @@ pub(in super::super) fn compare(was: &Baseline, is: &Baseline) -> Comparison {
         alone: 0,
     };
     let mut known = 0;
+    let mut counters = BTreeMap::new();
     for new in &is.cases {
         let same = |old: &&Case| (&old.name, &old.family) == (&new.name, &new.family);
         let Some(old) = was.cases.iter().find(same) else {
@@ -92,19 +94,38 @@ pub(in super::super) fn compare(was: &Baseline, is: &Baseline) -> Comparison {
         known += 1;
         let mut found = Found(Vec::new());
         found.case(old, new, Ticks(was.tick_ns.max(is.tick_ns)));
+        found.take_explained(was, is, &mut counters);
         comparison.same += usize::from(found.0.is_empty());
         let because = because(&new.name, was, is);
-        let explained = found.0.into_iter().map(|one| Difference {
-            name: new.name.clone(),
-            family: new.family.clone(),
-            because: because.clone(),
-            ..one
-        });
-        comparison.differences.extend(explained);
+        for one in found.0 {
+            let one = Difference {
+                name: new.name.clone(),
+                family: new.family.clone(),
+                because: because.clone(),
+                ..one
+            };
+            add(&mut comparison.differences, one);
+        }
     }
     comparison.alone += was.cases.len() - known;
+    comparison.differences.extend(counters.into_values());
     comparison.differences.sort_by_key(|one| one.kind);
     comparison
+}
+
+/// The same with another address family is no other difference.
+fn add(differences: &mut Vec<Difference>, one: Difference) {
+    let same = |known: &&mut Difference| {
+        let other = Difference {
+            family: one.family.clone(),
+            ..(**known).clone()
+        };
+        other == one
+    };
+    match differences.iter_mut().find(same) {
+        Some(known) => known.family += &format!(", {}", one.family),
+        None => differences.push(one),
+    }
 }
 
 /// By what the two kernels differ that this behaviour depends on.
@@ -112,19 +133,23 @@ fn because(name: &str, was: &Baseline, is: &Baseline) -> Vec<String> {
     let Some((_, behaviour)) = expect::find(name) else {
         return Vec::new();
     };
-    let told = behaviour.differs.iter().filter_map(|differs| {
-        let By::Sign(sign) = differs.by else {
-            return None;
-        };
-        let has = |one: &Baseline| one.shows.get(&sign.name()).copied().unwrap_or_default();
-        let (right, word) = match (has(was), has(is)) {
-            (false, true) => (differs.with, "has"),
-            (true, false) => (differs.without, "has no"),
-            _ => return None,
-        };
-        Some(format!("{} {word} {}: {right}", is.kernel, sign.name()))
-    });
-    told.collect()
+    let told = behaviour.differs.iter();
+    told.filter_map(|differs| explain(differs, was, is))
+        .collect()
+}
+
+/// What is right on the later kernel, if its sign is what the two differ by.
+fn explain(differs: &Differs, was: &Baseline, is: &Baseline) -> Option<String> {
+    let By::Sign(sign) = differs.by else {
+        return None;
+    };
+    let has = |one: &Baseline| one.shows.get(&sign.name()).copied().unwrap_or_default();
+    let (right, word) = match (has(was), has(is)) {
+        (false, true) => (differs.with, "has"),
+        (true, false) => (differs.without, "has no"),
+        _ => return None,
+    };
+    Some(format!("{} {word} {}: {right}", is.kernel, sign.name()))
 }
 
 struct Found(Vec<Difference>);
@@ -139,6 +164,36 @@ impl Found {
             was: was.to_string(),
             is: is.to_string(),
             because: Vec::new(),
+        });
+    }
+
+    /// Takes out counters that the two kernels count otherwise by their signs: that is one difference,
+    /// in however many cases it shows.
+    fn take_explained(
+        &mut self,
+        was: &Baseline,
+        is: &Baseline,
+        counters: &mut BTreeMap<String, Difference>,
+    ) {
+        self.0.retain(|one| {
+            let sign = Sign::of_counter(&one.what);
+            let all = expect::TABLE.iter().flat_map(|(_, behaviours)| *behaviours);
+            let mut by_sign = all
+                .flat_map(|behaviour| behaviour.differs)
+                .filter(|differs| sign.is_some_and(|sign| differs.by == By::Sign(sign)));
+            let Some(because) = by_sign.find_map(|differs| explain(differs, was, is)) else {
+                return true;
+            };
+            counters
+                .entry(one.what.clone())
+                .or_insert_with(|| Difference {
+                    name: "counters".into(),
+                    family: "all".into(),
+                    what: format!("TcpExt {}", one.what),
+                    because: vec![because],
+                    ..one.clone()
+                });
+            false
         });
     }
 
@@ -229,10 +284,10 @@ fn told(case: &Case) -> String {
 
 /// Each name that either has, with both values.
 fn pairs<'a, V>(
-    was: &'a std::collections::BTreeMap<String, V>,
-    is: &'a std::collections::BTreeMap<String, V>,
+    was: &'a BTreeMap<String, V>,
+    is: &'a BTreeMap<String, V>,
 ) -> impl Iterator<Item = (&'a str, Option<&'a V>, Option<&'a V>)> {
-    let names: std::collections::BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
     let each = names.into_iter();
     each.map(|name| (name.as_str(), was.get(name), is.get(name)))
 }

@@ -122,6 +122,20 @@ pub(super) const LIFECYCLE: &[Behaviour] = &[
         differs: &[],
     },
     Behaviour {
+        name: "listed",
+        rule: "mini-sockets from before tracing are listed with substate and remaining time, as the socket table has them",
+        why: "a tracer starts when something is wrong already",
+        source: "inet_diag_dump_icsk: idiag_timer is 3 of mini-sockets only",
+        differs: &[],
+    },
+    Behaviour {
+        name: "owner",
+        rule: "uid and cgroup are those of who made the socket or accepted it, not of who closes it",
+        why: "who fills the table is found by them",
+        source: "sock_init_data and sock_graft take the file system uid, cgroup_sk_alloc and cgroup_sk_clone the cgroup",
+        differs: &[],
+    },
+    Behaviour {
         name: "preexisting-promotion",
         rule: "FIN_WAIT2 from before tracing is promoted while tracing",
         why: "a tracer starts when something is wrong already",

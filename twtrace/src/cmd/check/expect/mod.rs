@@ -2,6 +2,7 @@
 //! scenario makes one of them happen; the reports say what it was about.
 
 mod lifecycle;
+mod ports;
 mod refusal;
 mod shown;
 mod takeover;
@@ -65,7 +66,7 @@ pub(super) const TABLE: &[(Group, &[Behaviour])] = &[
     (Group::Reset, takeover::RESET),
     (Group::Refusal, refusal::REFUSAL),
     (Group::Overflow, lifecycle::OVERFLOW),
-    (Group::Ports, &[]),
+    (Group::Ports, ports::PORTS),
     (Group::Namespaces, lifecycle::NAMESPACES),
     (Group::Counters, refusal::COUNTERS),
 ];

@@ -21,6 +21,7 @@ pub(in super::super) enum Sign {
     TsEcrRejected,
     TwPawsReason,
     OowStatus,
+    TwIsn,
 }
 
 /// Where to look for a sign.
@@ -28,6 +29,7 @@ pub(in super::super) enum Sign {
 enum Place {
     Member(&'static str, &'static str),
     Function(&'static str),
+    Parameter(&'static str, &'static str),
     Enumerator(&'static str),
     /// Below /proc/sys/net/ipv4.
     Sysctl(&'static str),
@@ -36,7 +38,7 @@ enum Place {
 }
 
 /// Each sign and its place.
-const SIGNS: [(Sign, Place); 10] = [
+const SIGNS: [(Sign, Place); 11] = [
     (Sign::TwKill, Place::Member("inet_timewait_sock", "tw_kill")),
     (
         Sign::EntryStamp,
@@ -59,6 +61,10 @@ const SIGNS: [(Sign, Place); 10] = [
         Place::Enumerator("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS"),
     ),
     (Sign::OowStatus, Place::Enumerator("TCP_TW_ACK_OOW")),
+    (
+        Sign::TwIsn,
+        Place::Parameter("tcp_timewait_state_process", "tw_isn"),
+    ),
 ];
 
 impl Sign {
@@ -67,9 +73,21 @@ impl Sign {
         match self.place() {
             Place::Member(structure, member) => format!("{structure}.{member}"),
             Place::Function(name) => format!("{name}()"),
+            Place::Parameter(function, name) => format!("{function}({name})"),
             Place::Enumerator(name) => name.to_owned(),
             Place::Sysctl(name) => format!("net.ipv4.{name}"),
             Place::Counter(name) => format!("TcpExt {name}"),
+        }
+    }
+
+    /// What a counter of the kernel depends on.
+    pub(in super::super) fn of_counter(name: &str) -> Option<Self> {
+        match name {
+            "TW" | "TWKilled" => Some(Self::TwKill),
+            "PAWSEstab" | "PAWSTimewait" => Some(Self::PawsTimewait),
+            "PAWSOldAck" => Some(Self::PawsOldAck),
+            "TSEcrRejected" => Some(Self::TsEcrRejected),
+            _ => None,
         }
     }
 
@@ -89,7 +107,7 @@ impl Shown {
             .iter()
             .filter_map(|(_, place)| match *place {
                 Place::Member(structure, _) => Some((structure, Kind::Struct)),
-                Place::Function(name) => Some((name, Kind::Function)),
+                Place::Function(name) | Place::Parameter(name, _) => Some((name, Kind::Function)),
                 Place::Enumerator(name) => Some((name, Kind::Enumerator)),
                 Place::Sysctl(_) | Place::Counter(_) => None,
             })
@@ -99,6 +117,9 @@ impl Shown {
         let shows = |place| match place {
             Place::Member(structure, member) => btf.has_member(structure, member),
             Place::Function(name) => btf.number(name, Kind::Function).is_some(),
+            Place::Parameter(function, name) => btf
+                .parameters(function)
+                .is_some_and(|names| names.contains(&name)),
             Place::Enumerator(name) => btf.enumerator(name).is_some(),
             Place::Sysctl(name) => Path::new("/proc/sys/net/ipv4").join(name).exists(),
             Place::Counter(name) => counters.tcp_ext.contains_key(name),

@@ -166,7 +166,11 @@ pub(super) const REOPEN: &[Behaviour] = &[
         rule: "the SYN-ACK begins 65,537 after the old connection's end",
         why: "old segments fall outside the new window",
         source: "tcp_timewait_state_process: tw_isn = tw_snd_nxt + 65535 + 2",
-        differs: &[],
+        differs: &[Differs {
+            by: By::Sign(Sign::TwIsn),
+            with: "it begins 65,537 ahead",
+            without: "tcp_v4_fill_cb forgets it, and it begins anywhere",
+        }],
     },
     Behaviour {
         name: "reopen-no-listener",

@@ -211,6 +211,13 @@ fn judge_flow(
     failures.check(flow.uid == uid, || {
         format!("{name} uid: {:?}, expected {uid:?}", flow.uid)
     });
+    let cgroup = evidence.made.cgroup.or(evidence.cgroup);
+    if let Some(cgroup) = cgroup {
+        let cgroup = owned.then_some(cgroup);
+        failures.check(flow.cgroup == cgroup, || {
+            format!("{name} cgroup: {:?}, expected {cgroup:?}", flow.cgroup)
+        });
+    }
 }
 
 pub(super) fn judge_overflows(evidence: &Evidence<'_>, failures: &mut Failures) {

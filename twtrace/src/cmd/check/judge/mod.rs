@@ -1,6 +1,7 @@
 //! Compares what a scenario made with what the tracer and the kernel say. Pure.
 
 mod lives;
+mod ports;
 mod refusals;
 mod sums;
 #[cfg(test)]
@@ -11,8 +12,12 @@ use std::fmt::Display;
 use twtrace_common::counters::Counters;
 
 use super::life::Made;
-use crate::event::{End, Event, Family, KernelCounters, Overflow, Refusal, TsOffset, TwCountedAt};
+use crate::event::{
+    Birth, End, Event, Family, KernelCounters, Overflow, PortFailure, Refusal, TsOffset,
+    TwCountedAt,
+};
 use lives::{judge_lives, judge_overflows};
+use ports::{judge_births, judge_port_failures};
 use refusals::judge_refusals;
 use sums::{judge_churn, judge_counted, judge_totals, judge_witnesses};
 
@@ -21,6 +26,10 @@ use sums::{judge_churn, judge_counted, judge_totals, judge_witnesses};
 pub(super) struct Evidence<'a> {
     pub(super) family: Family,
     pub(super) uid: u32,
+    /// Name of the thread that made the calls.
+    pub(super) command: &'a str,
+    /// The cgroup of this process by id; `None` if that is not known.
+    pub(super) cgroup: Option<u64>,
     pub(super) netns: u32,
     pub(super) made: &'a Made,
     /// The namespace's TcpExt counters at the end of the scenario.
@@ -53,6 +62,8 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
     judge_counted(evidence, &mut failures);
     judge_totals(evidence, &mut failures);
     judge_refusals(evidence, &mut failures);
+    judge_births(evidence, &mut failures);
+    judge_port_failures(evidence, &mut failures);
     failures.0
 }
 
@@ -89,6 +100,20 @@ fn ends(events: &[Event]) -> impl Iterator<Item = &End> {
 fn refusals(events: &[Event]) -> impl Iterator<Item = &Refusal> {
     events.iter().filter_map(|event| match event {
         Event::Refusal(refusal) => Some(refusal),
+        _ => None,
+    })
+}
+
+fn births(events: &[Event]) -> impl Iterator<Item = &Birth> {
+    events.iter().filter_map(|event| match event {
+        Event::Birth(birth) => Some(birth),
+        _ => None,
+    })
+}
+
+fn port_failures(events: &[Event]) -> impl Iterator<Item = &PortFailure> {
+    events.iter().filter_map(|event| match event {
+        Event::PortFailure(failure) => Some(failure),
         _ => None,
     })
 }

@@ -30,7 +30,7 @@ pub(super) fn judge_totals(evidence: &Evidence<'_>, failures: &mut Failures) {
 type Total = (&'static str, fn(&Counters) -> u64);
 
 /// All but the ends by reason. Losses must be 0.
-const TOTALS: [Total; 10] = [
+const TOTALS: [Total; 13] = [
     ("born in FIN_WAIT2", |counters| counters.born_fin_wait_2),
     ("born in TIME_WAIT", |counters| counters.born_time_wait),
     ("promoted", |counters| counters.promoted),
@@ -41,6 +41,15 @@ const TOTALS: [Total; 10] = [
     ("ends lost by the ring", |counters| counters.end_ring_full),
     ("overflows lost by the ring", |counters| {
         counters.overflow_ring_full
+    }),
+    ("births lost by the ring", |counters| {
+        counters.birth_ring_full
+    }),
+    ("port failures lost by the ring", |counters| {
+        counters.port_failure_ring_full
+    }),
+    ("port failures beyond the rate", |counters| {
+        counters.port_failure_limited
     }),
     ("missed by return probes", |counters| counters.missed),
 ];

@@ -1,5 +1,6 @@
 //! A case where everything fits, and one lie at a time.
 
+mod ports;
 mod refusals;
 
 use std::net::SocketAddr;
@@ -11,6 +12,8 @@ use crate::event::{BornAs, Flow, Reason};
 
 const NETNS: u32 = 4_026_532_200;
 const UID: u32 = 10_007;
+const COMMAND: &str = "port-exhausted-";
+const CGROUP: u64 = 1;
 const SECOND: u64 = 1_000_000_000;
 
 /// What must be complained about, and what makes it so.
@@ -62,6 +65,7 @@ impl Case {
                     flow: flow(5000),
                     at_ns: SECOND,
                 }),
+                Event::Birth(birth(4000)),
             ],
             counters,
             shared: None,
@@ -84,6 +88,8 @@ impl Case {
         judge(&Evidence {
             family: Family::Ipv4,
             uid: UID,
+            command: COMMAND,
+            cgroup: Some(CGROUP),
             netns: NETNS,
             made: &self.made,
             kernel: &self.kernel,
@@ -125,7 +131,7 @@ fn flow(lport: u16) -> Flow {
         rport: 443,
         netns: NETNS,
         uid: Some(UID),
-        cgroup: None,
+        cgroup: Some(CGROUP),
     }
 }
 
@@ -166,6 +172,15 @@ fn end() -> End {
     }
 }
 
+/// Of [`end`].
+fn birth(lport: u16) -> Birth {
+    Birth {
+        flow: flow(lport),
+        born_as: BornAs::FinWait2,
+        at_ns: SECOND,
+    }
+}
+
 fn ended(reason: Reason) -> [u64; twtrace_common::REASONS] {
     Reason::ALL.map(|one| u64::from(one == reason))
 }
@@ -191,6 +206,8 @@ fn every_lie_about_an_end_is_found() {
         ("re-arms", |end| end.rearms = 1),
         ("untracked", |end| end.untracked = true),
         ("uid", |end| end.flow.uid = None),
+        ("cgroup", |end| end.flow.cgroup = None),
+        ("cgroup", |end| end.flow.cgroup = Some(CGROUP + 1)),
         ("family", |end| end.flow.family = Family::Ipv4Mapped),
     ];
     for (what, lie) in lies {
@@ -245,7 +262,8 @@ fn every_wrong_sum_is_found() {
 #[test]
 fn an_overflow_is_reported_once() {
     let mut case = Case::honest();
-    case.events.pop();
+    case.events
+        .retain(|event| !matches!(event, Event::Overflow(_)));
     let failures = case.judge();
     assert!(failures[0].contains("reported 0 times"), "{failures:?}");
 }
@@ -263,6 +281,28 @@ fn old_kernels_count_only_timers_that_fired() {
     );
 }
 
+#[test]
+fn sockets_made_in_another_cgroup_belong_there() {
+    let mut case = Case::honest();
+    case.made.cgroup = Some(77);
+    assert_eq!(
+        case.judge()
+            .iter()
+            .filter(|one| one.contains(" cgroup: Some(1), expected"))
+            .count(),
+        2
+    );
+    for event in &mut case.events {
+        match event {
+            Event::End(end) => end.flow.cgroup = Some(77),
+            Event::Overflow(one) => one.flow.cgroup = Some(77),
+            Event::Birth(one) => one.flow.cgroup = Some(77),
+            _ => {}
+        }
+    }
+    assert_eq!(case.judge(), Vec::<String>::new());
+}
+
 /// A life from before tracing, as a kernel with or without `tw_entry_stamp` lets us report it.
 fn preexisting(has_stamp: bool) -> Case {
     let mut case = Case {
@@ -272,10 +312,13 @@ fn preexisting(has_stamp: bool) -> Case {
     let life = &mut case.made.lives[0];
     (life.preexisting, life.promoted) = (true, false);
     let end = case.end();
-    (end.untracked, end.born_as, end.born_ns, end.flow.uid) = (true, None, None, None);
+    (end.untracked, end.born_as, end.born_ns) = (true, None, None);
+    (end.flow.uid, end.flow.cgroup) = (None, None);
     if !has_stamp {
         end.time_wait_ns = None;
     }
+    case.events
+        .retain(|event| !matches!(event, Event::Birth(_)));
     case.counters = Counters {
         born_fin_wait_2: 0,
         promoted: 0,
@@ -332,6 +375,9 @@ fn churn() -> Case {
             end(4000, Reason::Reset),
             end(4001, Reason::Reset),
             end(4002, Reason::NetnsExit),
+            Event::Birth(birth(4000)),
+            Event::Birth(birth(4001)),
+            Event::Birth(birth(4002)),
         ],
         counters,
         ..Case::honest()

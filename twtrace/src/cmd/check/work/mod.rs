@@ -6,6 +6,8 @@ pub(super) mod counts;
 pub(super) mod elsewhere;
 pub(super) mod limits;
 pub(super) mod nat;
+pub(super) mod owner;
+pub(super) mod ports;
 pub(super) mod preexisting;
 pub(super) mod rearms;
 pub(super) mod refusals;

@@ -1,5 +1,6 @@
 //! SYNs that are accepted over a mini-socket. All are forged, so every number is known.
 
+use crate::cmd::check::expect::Sign;
 use crate::cmd::check::lab::{Attempt, Lab, Step, Stop};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::{Group, How, after_fin};
@@ -62,11 +63,17 @@ pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
         let answer = ear.next(mini.local, mini.remote);
         let answer = answer.attempt("hear a SYN-ACK")?;
         let ahead = answer.sequence_number.wrapping_sub(mini.sequence.own);
-        if !(answer.syn && answer.ack && ahead == ISN_AHEAD) {
+        let right = ahead == ISN_AHEAD || !lab.shows(Sign::TwIsn);
+        if !(answer.syn && answer.ack && right) {
             return Err(Stop::Fail(format!("{ahead} ahead: {answer:?}")));
         }
     }
-    reopened(lab, group, start, 1)
+    let begins = match lab.shows(Sign::TwIsn) {
+        true => "65,537 ahead",
+        false => "anywhere",
+    };
+    let made = reopened(lab, group, start, 1)?;
+    Ok(made.found("the SYN-ACK begins", begins))
 }
 
 /// The client's end has no listener: the SYN gets an ACK, and nothing ends.

@@ -1,5 +1,6 @@
 //! connect() picks the one local port there is: it takes the TIME_WAIT on it over, or must not.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::thread;
@@ -9,7 +10,7 @@ use crate::cmd::check::lab::{Attempt, Lab, PATIENCE, Step, Stop};
 use crate::cmd::check::life::{Made, TICK, now_ns};
 use crate::cmd::check::mini::Group;
 use crate::cmd::check::net::add_own_address;
-use crate::cmd::check::sockets::{Pair, sequence};
+use crate::cmd::check::sockets::{Pair, sequence, tcp_socket};
 use crate::cmd::check::work::takeover::{finish, must_be_taken};
 use crate::event::{Family, Reason};
 use crate::kernel::sock_diag::Substate;
@@ -57,7 +58,7 @@ pub(in super::super) fn delay_long(lab: &Lab<'_>) -> Step<Made> {
     let field = OnePort::open(lab, lab.address(0).ip())?;
     let group = Group::time_wait(lab, field.connect_all(lab)?)?;
     thread::sleep(NEXT_SECOND);
-    field.must_be_full()?;
+    field.must_be_full(lab)?;
     Ok(group.left())
 }
 
@@ -138,8 +139,8 @@ pub(in super::super) fn fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
     outwait_age(lab)?;
     let start = now_ns();
     const WHAT: &str = "FIN_WAIT2 under connect()";
-    let Ok(first) = TcpStream::connect(field.listening(0)?) else {
-        field.must_be_full()?;
+    let Ok(first) = field.try_connect(lab, 0)? else {
+        field.must_be_full(lab)?;
         group.await_substate(lab, Substate::FinWait2)?;
         return Ok(group.left().found(WHAT, "kept"));
     };
@@ -164,7 +165,7 @@ fn refused(lab: &Lab<'_>, ip: IpAddr) -> Step<Made> {
     let field = OnePort::open(lab, ip)?;
     let group = Group::time_wait(lab, field.connect_all(lab)?)?;
     outwait_age(lab)?;
-    field.must_be_full()?;
+    field.must_be_full(lab)?;
     group.await_substate(lab, Substate::TimeWait)?;
     Ok(group.left())
 }
@@ -215,16 +216,19 @@ impl OnePort {
         each.map(|listener| lab.connect_to(listener)).collect()
     }
 
-    fn listening(&self, index: usize) -> Step<SocketAddr> {
-        self.listeners[index]
-            .local_addr()
-            .attempt("ask for a listener's address")
+    /// Once; the port may be taken.
+    fn try_connect(&self, lab: &Lab<'_>, index: usize) -> Step<io::Result<TcpStream>> {
+        let remote = self.listeners[index].local_addr();
+        let remote = remote.attempt("ask for a listener's address")?;
+        let socket = tcp_socket(remote).attempt("make a socket")?;
+        let local = SocketAddr::new(remote.ip(), 0);
+        Ok(lab.calls.connect(socket, local, remote, None))
     }
 
     /// The one port is taken for every listener.
-    fn must_be_full(&self) -> Step<()> {
+    fn must_be_full(&self, lab: &Lab<'_>) -> Step<()> {
         for index in 0..self.listeners.len() {
-            must_be_taken(TcpStream::connect(self.listening(index)?))?;
+            must_be_taken(self.try_connect(lab, index)?)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::io;
 use crate::cmd::check::lab::{Attempt, Lab, Step, Stop};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::Group;
-use crate::cmd::check::sockets::{Pair, abort, bound};
+use crate::cmd::check::sockets::{Pair, abort};
 use crate::event::Reason;
 use crate::kernel::sock_diag::Substate;
 
@@ -44,8 +44,8 @@ pub(in super::super) fn bound_no_timestamps(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::time_wait(lab, connect_bound(lab)?)?;
     let listening = lab.listening()?;
     for mini in &group.all {
-        let socket = bound(mini.local).attempt("bind a socket")?;
-        must_be_taken(socket.connect(&listening.into()))?;
+        let socket = lab.calls.bind(mini.local, true).attempt("bind a socket")?;
+        must_be_taken(lab.calls.connect(socket, mini.local, listening, Some(1)))?;
     }
     group.await_substate(lab, Substate::TimeWait)?;
     Ok(group.left())
@@ -62,7 +62,10 @@ pub(super) fn must_be_taken<T: Debug>(connected: io::Result<T>) -> Step<()> {
 }
 
 fn connect_bound(lab: &Lab<'_>) -> Step<Vec<Pair>> {
-    let bound = || bound(lab.address(0)).attempt("bind a socket");
+    let bound = || {
+        let bound = lab.calls.bind(lab.address(0), true);
+        bound.attempt("bind a socket")
+    };
     (0..lab.count)
         .map(|_| lab.connect_bound(bound()?))
         .collect()

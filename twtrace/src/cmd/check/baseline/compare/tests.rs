@@ -108,6 +108,38 @@ fn another_counter_or_finding_has_changed() {
 }
 
 #[test]
+fn a_counter_that_a_sign_explains_is_one_difference_in_however_many_cases() {
+    let family = |family: &str, tw| Case {
+        family: family.into(),
+        counters: [("TW".into(), tw)].into(),
+        ..case("reset")
+    };
+    let both = |tw| vec![family("ipv4", tw), family("ipv6", tw)];
+    let mut was = run("5.10", both(0));
+    let mut is = run("6.1", both(7));
+    // Nothing explains it: once for both families.
+    let comparison = compare(&was, &is);
+    assert_eq!(comparison.differences.len(), 1);
+    assert_eq!(comparison.differences[0].family, "ipv4, ipv6");
+    let sign = Sign::TwKill.name();
+    was.shows.insert(sign.clone(), true);
+    is.shows.insert(sign, false);
+    let comparison = compare(&was, &is);
+    let [one] = &comparison.differences[..] else {
+        panic!("{comparison:?}");
+    };
+    assert_eq!(
+        (one.name.as_str(), one.what.as_str()),
+        ("counters", "TcpExt TW")
+    );
+    assert_eq!(
+        one.because,
+        ["6.1 has no inet_timewait_sock.tw_kill: TW and TWKilled count at birth"]
+    );
+    assert_eq!(comparison.same, 2);
+}
+
+#[test]
 fn counters_of_a_crowd_follow_the_weather() {
     let mut other = crowd(0, &[3; 100]);
     other.counters.clear();

@@ -14,13 +14,13 @@ const CURRENT: &str = "/proc/thread-self/ns/net";
 
 /// One that is mounted at its name, which keeps it alive.
 #[derive(Debug)]
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     path: PathBuf,
 }
 
 impl Namespace {
     /// Makes it with `lo` up.
-    pub(super) fn make(name: &str) -> Result<Self> {
+    pub(crate) fn make(name: &str) -> Result<Self> {
         let path = PathBuf::from(FOLDER).join(name);
         fs::create_dir_all(FOLDER)?;
         File::create(&path)?;
@@ -35,14 +35,14 @@ impl Namespace {
     }
 
     /// One that was made before.
-    pub(super) fn of_name(name: &str) -> Self {
+    pub(crate) fn of_name(name: &str) -> Self {
         Self {
             path: PathBuf::from(FOLDER).join(name),
         }
     }
 
     /// Does the work inside.
-    pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = File::open(CURRENT)?;
         let inside = File::open(&self.path)
             .with_context(|| format!("cannot open {}", self.path.display()))?;
@@ -53,14 +53,14 @@ impl Namespace {
     }
 
     /// Takes the name away, and with it all that kept the namespace alive.
-    pub(super) fn end(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
         umount2(&self.path, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.path.display()))
     }
 }
 
 /// Mini-sockets alive in the current namespace, in either substate.
-pub(super) fn mini_sockets() -> Result<u64> {
+pub(crate) fn mini_sockets() -> Result<u64> {
     let text = fs::read_to_string("/proc/thread-self/net/sockstat")?;
     let line = text.lines().find_map(|line| line.strip_prefix("TCP: "));
     let mut words = line.unwrap_or_default().split(' ');
@@ -72,7 +72,7 @@ pub(super) fn mini_sockets() -> Result<u64> {
 }
 
 /// Sets a sysctl of the current namespace.
-pub(super) fn sysctl(name: &str, value: &str) -> Result<()> {
+pub(crate) fn sysctl(name: &str, value: &str) -> Result<()> {
     fs::write(format!("/proc/sys/net/ipv4/{name}"), value)
         .with_context(|| format!("cannot set {name} to {value}"))
 }

@@ -1,0 +1,190 @@
+//! A workload with owners: three users in three cgroups and two network namespaces, each of which
+//! makes a prime number of connections, so that every sum tells whose they are.
+//!
+//! [`Tenants::settle`] makes namespaces and user names, before a tracer starts.
+//! [`Tenants::connect`] makes the cgroups, and the connections in rounds: the first leaves a TIME_WAIT of each, and
+//! in each other one a connect() from the same bound ports takes those over. So `rounds - 1` times
+//! its number of connections have ended by `bound-reused`, and that number is alive, when it
+//! returns. What is left goes when the tenants are dropped.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::unistd::{Uid, setresuid};
+use socket2::{Domain, Socket, Type};
+
+use crate::namespace::{Namespace, sysctl};
+
+/// One user with its workload.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) user: &'static str,
+    pub(crate) uid: u32,
+    /// Below the mount of cgroup2.
+    pub(crate) cgroup: &'static str,
+    /// What twtrace calls it: unit, container, or pod and container.
+    pub(crate) cgroup_name: &'static str,
+    pub(crate) netns: &'static str,
+    /// A prime; so are no two of the sums.
+    pub(crate) connections: u16,
+}
+
+pub(crate) const TENANTS: [Tenant; 3] = [
+    Tenant {
+        user: "alice",
+        uid: 2_003,
+        cgroup: "system.slice/shop.service",
+        cgroup_name: "shop",
+        netns: "shop",
+        connections: 211,
+    },
+    Tenant {
+        user: "bob",
+        uid: 2_011,
+        cgroup: "system.slice/docker-3f8a1c9e5b7d2046a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718.scope",
+        cgroup_name: "3f8a1c9e5b7d",
+        netns: "shop",
+        connections: 307,
+    },
+    Tenant {
+        user: "carol",
+        uid: 2_017,
+        cgroup: "kubepods.slice/kubepods-pod7f9c0d1e_2b3a_4c5d_8e9f_a0b1c2d3e4f5.slice/cri-containerd-90ab1c9e5b7d2046a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718.scope",
+        cgroup_name: "pod-7f9c0d1e/90ab1c9e5b7d",
+        netns: "bank",
+        connections: 401,
+    },
+];
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+const PASSWD: &str = "/etc/passwd";
+const FIRST_SERVER_PORT: u16 = 8_001;
+const FIRST_CLIENT_PORT: u16 = 20_000;
+/// More than any tenant has connections.
+const PORTS_EACH: u16 = 1_000;
+
+impl Tenant {
+    fn directory(&self) -> PathBuf {
+        Path::new(CGROUPS).join(self.cgroup)
+    }
+
+    /// The id of its cgroup.
+    pub(crate) fn cgroup_id(&self) -> Result<u64> {
+        Ok(fs::metadata(self.directory())?.ino())
+    }
+}
+
+/// Namespaces, cgroups and names that are there as long as this is.
+#[derive(Debug)]
+pub(crate) struct Tenants {
+    namespaces: Vec<Namespace>,
+}
+
+impl Tenants {
+    pub(crate) fn settle() -> Result<Self> {
+        let user = |tenant: &Tenant| format!("{0}:x:{1}:{1}::/:\n", tenant.user, tenant.uid);
+        let passwd = TENANTS.iter().map(user).collect::<String>();
+        fs::write(PASSWD, format!("root:x:0:0::/:\n{passwd}"))?;
+        let mut names: Vec<_> = TENANTS.iter().map(|tenant| tenant.netns).collect();
+        names.dedup();
+        let mut tenants = Self {
+            namespaces: Vec::new(),
+        };
+        for name in names {
+            let namespace = Namespace::make(name)?;
+            // The default limit follows the VM's memory.
+            namespace.run(|| sysctl("tcp_max_tw_buckets", "262144"))?;
+            tenants.namespaces.push(namespace);
+        }
+        Ok(tenants)
+    }
+
+    /// All tenants one after another, each in a process of its own. A cgroup is made only when its
+    /// tenant comes, so a tracer that knows the earlier ones has to look it up.
+    pub(crate) fn connect(&self, rounds: u16) -> Result<()> {
+        for (index, tenant) in TENANTS.iter().enumerate() {
+            let directory = tenant.directory();
+            fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
+            let status = Command::new("/proc/self/exe")
+                .args(["tenant", &index.to_string(), &rounds.to_string()])
+                .status()
+                .context("cannot start a tenant")?;
+            ensure!(status.success(), "{} ended with {status}", tenant.user);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tenants {
+    fn drop(&mut self) {
+        for namespace in self.namespaces.drain(..) {
+            // The VM goes soon; a next test would complain.
+            let _ = namespace.end();
+        }
+        for tenant in &TENANTS {
+            let mut directory = tenant.directory();
+            // Upwards while nobody else is there.
+            while directory != Path::new(CGROUPS) && fs::remove_dir(&directory).is_ok() {
+                directory.pop();
+            }
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    index: u16,
+    rounds: u16,
+}
+
+/// Moves this process to where the tenant is and becomes that user, then makes its connections.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let tenant = TENANTS.get(usize::from(args.index));
+    let tenant = tenant.context("there is no such tenant")?;
+    fs::write(tenant.directory().join("cgroup.procs"), "0").context("cannot enter the cgroup")?;
+    Namespace::of_name(tenant.netns).run(|| {
+        let uid = Uid::from_raw(tenant.uid);
+        // Only the effective uid: it must come back to where it was.
+        setresuid(Uid::from_raw(u32::MAX), uid, Uid::from_raw(u32::MAX))?;
+        let made = connections(tenant, args);
+        setresuid(
+            Uid::from_raw(u32::MAX),
+            Uid::from_raw(0),
+            Uid::from_raw(u32::MAX),
+        )?;
+        made
+    })
+}
+
+fn connections(tenant: &Tenant, args: &Args) -> Result<()> {
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_SERVER_PORT + args.index));
+    let listener = TcpListener::bind(server)?;
+    let first = FIRST_CLIENT_PORT + args.index * PORTS_EACH;
+    for _ in 0..args.rounds {
+        for port in first..first + tenant.connections {
+            one(&listener, server, port)
+                .with_context(|| format!("{} from port {port}", tenant.user))?;
+        }
+    }
+    Ok(())
+}
+
+/// The client closes first, and the server after it.
+fn one(listener: &TcpListener, server: SocketAddr, port: u16) -> io::Result<()> {
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    client.set_reuse_address(true)?;
+    client.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    client.connect(&server.into())?;
+    let (mut accepted, _): (TcpStream, _) = listener.accept()?;
+    drop(client);
+    match accepted.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}

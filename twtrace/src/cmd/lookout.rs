@@ -1,0 +1,175 @@
+//! Asking the kernel beside the trace, in a thread of its own: which mini-sockets are there, and
+//! who else uses ports.
+
+use std::sync::mpsc as orders;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use twtrace_common::record::Seed;
+use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID, Filter};
+
+use super::output::talk;
+use crate::error::{Error, Result};
+use crate::event::found::{Found, Listed};
+use crate::kernel::listing::{self, Item};
+use crate::kernel::{monotonic_ns, survey, thread_cpu_ns};
+use crate::view;
+
+/// Seeds that are handed over together, and batches that may wait: what a listing holds at once.
+const BATCH: usize = 512;
+const WAITING: usize = 4;
+/// How often others are looked for where no interval says.
+const EVERY: Duration = Duration::from_secs(5);
+/// After a survey comes a pause of so many times its CPU time: it takes 1 % of a CPU at most.
+const PAUSE: u32 = 99;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Message {
+    Seeds(Seeds),
+    Found(Found),
+}
+
+/// Records, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Seeds(Vec<u8>);
+
+impl Seeds {
+    /// The records.
+    pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.chunks_exact(size_of::<Seed>())
+    }
+}
+
+/// The other end of the thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Lookout {
+    messages: mpsc::Receiver<Message>,
+    orders: orders::Sender<()>,
+}
+
+impl Lookout {
+    /// Surveys the use of ports and lists what is there; then surveys again and again.
+    pub(super) fn start(filter: Filter, every: Option<Duration>) -> Result<Self> {
+        let (sender, messages) = mpsc::channel(WAITING);
+        let (orders, wishes) = orders::channel();
+        let every = every.unwrap_or(EVERY);
+        thread::Builder::new()
+            .name("lookout".into())
+            // It ends when nobody listens any more.
+            .spawn(move || drop(look(&filter, every, &sender, &wishes)))
+            .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
+        Ok(Self { messages, orders })
+    }
+
+    /// Orders another listing.
+    pub(super) fn list_again(&self) {
+        // Without the thread there is none.
+        let _ = self.orders.send(());
+    }
+}
+
+/// The next message; never without a lookout.
+pub(super) async fn next(lookout: &mut Option<Lookout>) -> Message {
+    if let Some(lookout) = lookout
+        && let Some(message) = lookout.messages.recv().await
+    {
+        return message;
+    }
+    std::future::pending().await
+}
+
+/// Counts what is there and says so, some time soon: nothing waits for it.
+pub(super) fn say_what_is_there(filter: Filter) {
+    if filter.flags & (FILTER_UID | FILTER_CGROUP) != 0 {
+        // Mini-sockets have no owner.
+        return;
+    }
+    let count = move || {
+        let mut listed: Vec<Listed> = Vec::new();
+        let counted = listing::list(&filter, &mut |item| {
+            if let Item::Namespace(one) = item {
+                listed.push(one);
+            }
+        });
+        match counted {
+            Ok(()) => talk(&view::already_there(&listed)),
+            Err(error) => talk(&format!("warning: what is there is not known: {error}")),
+        }
+    };
+    // Without a thread it is not said.
+    let _ = thread::Builder::new().name("lookout".into()).spawn(count);
+}
+
+/// Nobody listens any more.
+struct Deaf;
+
+fn look(
+    filter: &Filter,
+    every: Duration,
+    out: &mpsc::Sender<Message>,
+    wishes: &orders::Receiver<()>,
+) -> std::result::Result<(), Deaf> {
+    let mut took = look_around(filter, out)?;
+    list(filter, out)?;
+    loop {
+        match wishes.recv_timeout(every.max(took * PAUSE)) {
+            Ok(()) => list(filter, out)?,
+            Err(RecvTimeoutError::Timeout) => took = look_around(filter, out)?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// Surveys all namespaces and says how much CPU time it took.
+fn look_around(
+    filter: &Filter,
+    out: &mpsc::Sender<Message>,
+) -> std::result::Result<Duration, Deaf> {
+    let before = thread_cpu_ns();
+    let mut heard = Ok(());
+    let looked = survey::survey(filter, &mut |survey| {
+        if heard.is_ok() {
+            heard = send(out, Message::Found(Found::Survey(survey)));
+        }
+    });
+    heard?;
+    if let Err(error) = looked {
+        talk(&format!("warning: the use of ports is not known: {error}"));
+    }
+    Ok(Duration::from_nanos(thread_cpu_ns() - before))
+}
+
+fn list(filter: &Filter, out: &mpsc::Sender<Message>) -> std::result::Result<(), Deaf> {
+    let mut batch = Seeds::default();
+    let mut heard = Ok(());
+    let listed = listing::list(filter, &mut |item| {
+        if heard.is_err() {
+            return;
+        }
+        match item {
+            Item::Seed(seed) => {
+                batch.0.extend_from_slice(seed);
+                if batch.0.len() >= BATCH * size_of::<Seed>() {
+                    heard = send(out, Message::Seeds(std::mem::take(&mut batch)));
+                }
+            }
+            Item::Namespace(listed) => {
+                heard = send(out, Message::Seeds(std::mem::take(&mut batch)))
+                    .and_then(|()| send(out, Message::Found(Found::Listed(listed))));
+            }
+        }
+    });
+    heard?;
+    if let Err(error) = listed {
+        talk(&format!("warning: what is there is not known: {error}"));
+    }
+    let at_ns = monotonic_ns();
+    send(out, Message::Found(Found::ListingOver { at_ns }))
+}
+
+fn send(out: &mpsc::Sender<Message>, message: Message) -> std::result::Result<(), Deaf> {
+    out.blocking_send(message).map_err(|_| Deaf)
+}

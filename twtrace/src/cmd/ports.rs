@@ -1,0 +1,246 @@
+//! `twtrace ports`: which destination is about to run out of local ports, and who got none.
+
+use std::time::Duration;
+
+use super::live::{self, Moment, Sink};
+use super::output::{Output, talk};
+use super::replay::{Closing, check_view, view_options};
+use crate::cli::{FailOn, PortsArgs, View};
+use crate::decode::decode;
+use crate::error::{Error, Exit, Result};
+use crate::event::found::Found;
+use crate::event::{Event, Meta, Named, Snapshot};
+use crate::host::Names;
+use crate::kernel::{Options, monotonic_ns};
+use crate::model::ports::Row;
+use crate::model::tally::Detail;
+use crate::model::{Ports, Report, Tally};
+use crate::view::{Block, Of, Output as Format, Renderer, When};
+
+/// How often destinations are looked through for one that has come under pressure.
+const LOOK_NS: u64 = 1_000_000_000;
+/// Mini-sockets are not listed again sooner than this.
+const LISTING_PAUSE_NS: u64 = 30_000_000_000;
+
+pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    let options = Options {
+        births: true,
+        ports: true,
+        refusals: false,
+        drops: false,
+        reopens: false,
+        rearms: false,
+        ..super::with_records(given, &args.ring)
+    };
+    check_view(&args.view)?;
+    let runtime = live::runtime()?;
+    runtime.block_on(async {
+        let every = Duration::from_secs(args.interval);
+        let live = live::start(&options, &args.tracing, Some(every))?;
+        let names = Names::of_this_host();
+        let mut sink = Live {
+            watch: Watch::new(&args.view, args.top, args.fail_on, live.meta(), names)?,
+            out: Output::stdout(),
+            left: args.count,
+            listed_ns: 0,
+        };
+        sink.watch.header(&mut sink.out);
+        sink.out.flush()?;
+        live.run(&mut sink).await?;
+        sink.watch.close(&mut sink.out, false)
+    })
+}
+
+struct Live {
+    watch: Watch,
+    out: Output,
+    /// Intervals still to come, if limited.
+    left: Option<u64>,
+    /// When mini-sockets were last listed.
+    listed_ns: u64,
+}
+
+impl Sink for Live {
+    fn record(&mut self, record: &[u8]) -> Result<()> {
+        self.watch.record(record, &mut self.out);
+        self.out.spill()
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        self.watch.look(monotonic_ns(), &mut self.out);
+        self.out.flush()
+    }
+
+    fn found(&mut self, found: Found) -> Result<()> {
+        if let Found::ListingOver { at_ns } = found {
+            self.listed_ns = at_ns;
+        }
+        self.watch.found(&found);
+        Ok(())
+    }
+
+    fn wants_listing(&self) -> bool {
+        self.watch.ports.wants_listing() && monotonic_ns() > self.listed_ns + LISTING_PAUSE_NS
+    }
+
+    fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()> {
+        self.watch.totals(totals, &mut self.out);
+        match moment {
+            // The first screen does not wait for the first interval.
+            Moment::Listed => self.watch.block(When::Interval, &mut self.out),
+            Moment::Interval => {
+                self.watch.block(When::Interval, &mut self.out);
+                self.left = self.left.map(|left| left - 1);
+            }
+            Moment::Start | Moment::End => {}
+        }
+        self.out.flush()
+    }
+
+    fn done(&self) -> bool {
+        self.out.closed() || self.left == Some(0)
+    }
+}
+
+/// The use of ports as it changes and its summary, live or from a recording.
+pub(super) struct Watch {
+    ports: Ports,
+    tally: Tally,
+    renderer: Renderer,
+    format: Format,
+    top: usize,
+    fail_on: Option<FailOn>,
+    /// A destination was under pressure.
+    pressed: bool,
+    looked_ns: u64,
+}
+
+impl Watch {
+    pub(super) fn new(
+        view: &View,
+        top: u16,
+        fail_on: Option<FailOn>,
+        meta: &Meta,
+        names: Names,
+    ) -> Result<Self> {
+        if fail_on.is_some_and(|what| !what.is_about_ports()) {
+            return Err(
+                Error::new("--fail-on refused and stuck ask about conflicts")
+                    .hint("twtrace conflicts, or report --conflicts, looks for them"),
+            );
+        }
+        if !meta.births {
+            return Err(Error::new("the recording does not tell of births")
+                .hint("it was made by a twtrace that did not record them"));
+        }
+        if !meta.ports {
+            talk("warning: calls that get no port are not seen");
+        }
+        Ok(Self {
+            ports: Ports::new(meta),
+            tally: Tally::new(meta, Detail::Records),
+            renderer: Renderer::new(&view_options(view, Of::PORTS), meta, names)?,
+            format: view.output.into(),
+            top: top.into(),
+            fail_on,
+            pressed: false,
+            looked_ns: 0,
+        })
+    }
+
+    pub(super) fn header(&mut self, out: &mut Output) {
+        self.renderer.ports_header(out.buffer());
+    }
+
+    pub(super) fn record(&mut self, record: &[u8], out: &mut Output) {
+        let Ok(event) = decode(record) else {
+            self.tally.undecoded();
+            return;
+        };
+        let failed = self.ports.event(&event);
+        let report = self.tally.event(event);
+        match (self.format, failed, report) {
+            (Format::Text, Some(failed), _) => self.renderer.failed(&failed, out.buffer()),
+            (Format::Csv, Some(failed), _) => {
+                let mut line = Vec::new();
+                self.renderer.failed(&failed, &mut line);
+                talk(String::from_utf8_lossy(&line).trim_end());
+            }
+            (Format::Json, _, Some(report @ (Report::PortFailure(_) | Report::Overflow(_)))) => {
+                self.renderer.event(&report, out.buffer());
+            }
+            _ => {}
+        }
+        // A recording has no clock but this.
+        if !matches!(event, Event::Seed(_)) {
+            self.look(event.at_ns(), out);
+        }
+    }
+
+    pub(super) fn found(&mut self, found: &Found) {
+        self.ports.found(found);
+    }
+
+    /// Names that a recording brought along.
+    pub(super) fn names(&mut self, named: Named) {
+        self.renderer.names(named);
+    }
+
+    pub(super) fn totals(&mut self, totals: Snapshot, out: &mut Output) {
+        self.look(totals.at_ns, out);
+        self.ports.snapshot(&totals);
+        self.tally.snapshot(totals);
+    }
+
+    /// Tells of destinations that have come under pressure.
+    fn look(&mut self, now_ns: u64, out: &mut Output) {
+        if now_ns < self.looked_ns + LOOK_NS {
+            return;
+        }
+        self.looked_ns = now_ns;
+        let rows = self.ports.tick(now_ns);
+        if rows.is_empty() {
+            return;
+        }
+        self.pressed = true;
+        let block = self.block_of(When::Warning, rows);
+        self.renderer.ports(&block, out.buffer());
+    }
+
+    fn block(&mut self, when: When, out: &mut Output) {
+        let rows = match when {
+            When::Total => self.ports.worst(self.top),
+            When::Interval | When::Warning => self.ports.rows(self.top),
+        };
+        let block = self.block_of(when, rows);
+        self.renderer.ports(&block, out.buffer());
+    }
+
+    fn block_of(&self, when: When, rows: Vec<Row>) -> Block {
+        let population = self.ports.population();
+        Block {
+            at_ns: self.looked_ns.max(self.ports.latest_ns()),
+            when,
+            more: self.ports.in_use().saturating_sub(rows.len()),
+            rows,
+            population: population.rows(),
+            alive: population.alive(),
+            uncertain: self.ports.uncertain(),
+            listed: population.is_listed(),
+        }
+    }
+
+    /// Prints the summary. `cut`: the source ended before its end.
+    pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
+        self.block(When::Total, out);
+        let summary = self.tally.summary(cut);
+        let exit = Closing::new(self.format).summary(&mut self.renderer, &summary, out)?;
+        let found = match self.fail_on {
+            Some(FailOn::Failure) => self.ports.failures() > 0,
+            Some(FailOn::Pressure) => self.pressed || self.ports.failures() > 0,
+            Some(FailOn::Refused | FailOn::Stuck) | None => false,
+        };
+        Ok(if found { Exit::Finding } else { exit })
+    }
+}

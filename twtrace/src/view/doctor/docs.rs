@@ -1,0 +1,162 @@
+//! What docs/output.md says of `doctor`.
+
+use crate::view::docs::{Field, fields, line};
+
+/// The object, its findings and their codes.
+pub(in crate::view) fn md(page: &mut String) {
+    page.push_str(
+        "\n## The object of `doctor`\n\n\
+         One object. `answer` is `yes`, `no` or `unknown`, the last two with `why`; that something is\n\
+         not allowed makes it `unknown`, never `no`. The exit code is 1 if a finding is a `danger`.\n\
+         `--facts` prints what was read instead, in a form that only `--read` of the same version\n\
+         understands.\n\n",
+    );
+    fields(page, &FIELDS);
+    page.push_str(
+        "\nA finding has `code`, `severity` (`danger`, `warning`, `note`, `ok`: looked at and found well),\n\
+         `netns` (null: the whole machine), and for people `subject`, `evidence`, `advice`, `command`,\n\
+         `side_effect` (null where there is none). The codes stay, the sentences may change.\n\n\
+         | `code` | found when |\n|---|---|\n",
+    );
+    for (code, doc) in CODES {
+        line(page, &[&format!("`{code}`"), doc]);
+    }
+}
+
+/// The object's fields.
+const FIELDS: [Field; 17] = [
+    ("v", "", "version of the schema"),
+    ("event", "", "`doctor`"),
+    ("verdict", "", "the worst severity among the findings"),
+    ("kernel", "", "release of the kernel, as `uname -r`"),
+    ("uptime_s", "s", "since the boot"),
+    (
+        "findings",
+        "",
+        "the worst first, then the best supported; see below",
+    ),
+    (
+        "hooks",
+        "",
+        "what twtrace would attach, in the order of attaching: `name` of the point, `function`, `answer`, `way` (`fentry`, `kprobe`, `tracepoint`; null: none), `programs`, `refused` (ways, and why), `without` (what is lost without it; null: nothing works without it)",
+    ),
+    (
+        "features",
+        "",
+        "what not every kernel has: `name`, `answer`, `gives` (what it is good for)",
+    ),
+    (
+        "ts_offset",
+        "",
+        "what this kernel hashes into its timestamps: `addresses`, or `ports` as well; null: BTF does not tell",
+    ),
+    (
+        "btf",
+        "",
+        "`answer`: there is usable type information of the kernel",
+    ),
+    ("allowed", "", "`answer`: this process may load programs"),
+    (
+        "privileges",
+        "",
+        "`missing` capabilities; `lockdown`, `unprivileged_bpf_disabled` and `perf_event_paranoid` of the kernel, null where it has none",
+    ),
+    (
+        "sysctls",
+        "",
+        "`netns`, `name`, `value` (a number, or pairs of first and last port; null: not on this kernel), `default` (null: not known), `unit`, `takes_effect`, `effect` in words. Of other namespaces only those whose value is another than in our own",
+    ),
+    (
+        "counters",
+        "",
+        "of the kernel, since the namespace was made: `netns`, `name`, `value`, `per_hour` of uptime (a younger namespace was faster), `counts` in words. Of other namespaces only those that moved",
+    ),
+    (
+        "namespaces",
+        "",
+        "those that were looked into, our own first: `netns`, `population` (mini-sockets; null: not known), `destinations` (how many have a local port of the ephemeral range), `top` (up to five of them with `laddr`, `raddr`, `rport`, `ports` taken, of them `time_wait`), `unknown` (why there are none)",
+    ),
+    (
+        "unread",
+        "",
+        "namespaces that were not looked into: `count`, `why`, `more` (there may be some that this process cannot even see)",
+    ),
+    (
+        "myths",
+        "",
+        "what is often believed and no finding corrects: `fin-timeout`, `buckets`, `reuse`, `linger`, `recycle`",
+    ),
+];
+
+/// Each code, and when it is found.
+pub(super) const CODES: [(&str, &str); 24] = [
+    (
+        "tw-buckets",
+        "always in our own namespace: mini-sockets against `tcp_max_tw_buckets`; a `warning` from 80 % on, a `danger` at 100 %",
+    ),
+    (
+        "ports",
+        "local ports taken towards one destination; a `warning` from 70 % of the usable ones on, a `danger` from 95 %, not counting those in TIME_WAIT that connect() may take over. `ok` for the fullest of our own namespace",
+    ),
+    ("recycle-on", "`tcp_tw_recycle` is 1: a `danger`"),
+    ("recycle-there", "this kernel has `tcp_tw_recycle`, 0"),
+    (
+        "recycle-gone",
+        "a file sets `tcp_tw_recycle` at boot, and this kernel has none",
+    ),
+    (
+        "tw-overflowed",
+        "connections ended without TIME_WAIT; now there is room",
+    ),
+    (
+        "tw-buckets-lowered",
+        "`tcp_max_tw_buckets` is below half the socket hash table, where the kernel tells that",
+    ),
+    ("small-port-range", "connect() has fewer than 8,000 ports"),
+    (
+        "reuse-without-timestamps",
+        "`tcp_tw_reuse` is 1 and `tcp_timestamps` 0: a `warning`",
+    ),
+    ("reuse-only-outgoing", "`tcp_tw_reuse` is 1"),
+    ("timestamps-off", "`tcp_timestamps` is 0"),
+    (
+        "rfc1337",
+        "`tcp_rfc1337` is 1; a `warning` if segments were refused by timestamp",
+    ),
+    ("fin-timeout", "`tcp_fin_timeout` is not 60"),
+    ("autobind-reuse", "`ip_autobind_reuse` is 1"),
+    (
+        "refused-by-timestamp",
+        "PAWSTimewait moved, or on kernels without it PAWSEstab; a `warning` from 60 or 600 an hour on",
+    ),
+    (
+        "listen-drops",
+        "ListenDrops moved; a `warning` from 60 an hour on",
+    ),
+    (
+        "syns-again",
+        "TCPSynRetrans is 2 % of the connections opened; a `warning` from 20 % on",
+    ),
+    (
+        "closed-by-reset",
+        "TCPAbortOnData is 2 % of the connections opened",
+    ),
+    ("no-btf", "no usable type information: a `warning`"),
+    (
+        "point-missing",
+        "a lifecycle point that cannot be seen; a `warning` if nothing works without it",
+    ),
+    (
+        "needs-privileges",
+        "capabilities are missing, so tracing was not tried",
+    ),
+    (
+        "tracing-refused",
+        "they are there, and loading programs is refused: a `warning`",
+    ),
+    ("tracing-works", "`ok`"),
+    (
+        "namespaces-unread",
+        "some network namespaces were not looked into",
+    ),
+];
