@@ -73,6 +73,9 @@ pub struct Counters {
     /// Those beyond the rate at which they are reported.
     #[cfg_attr(feature = "serde", serde(default))]
     pub port_failure_limited: u64,
+    /// Calls that were not looked at for lack of a port. Only in the entry of namespace 0.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub port_missed: u64,
     /// Births and ends in this namespace left out by the filters; they are in no other field.
     /// Refusals left out are not counted at all.
     pub filtered: u64,
@@ -105,6 +108,7 @@ impl Counters {
         port_failures: [0; CALLS],
         port_failure_ring_full: 0,
         port_failure_limited: 0,
+        port_missed: 0,
         filtered: 0,
         missed: 0,
     };
@@ -139,6 +143,7 @@ impl Counters {
             port_failures,
             port_failure_ring_full,
             port_failure_limited,
+            port_missed,
             filtered,
             missed,
         } = other;
@@ -163,6 +168,7 @@ impl Counters {
         add_each(&mut self.port_failures, port_failures);
         self.port_failure_ring_full += port_failure_ring_full;
         self.port_failure_limited += port_failure_limited;
+        self.port_missed += port_missed;
         self.filtered += filtered;
         self.missed += missed;
     }
@@ -174,4 +180,4 @@ fn add_each(sums: &mut [u64], others: &[u64]) {
     }
 }
 
-assert_layout!(Counters, size 8 + (9 + REASONS + CLASSES + SKIPS + CALLS + 10) * 8, align 8);
+assert_layout!(Counters, size 8 + (9 + REASONS + CLASSES + SKIPS + CALLS + 11) * 8, align 8);

@@ -22,7 +22,7 @@ pub const SCRATCH: &str = "SCRATCH";
 /// Per-CPU, what a mini-socket and the segment for it said at the entry of
 /// `tcp_timewait_state_process`.
 pub const SAMPLE: &str = "SAMPLE";
-/// Hash of the calls that look for a port, by pid_tgid.
+/// LRU hash of the calls that look for a port, by pid_tgid.
 pub const PORT_CALLS: &str = "PORT_CALLS";
 /// How many of those calls a mini-socket has kept from taking a port.
 pub const BLOCKED_CALLS: &str = "BLOCKED_CALLS";

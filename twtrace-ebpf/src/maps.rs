@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use twtrace_common::{counters::Counters, histogram::Histograms, slot::Slot};
 
@@ -27,10 +27,10 @@ pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
 /// See [`crate::evidence`].
 #[map]
 pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
-/// See [`crate::hooks::ports`].
+/// See [`crate::hooks::ports`]. Those who have not called for longest give way.
 #[map]
-pub static PORT_CALLS: HashMap<u64, PortCall> = HashMap::with_max_entries(1, 0);
-/// How many entries [`crate::hooks::ports`] has made there for mini-sockets that blocked a candidate.
+pub static PORT_CALLS: LruHashMap<u64, PortCall> = LruHashMap::with_max_entries(1, 0);
+/// How many calls there are noted because a mini-socket blocked a candidate.
 #[map]
 pub static BLOCKED_CALLS: Array<u64> = Array::with_max_entries(1, 0);
 /// See [`crate::emit::within_budget`]: when the window began, and how many were reported in it.

@@ -229,6 +229,9 @@ pub struct View {
 
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
+    /// Also show connect() and bind() calls that got no port. Costs a little of each call.
+    #[arg(long)]
+    pub ports: bool,
     #[command(flatten)]
     pub grouping: Grouping,
     #[command(flatten)]
@@ -320,6 +323,9 @@ pub struct TopArgs {
     /// Columns and lines of a frame
     #[arg(long, value_name = "WxH", requires = "batch", default_value = "120x40", value_parser = size)]
     pub size: (u16, u16),
+    /// What owners and ends are told apart by at first; the key g goes on from there
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub by: Vec<ByArg>,
     /// No colours (as with NO_COLOR in the environment)
     #[arg(long)]
     pub no_color: bool,

@@ -61,6 +61,7 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
     ("trace, file", &["trace", "-o", "json"], "/tmp/bench.json"),
     ("trace text, /dev/null", &["trace"], "/dev/null"),
     ("record", &["record", "/tmp/bench.twtrace"], "/dev/null"),
+    ("top", &["top", "--batch"], "/dev/null"),
     ("hist, kprobe", &["hist", "--attach", "kprobe"], "/dev/null"),
 ];
 

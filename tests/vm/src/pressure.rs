@@ -7,12 +7,13 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::{fs, thread};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::load::own_namespace;
 
-/// Ports of the range.
-pub(crate) const PORTS: u32 = 211;
+/// Ports of the range: even, because one call leaves the last port of an odd number out
+/// (`__inet_hash_connect`, `remaining &= ~1U`).
+pub(crate) const PORTS: u32 = 214;
 const LOW: u32 = 40_000;
 /// The destination that is exhausted, and another.
 pub(crate) const FULL: SocketAddr =
@@ -44,7 +45,7 @@ pub(crate) fn serve() -> Result<()> {
         for _ in 0..wanted {
             failed += u32::from(!connect(FULL)?);
         }
-        anyhow::ensure!(connect(OTHER)?, "the other destination has no port");
+        ensure!(connect(OTHER)?, "the other destination has no port");
         writeln!(stdout, "{failed}")?;
     }
     Ok(())
@@ -68,7 +69,8 @@ fn connect(to: SocketAddr) -> Result<bool> {
     match TcpStream::connect(to) {
         Ok(client) => {
             client.shutdown(std::net::Shutdown::Write)?;
-            while (&client).read(&mut [0])? > 0 {}
+            let end = (&client).read(&mut [0])?;
+            ensure!(end == 0, "the server said something");
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::say;
 use crate::test::{
     books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt, kill9,
-    lacking, mutants, owners, ports,
+    lacking, mutants, owners, ports, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,10 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("a function lacking", lacking::run, "fentry"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),
+    ("frames of top", top::frames, "fentry"),
+    ("owners in top, fentry", top::owners, "fentry"),
+    ("owners in top, kprobe", top::owners, "kprobe"),
+    ("soak of top", top::soak, "fentry"),
     ("footprint, fentry", footprint::run, "fentry"),
     ("footprint, kprobe", footprint::run, "kprobe"),
     ("programs, fentry", footprint::programs, "fentry"),

@@ -29,11 +29,12 @@ use crate::{
 const EADDRINUSE: u32 = 98;
 const EADDRNOTAVAIL: u32 = 99;
 
-/// A call that looks for a port. Where the arguments are at hand at the return, there is none
+/// A call that looks for a port. Where the arguments are at hand at the return, it is not noted
 /// before a mini-socket blocks the first candidate.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PortCall {
+    /// 0 between calls.
     sk: u64,
     /// The port that bind() asks for.
     port: u32,
@@ -115,56 +116,68 @@ fn bind_return(ctx: RetProbeContext) -> u32 {
 /// candidate twice (6.16) do so without asking `tcp_twsk_unique` the first time.
 #[inline(always)]
 pub fn blocked(sk: u64) {
-    let task = bpf_get_current_pid_tgid();
-    let Some(call) = PORT_CALLS.get_ptr_mut(task) else {
-        if begin(task, sk, 0, 1) {
-            count_blocked(1);
-        }
+    let Some(call) = call_of_task() else {
         return;
     };
-    // SAFETY: a map value that only this task writes, and it is here.
-    let call = unsafe { &mut *call };
     if call.sk == sk {
         call.time_wait += 1;
-    } else {
-        // Of a call whose return was not seen.
-        call.sk = sk;
-        call.time_wait = 1;
+        return;
     }
+    if call.sk == 0 {
+        count_blocked(1);
+    }
+    // Else it is of a call whose return was not seen.
+    call.sk = sk;
+    call.time_wait = 1;
 }
 
 #[inline(always)]
 fn enter(sk: u64, port: u16) {
-    let task = bpf_get_current_pid_tgid();
-    if PORT_CALLS.get_ptr(task).is_some() {
+    let Some(call) = call_of_task() else {
+        return;
+    };
+    if call.sk != 0 {
         // The return probe of an earlier call never came.
-        tally::count(0, |counters| bump(&mut counters.missed));
+        tally::count(0, |counters| bump(&mut counters.port_missed));
     }
-    let _ = begin(task, sk, u32::from(port), 0);
+    call.sk = sk;
+    call.port = u32::from(port);
+    call.time_wait = 0;
 }
 
+/// The running task's entry, which it keeps from its first call on. To look one up is a quarter of
+/// the cost of making and removing it, and with kprobes the kernel skips what a softirq runs
+/// meanwhile.
 #[inline(always)]
-fn begin(task: u64, sk: u64, port: u32, time_wait: u32) -> bool {
-    let call = PortCall {
-        sk,
-        port,
-        time_wait,
-    };
-    let room = PORT_CALLS.insert(task, call, 0).is_ok();
-    if !room {
-        tally::count(0, |counters| bump(&mut counters.missed));
+fn call_of_task() -> Option<&'static mut PortCall> {
+    let task = bpf_get_current_pid_tgid();
+    if let Some(call) = PORT_CALLS.get_ptr_mut(task) {
+        // SAFETY: a map value that only this task writes, and it is here.
+        return Some(unsafe { &mut *call });
     }
-    room
+    let none = PortCall {
+        sk: 0,
+        port: 0,
+        time_wait: 0,
+    };
+    if PORT_CALLS.insert(task, none, 0).is_err() {
+        tally::count(0, |counters| bump(&mut counters.port_missed));
+    }
+    // SAFETY: as above.
+    PORT_CALLS
+        .get_ptr_mut(task)
+        .map(|call| unsafe { &mut *call })
 }
 
 /// Forgets and returns what the running task was looking for.
 #[inline(always)]
 fn leave() -> Option<PortCall> {
-    let task = bpf_get_current_pid_tgid();
-    // SAFETY: only this task writes its entry, and it is here.
-    let call = unsafe { PORT_CALLS.get(task) }.copied()?;
-    let _ = PORT_CALLS.remove(task);
-    Some(call)
+    let call = PORT_CALLS.get_ptr_mut(bpf_get_current_pid_tgid())?;
+    // SAFETY: as in `call_of_task`.
+    let call = unsafe { &mut *call };
+    let left = *call;
+    call.sk = 0;
+    (left.sk != 0).then_some(left)
 }
 
 /// How many candidates of this call only a mini-socket blocked. As a rule of no call at all, and

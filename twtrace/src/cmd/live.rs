@@ -26,6 +26,9 @@ const DRAIN: Duration = Duration::from_millis(50);
 
 /// What a command does with a trace.
 pub(super) trait Sink {
+    /// The totals of an interval come with the kernel's own counters. Those of the start and of
+    /// the end always do.
+    const COMPARES: bool = false;
     /// One record, untouched.
     fn record(&mut self, record: &[u8]) -> Result<()>;
     /// The ring is empty for now.
@@ -33,6 +36,10 @@ pub(super) trait Sink {
     /// Something that was asked for beside the records: see [`Options::births`].
     fn found(&mut self, _found: Found) -> Result<()> {
         Ok(())
+    }
+    /// Namespaces that should be surveyed out of turn.
+    fn wants_survey(&mut self) -> Vec<u32> {
+        Vec::new()
     }
     /// Mini-sockets should be listed again. Asked after the totals of an interval.
     fn wants_listing(&self) -> bool {
@@ -117,7 +124,7 @@ impl Live {
 
     /// Hands over everything until the trace is over, then closes it. The files that the sink
     /// writes must be open by now: what it takes to make them is given up here.
-    pub(super) async fn run(mut self, sink: &mut impl Sink) -> Result<()> {
+    pub(super) async fn run<S: Sink>(mut self, sink: &mut S) -> Result<()> {
         privileges::drop_unneeded();
         let listing = Found::Listing {
             at_ns: self.opening.at_ns,
@@ -147,7 +154,7 @@ impl Live {
                 }
                 () = tick(&mut every) => {
                     drain(&mut self.session, sink)?;
-                    let totals = self.session.snapshot()?;
+                    let totals = totals_for::<S>(&mut self.session)?;
                     let listing = Found::Listing { at_ns: totals.at_ns };
                     sink.totals(Moment::Interval, totals)?;
                     if let Some(lookout) = lookout.as_ref().filter(|_| sink.wants_listing()) {
@@ -158,7 +165,12 @@ impl Live {
                 message = lookout::next(&mut lookout) => {
                     hand_over(message, &mut self.session, sink)?;
                 }
-                () = tick(&mut drains) => drain(&mut self.session, sink)?,
+                () = tick(&mut drains) => {
+                    drain(&mut self.session, sink)?;
+                    if let Some(lookout) = &lookout {
+                        sink.wants_survey().into_iter().for_each(|one| lookout.survey(one));
+                    }
+                }
                 attended = sink.attend() => attended?,
                 ready = ring.readable() => {
                     drain(&mut self.session, sink)?;
@@ -176,15 +188,24 @@ impl Live {
 }
 
 /// Seeds are records. When a listing is over, all that happened meanwhile is handed over first.
-fn hand_over(message: Message, session: &mut Session, sink: &mut impl Sink) -> Result<()> {
+fn hand_over<S: Sink>(message: Message, session: &mut Session, sink: &mut S) -> Result<()> {
     match message {
         Message::Seeds(seeds) => seeds.each().try_for_each(|seed| sink.record(seed)),
         Message::Found(found @ Found::ListingOver { .. }) => {
             drain(session, sink)?;
             sink.found(found)?;
-            sink.totals(Moment::Listed, session.snapshot()?)
+            sink.totals(Moment::Listed, totals_for::<S>(session)?)
         }
         Message::Found(found) => sink.found(found),
+    }
+}
+
+/// Totals amid a trace.
+fn totals_for<S: Sink>(session: &mut Session) -> Result<Snapshot> {
+    if S::COMPARES {
+        session.snapshot()
+    } else {
+        session.glance()
     }
 }
 

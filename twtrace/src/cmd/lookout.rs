@@ -4,11 +4,11 @@
 use std::sync::mpsc as orders;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use twtrace_common::record::Seed;
-use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID, Filter};
+use twtrace_common::settings::{FILTER_CGROUP, FILTER_NETNS, FILTER_UID, Filter};
 
 use super::output::talk;
 use crate::error::{Error, Result};
@@ -32,6 +32,14 @@ pub(super) enum Message {
     Found(Found),
 }
 
+/// What can be ordered.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    List,
+    /// Survey this namespace.
+    Survey(u32),
+}
+
 /// Records, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Seeds(Vec<u8>);
@@ -47,7 +55,7 @@ impl Seeds {
 #[derive(Debug)]
 pub(super) struct Lookout {
     messages: mpsc::Receiver<Message>,
-    orders: orders::Sender<()>,
+    orders: orders::Sender<Order>,
 }
 
 impl Lookout {
@@ -67,7 +75,12 @@ impl Lookout {
     /// Orders another listing.
     pub(super) fn list_again(&self) {
         // Without the thread there is none.
-        let _ = self.orders.send(());
+        let _ = self.orders.send(Order::List);
+    }
+
+    /// Orders a look at one namespace, before its turn.
+    pub(super) fn survey(&self, netns: u32) {
+        let _ = self.orders.send(Order::Survey(netns));
     }
 }
 
@@ -110,16 +123,28 @@ fn look(
     filter: &Filter,
     every: Duration,
     out: &mpsc::Sender<Message>,
-    wishes: &orders::Receiver<()>,
+    wishes: &orders::Receiver<Order>,
 ) -> std::result::Result<(), Deaf> {
-    let mut took = look_around(filter, out)?;
+    let pause = |took: Duration| Instant::now() + every.max(took * PAUSE);
+    let mut next = pause(look_around(filter, out)?);
     list(filter, out)?;
     loop {
-        match wishes.recv_timeout(every.max(took * PAUSE)) {
-            Ok(()) => list(filter, out)?,
-            Err(RecvTimeoutError::Timeout) => took = look_around(filter, out)?,
+        match wishes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(Order::List) => list(filter, out)?,
+            // Each namespace is ordered once; one that cannot be found stays unknown.
+            Ok(Order::Survey(netns)) => drop(survey(&only(filter, netns), out)?),
+            Err(RecvTimeoutError::Timeout) => next = pause(look_around(filter, out)?),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
+    }
+}
+
+/// What the filter leaves of one namespace.
+fn only(filter: &Filter, netns: u32) -> Filter {
+    Filter {
+        flags: filter.flags | FILTER_NETNS,
+        netns,
+        ..*filter
     }
 }
 
@@ -129,17 +154,20 @@ fn look_around(
     out: &mpsc::Sender<Message>,
 ) -> std::result::Result<Duration, Deaf> {
     let before = thread_cpu_ns();
+    if let Err(error) = survey(filter, out)? {
+        talk(&format!("warning: the use of ports is not known: {error}"));
+    }
+    Ok(Duration::from_nanos(thread_cpu_ns() - before))
+}
+
+fn survey(filter: &Filter, out: &mpsc::Sender<Message>) -> std::result::Result<Result<()>, Deaf> {
     let mut heard = Ok(());
     let looked = survey::survey(filter, &mut |survey| {
         if heard.is_ok() {
             heard = send(out, Message::Found(Found::Survey(survey)));
         }
     });
-    heard?;
-    if let Err(error) = looked {
-        talk(&format!("warning: the use of ports is not known: {error}"));
-    }
-    Ok(Duration::from_nanos(thread_cpu_ns() - before))
+    heard.map(|()| looked)
 }
 
 fn list(filter: &Filter, out: &mpsc::Sender<Message>) -> std::result::Result<(), Deaf> {

@@ -80,6 +80,10 @@ impl Sink for Live {
         Ok(())
     }
 
+    fn wants_survey(&mut self) -> Vec<u32> {
+        self.watch.ports.unsurveyed()
+    }
+
     fn wants_listing(&self) -> bool {
         self.watch.ports.wants_listing() && monotonic_ns() > self.listed_ns + LISTING_PAUSE_NS
     }

@@ -13,7 +13,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
         drops: false,
-        ports: true,
+        ports: args.ports,
         reopens: tells_of_reopens(&args.view),
         ..super::with_records(given, &args.ring)
     };

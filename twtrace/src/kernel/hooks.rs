@@ -84,6 +84,8 @@ pub const DROP: &str = "refusal without an answer";
 
 /// Without it, connect() calls that get no port cannot be counted.
 pub const CONNECT: &str = "connect() without a port";
+const CONNECT_IPV6: &str = "connect() without a port, IPv6";
+const BIND: &str = "bind() without a port";
 
 /// All points, in the order of attaching.
 pub const POINTS: &[Point] = &[
@@ -145,7 +147,7 @@ pub const POINTS: &[Point] = &[
         wanted: |_, options| options.ports,
     },
     Point {
-        name: "connect() without a port, IPv6",
+        name: CONNECT_IPV6,
         without: Some("connect() calls that get no port are not seen with IPv6"),
         functions: &["inet6_hash_connect"],
         parameters: &[&["death_row", "sk"]],
@@ -158,7 +160,7 @@ pub const POINTS: &[Point] = &[
         wanted: |_, options| options.ports,
     },
     Point {
-        name: "bind() without a port",
+        name: BIND,
         without: Some("bind() calls that get no port are not seen"),
         functions: &["inet_csk_get_port"],
         parameters: &[&["sk", "snum"]],
@@ -246,6 +248,14 @@ pub fn without_slots(program: &str) -> Option<&'static str> {
 }
 
 impl Point {
+    /// Whether it looks at calls for a port. Its programs run in tasks, and if one is preempted
+    /// inside of it, the kernel skips it for others on that CPU: what is missed so are calls, not
+    /// births or ends.
+    #[must_use]
+    pub fn looks_for_ports(&self) -> bool {
+        [CONNECT, CONNECT_IPV6, BIND].contains(&self.name)
+    }
+
     /// Whether it is of use for such a trace of such a kernel.
     #[must_use]
     pub fn is_wanted(&self, btf: &Btf, options: &Options) -> bool {

@@ -97,8 +97,8 @@ fn per_window(rate: u32) -> u32 {
     (rate / windows).max(1)
 }
 
-/// Tasks that may look for a port at the same time. One that looks through the whole range is
-/// preempted in between.
+/// Tasks that may look for a port at the same time, and many more: they are forgotten when so many
+/// others have looked for one since. One that looks through the whole range is preempted in between.
 fn port_calls(options: &Options) -> u32 {
     if options.ports { 8 * 1024 } else { 1 }
 }

@@ -13,6 +13,7 @@ use twtrace_common::names;
 use super::attach::{Attached, Mode, attach_all, unload};
 use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
+use super::hooks::Point;
 use super::load::{chain, load};
 use super::size::sizes;
 use super::syscall::{self, ProgramFacts};
@@ -47,6 +48,8 @@ pub struct Session {
     histograms: MapData,
     namespaces: Namespaces,
     meta: Meta,
+    /// As last read: detached programs tell nothing.
+    port_missed: u64,
     attached: Vec<Attached>,
     #[cfg(feature = "log")]
     log: super::log::Log,
@@ -126,6 +129,7 @@ impl Session {
                 quiet_ends: options.quiet_ends,
                 ts_offset: offsets::ts_offset(&btf),
             },
+            port_missed: 0,
             attached,
             #[cfg(feature = "log")]
             log,
@@ -171,6 +175,13 @@ impl Session {
         self.totals(&read.before, read.after, read.kernel)
     }
 
+    /// Reads our totals alone: namespaces are not looked for, which takes as long as there are
+    /// tasks, and nothing is tried again.
+    pub fn glance(&self) -> Result<Snapshot> {
+        let counters = self.counters()?;
+        self.totals(&counters.clone(), counters, Vec::new())
+    }
+
     /// Detaches everything and reads all totals. What is in the ring then is all there is.
     pub fn finish(&mut self) -> Result<Snapshot> {
         let read = self.kernel_counters()?;
@@ -197,6 +208,7 @@ impl Session {
     /// The kernel's counters, and ours around them. Tried again while things happen in between.
     fn kernel_counters(&mut self) -> Result<Around> {
         self.namespaces.refresh();
+        self.port_missed = self.port_missed();
         let mut before = self.counters()?;
         let mut tried = 0;
         loop {
@@ -237,8 +249,16 @@ impl Session {
 
     /// Each attached program and what the kernel says of it.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, ProgramFacts)> + '_ {
+        self.facts(|_| true)
+    }
+
+    fn facts(
+        &self,
+        of: fn(&Point) -> bool,
+    ) -> impl Iterator<Item = (&'static str, ProgramFacts)> + '_ {
         self.attached
             .iter()
+            .filter(move |one| of(one.point))
             .flat_map(|one| &one.way)
             .flat_map(|way| &way.1)
             .filter_map(|hook| {
@@ -265,6 +285,9 @@ impl Session {
                 }
             }
         }
+        if let Some(shared) = found.get_mut(&0) {
+            shared.port_missed += self.port_missed;
+        }
         Ok(found
             .into_values()
             .filter(|one| one.netns != 0 || *one != Counters::ZERO)
@@ -282,8 +305,18 @@ impl Session {
         Ok(counts)
     }
 
+    /// Runs that the kernel skipped, but for those that look for ports.
     fn missed(&self) -> Option<u64> {
-        self.programs().map(|(_, facts)| facts.missed).sum()
+        self.facts(|point| !point.looks_for_ports())
+            .map(|(_, facts)| facts.missed)
+            .sum()
+    }
+
+    /// Of those that look for ports.
+    fn port_missed(&self) -> u64 {
+        self.facts(Point::looks_for_ports)
+            .filter_map(|(_, facts)| facts.missed)
+            .sum()
     }
 }
 

@@ -44,7 +44,8 @@ pub struct Class {
     pub balanced: Option<bool>,
 }
 
-/// What went missing, and where. `map` and `missed` are given once, with the ends.
+/// What went missing, and where. `map` and `missed` are given once, with the ends; port failures
+/// have a `missed` of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// Events that did not fit the ring.
@@ -171,7 +172,10 @@ impl Books {
             seen: sum(|one| one.port_failures.iter().sum()),
             unasked: 0,
             limited: sum(|one| one.port_failure_limited),
-            lost: Lost::ring(sum(|one| one.port_failure_ring_full)),
+            lost: Lost {
+                missed: Some(sum(|one| one.port_missed)),
+                ..Lost::ring(sum(|one| one.port_failure_ring_full))
+            },
         };
         let class = |counted, get: fn(Reported) -> u64| Class::new(counted, reported.map(get), cut);
         Self {

@@ -1,31 +1,50 @@
 //! What is going on right now: the figures of `top`.
 //!
-//! Totals and rates are the kernel side's own counts, so they are right even when the ring lost
-//! detail. What events alone can tell (who, from where, what became of it) comes from models with
-//! a bound of their own.
+//! How many and how fast is the kernel side's own count, right even when the ring lost detail.
+//! What events alone can tell (who, from where, what became of it) comes from models that have a
+//! bound of their own.
 
+mod ranking;
 mod window;
 
+use std::cmp::Reverse;
+
+use twtrace_common::counters::Counters;
 use twtrace_common::histogram::Clock;
-use twtrace_common::{REASONS, counters::Counters};
 
 use super::books::Lost;
 use super::conflicts::{Conflict, Conflicts, Counts, PeerKey};
+use super::groups::By;
+use super::ports::{self, Ports};
 use super::stats::{self, Bar, Percentiles, Stats};
 use super::tally::{Detail, Summary, Tally};
-use crate::event::{Event, Meta, Reason, Snapshot};
+use super::{Report, population};
+use crate::event::found::Found;
+use crate::event::{Event, Meta, Overflow, PortFailure, Reason, Snapshot};
+use ranking::Ranking;
+pub use ranking::{Ranked, Rankings};
 use window::Window;
 
-/// Rows of a table at most: more than any screen has, few enough to be made every second.
-pub const ROWS: usize = 256;
+/// Rows of a table at most: more than a screen has, few enough to be made every second.
+pub const ROWS: usize = 100;
+/// What owners can be told apart by, the most telling first.
+pub const OWNERS: [By; 3] = [By::Cgroup, By::Uid, By::Netns];
+/// What the other ends can be told apart by.
+pub const DESTINATIONS: [By; 3] = [By::Service, By::Peer, By::Lport];
 
 /// Follows a trace and can say at any moment how things are.
 #[derive(Debug)]
 pub struct Dashboard {
     started_ns: u64,
+    ports_traced: bool,
     tally: Tally,
     conflicts: Conflicts,
+    ports: Ports,
+    owners: Ranking,
+    destinations: Ranking,
     window: Window,
+    last_overflow: Option<Overflow>,
+    last_failure: Option<PortFailure>,
     /// Conflicts whose outcome is known; nobody asks for them one by one.
     known: Vec<Conflict>,
 }
@@ -34,8 +53,8 @@ pub struct Dashboard {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
     pub total: u64,
-    /// Over the last [`window::LENGTH_NS`], or the time between two totals if that is longer;
-    /// `None` before there were two.
+    /// Over the last ten seconds, or the time between two totals if that is longer; `None` before
+    /// there were two.
     pub per_s: Option<f64>,
 }
 
@@ -45,10 +64,16 @@ pub struct Figures {
     /// CLOCK_MONOTONIC ns.
     pub started_ns: u64,
     pub at_ns: u64,
+    /// Mini-sockets that are alive, in all namespaces.
+    pub alive: population::Alive,
+    /// Older ones are not in it: they were not listed.
+    pub partial: bool,
+    /// There may be so many more or fewer.
+    pub uncertain: u64,
     pub births: Pace,
-    pub promotions: Pace,
     pub ends: Pace,
     pub overflows: Pace,
+    pub last_overflow: Option<Overflow>,
     /// SYNs that a mini-socket refused; `None` if refusals are not traced.
     pub refused_syns: Option<Pace>,
     /// Ends by reason, only what there was; the most first.
@@ -56,8 +81,16 @@ pub struct Figures {
     /// Times in TIME_WAIT of all reasons together.
     pub lifetimes: Option<Percentiles>,
     pub bars: Vec<Bar>,
-    /// Those with most births first.
+    /// The fullest first.
     pub namespaces: Vec<InNetns>,
+    /// Who closed the connections; the most ends first.
+    pub owners: Rankings,
+    pub destinations: Rankings,
+    /// Where local ports run out; the fullest first.
+    pub ports: Vec<ports::Row>,
+    /// Calls that got no port; `None` if they were not traced.
+    pub port_failures: Option<u64>,
+    pub last_failure: Option<PortFailure>,
     pub conflicts: Counts,
     /// Those with most refused SYNs first.
     pub peers: Vec<Refusing>,
@@ -66,6 +99,9 @@ pub struct Figures {
     pub limited: u64,
     pub undecoded: u64,
 }
+
+/// So much of `tcp_max_tw_buckets` taken is near, in percent.
+const NEAR: u64 = 80;
 
 /// The ends of one reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,11 +115,11 @@ pub struct Ended {
 /// One network namespace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InNetns {
-    /// Inode number; 0 stands for those that found no counters of their own.
-    pub netns: u32,
+    pub population: population::Row,
+    /// Of `tcp_max_tw_buckets`, in percent; `None` if that is not known.
+    pub percent: Option<u64>,
     pub births: Pace,
     pub ends: Pace,
-    pub overflows: Pace,
     pub refused_syns: Pace,
 }
 
@@ -99,21 +135,50 @@ pub struct Refusing {
 impl Dashboard {
     #[must_use]
     pub fn new(meta: &Meta) -> Self {
+        let mut ports = Ports::new(meta);
+        if !meta.births {
+            // Nothing was listed, and nothing will be.
+            ports.found(&Found::ListingOver {
+                at_ns: meta.started_ns,
+            });
+        }
         Self {
             started_ns: meta.started_ns,
+            ports_traced: meta.ports,
             tally: Tally::new(meta, Detail::Records),
             conflicts: Conflicts::new(meta),
+            ports,
+            owners: Ranking::new(OWNERS, meta),
+            destinations: Ranking::new(DESTINATIONS, meta),
             window: Window::new(),
+            last_overflow: None,
+            last_failure: None,
             known: Vec::new(),
         }
     }
 
     /// Counts an event.
     pub fn event(&mut self, event: Event) {
-        if let Some(report) = self.tally.event(event) {
-            self.conflicts.event(&report, &mut self.known);
-            self.known.clear();
+        self.ports.event(&event);
+        match &event {
+            Event::Birth(birth) => {
+                self.owners.birth(birth);
+                self.destinations.birth(birth);
+            }
+            Event::Overflow(overflow) => self.last_overflow = Some(*overflow),
+            Event::PortFailure(failure) => self.last_failure = Some(*failure),
+            _ => {}
         }
+        if let Some(report) = self.tally.event(event) {
+            self.report(&report);
+        }
+    }
+
+    fn report(&mut self, report: &Report) {
+        self.owners.report(report);
+        self.destinations.report(report);
+        self.conflicts.event(report, &mut self.known);
+        self.known.clear();
     }
 
     /// Counts a record that could not be decoded.
@@ -121,10 +186,31 @@ impl Dashboard {
         self.tally.undecoded();
     }
 
+    /// Takes what was found by asking.
+    pub fn found(&mut self, found: &Found) {
+        self.ports.found(found);
+    }
+
     /// Takes the totals up to now; the first when tracing begins.
     pub fn totals(&mut self, totals: Snapshot) {
+        self.ports.snapshot(&totals);
         self.window.push(totals.at_ns, totals.counters.clone());
+        self.owners.moment(totals.at_ns);
+        self.destinations.moment(totals.at_ns);
         self.tally.snapshot(totals);
+    }
+
+    /// What owners and destinations are told apart by next: the index in [`OWNERS`] and
+    /// [`DESTINATIONS`], modulo their length.
+    pub fn group_by(&mut self, owners: usize, destinations: usize) {
+        self.owners.show(owners);
+        self.destinations.show(destinations);
+    }
+
+    /// Where ports are used, and how many are alive.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     /// Closes the books. `cut`: the source ended before its end.
@@ -137,30 +223,43 @@ impl Dashboard {
     #[must_use]
     pub fn figures(&self) -> Figures {
         let summary = self.tally.summary(false);
-        let pace = |get: fn(&Counters) -> u64| self.window.pace(get);
         let stats = self
             .tally
             .last()
             .map(|totals| Stats::total(self.started_ns, totals));
         let times = stats.as_ref().map(|stats| stats.merged(Clock::TimeWait));
         let times = times.filter(|times| !times.is_empty());
+        let namespaces = self.namespaces();
+        let exact = summary.books.lost().ring == 0;
+        let Summary { books, .. } = &summary;
+        let at_ns = self.started_ns + summary.duration_ns;
         Figures {
             started_ns: self.started_ns,
-            at_ns: self.started_ns + summary.duration_ns,
-            births: pace(births),
-            promotions: pace(|one| one.promoted),
-            ends: pace(ends),
-            overflows: pace(|one| one.overflowed),
-            refused_syns: summary.books.refusals.map(|_| pace(|one| one.refused_syns)),
+            at_ns,
+            alive: self.ports.population().alive(),
+            partial: namespaces.iter().any(|one| one.population.partial),
+            uncertain: namespaces.iter().map(|one| one.population.uncertain).sum(),
+            births: self.window.pace(births),
+            ends: self.window.pace(ends),
+            overflows: self.window.pace(|one| one.overflowed),
+            last_overflow: self.last_overflow,
+            refused_syns: books
+                .refusals
+                .map(|_| self.window.pace(|one| one.refused_syns)),
             reasons: self.reasons(stats.as_ref()),
             lifetimes: times.as_ref().map(stats::percentiles),
             bars: times.as_ref().map(stats::bars).unwrap_or_default(),
-            namespaces: self.namespaces(),
+            namespaces,
+            owners: self.owners.rankings(at_ns, exact),
+            destinations: self.destinations.rankings(at_ns, exact),
+            ports: self.ports.rows(ROWS),
+            port_failures: self.ports_traced.then(|| self.ports.failures()),
+            last_failure: self.last_failure,
             conflicts: self.conflicts.overview().counts,
             peers: self.peers(),
-            lost: summary.books.lost(),
-            limited: summary.books.refusals.map_or(0, |class| class.limited),
-            undecoded: summary.books.undecoded,
+            lost: books.lost(),
+            limited: books.refusals.map_or(0, |class| class.limited),
+            undecoded: books.undecoded,
         }
     }
 
@@ -180,29 +279,29 @@ impl Dashboard {
             })
             .filter(|one| one.ends.total > 0)
             .collect();
-        const { assert!(Reason::ALL.len() == REASONS) };
-        reasons.sort_by_key(|one| std::cmp::Reverse(one.ends.total));
+        reasons.sort_by_key(|one| Reverse(one.ends.total));
         reasons
     }
 
     fn namespaces(&self) -> Vec<InNetns> {
-        let mut all: Vec<_> = self
-            .window
-            .namespaces()
-            .map(|netns| {
+        let rows = self.ports.population().rows();
+        rows.into_iter()
+            .take(ROWS)
+            .map(|population| {
+                let alive = population.alive.all();
+                let netns = population.netns;
                 let pace = |get: fn(&Counters) -> u64| self.window.pace_in(netns, get);
                 InNetns {
-                    netns,
+                    percent: population
+                        .limit
+                        .and_then(|limit| (alive * 100).checked_div(limit)),
+                    population,
                     births: pace(births),
                     ends: pace(ends),
-                    overflows: pace(|one| one.overflowed),
                     refused_syns: pace(|one| one.refused_syns),
                 }
             })
-            .collect();
-        all.sort_by_key(|one| std::cmp::Reverse(one.births.total));
-        all.truncate(ROWS);
-        all
+            .collect()
     }
 
     fn peers(&self) -> Vec<Refusing> {
@@ -217,6 +316,23 @@ impl Dashboard {
     }
 }
 
+impl Figures {
+    /// The namespace that is nearest to its limit.
+    #[must_use]
+    pub fn nearest_to_limit(&self) -> Option<&InNetns> {
+        let limited = self.namespaces.iter().filter(|one| one.percent.is_some());
+        limited.max_by_key(|one| (one.percent, one.population.alive.all()))
+    }
+}
+
+impl InNetns {
+    /// No more mini-sockets are made soon.
+    #[must_use]
+    pub fn near_limit(&self) -> bool {
+        self.percent.is_some_and(|percent| percent >= NEAR)
+    }
+}
+
 fn births(counters: &Counters) -> u64 {
     counters.born_fin_wait_2 + counters.born_time_wait
 }
@@ -224,3 +340,6 @@ fn births(counters: &Counters) -> u64 {
 fn ends(counters: &Counters) -> u64 {
     counters.ended.iter().sum()
 }
+
+#[cfg(test)]
+mod tests;

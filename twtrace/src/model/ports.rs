@@ -137,6 +137,8 @@ struct Namespace {
     capacity: Capacity,
     /// `None` until it was looked at.
     rules: Option<PortRules>,
+    /// Somebody was asked to look.
+    asked: bool,
 }
 
 /// Follows the use of ports.
@@ -211,6 +213,19 @@ impl Ports {
         self.lost[0] = each
             .map(|one| one.birth_ring_full + one.end_ring_full)
             .sum();
+    }
+
+    /// Namespaces that have turned up without having been surveyed; each is told once.
+    pub fn unsurveyed(&mut self) -> Vec<u32> {
+        let new = self
+            .namespaces
+            .iter_mut()
+            .filter(|(_, namespace)| namespace.rules.is_none() && !namespace.asked);
+        new.map(|(&netns, namespace)| {
+            namespace.asked = true;
+            netns
+        })
+        .collect()
     }
 
     /// Births and ends that the ring lost since the last listing began: so many ports may be

@@ -58,6 +58,7 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
             &thousands(PORT_FAILURE_RATE.into()),
             out,
         );
+        unlooked(failures, out);
         unbalanced("port failure", failures, out);
     }
     if summary.verdict_differs > 0 {
@@ -108,6 +109,16 @@ fn limited(name: &str, class: &Class, rate: &str, out: &mut Line) {
             out,
             "{} counted but not shown: more than {rate} a second",
             count(class.limited, name)
+        );
+    }
+}
+
+fn unlooked(failures: &Class, out: &mut Line) {
+    if let Some(missed @ 1..) = failures.lost.missed {
+        writeln!(
+            out,
+            "{} not looked at: another was looked at on the same CPU",
+            count(missed, "call for a port")
         );
     }
 }

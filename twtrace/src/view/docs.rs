@@ -58,7 +58,7 @@ pub const SUMMARY: [Field; 23] = [
     (
         "port_failures",
         "",
-        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of calls that got no port; `calls`: by call; null if they were not traced",
+        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` of calls that got no port (`ring`; `missed`: calls that were not looked at, most of which will have got one); `calls`: by call; null if they were not traced",
     ),
     (
         "unasked",

@@ -232,7 +232,8 @@ fn text_row(row: &Row, host: &mut Host, out: &mut Line) {
     out.byte(b'\n');
 }
 
-fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
+/// The name of a group, or what it is instead.
+pub(super) fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
     match whose {
         Whose::Group(Key::Peer(address)) => shortened(address, NAME, host, out),
         Whose::Group(Key::Service(address, port)) => endpoint(address, port, NAME, host, out),
@@ -252,7 +253,7 @@ fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
 }
 
 /// `84.2 %`.
-fn percent(share: Option<u64>) -> String {
+pub(super) fn percent(share: Option<u64>) -> String {
     match share {
         None => "–".to_owned(),
         Some(thousandths) => format!("{}.{} %", thousandths / 10, thousandths % 10),

@@ -87,7 +87,7 @@ fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
             out,
             "{:<19}{:<BAR$} {:>10}",
             one.reason.name(),
-            bar(n, most),
+            bar(n, most, BAR),
             thousands(n)
         );
         for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
@@ -108,7 +108,7 @@ fn chart(clock: &str, one: &Lifetimes, out: &mut Line) {
             edge(step.from_ns),
             edge(step.to_ns),
             thousands(step.count),
-            bar(step.count, most)
+            bar(step.count, most, BAR)
         );
         writeln!(out, "{}", line.trim_end());
     }
@@ -125,9 +125,9 @@ pub(super) fn edge(ns: u64) -> String {
 }
 
 /// A bar to eighths of a character; what is there at all has at least one.
-pub(super) fn bar(count: u64, most: u64) -> String {
+pub(super) fn bar(count: u64, most: u64, widest: usize) -> String {
     const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
-    let full = u128::from(count) * (BAR * 8) as u128;
+    let full = u128::from(count) * (widest * 8) as u128;
     let eighths = (full / u128::from(most.max(1))) as usize;
     let eighths = if count > 0 { eighths.max(1) } else { 0 };
     let mut bar = "█".repeat(eighths / 8);
@@ -228,11 +228,11 @@ mod tests {
 
     #[test]
     fn a_bar_is_full_for_the_most_and_visible_for_the_least() {
-        assert_eq!(bar(7, 7), "█".repeat(BAR));
-        assert_eq!(bar(1, 1_000_000), "▏");
-        assert_eq!(bar(0, 7), "");
-        assert_eq!(bar(0, 0), "");
-        assert_eq!(bar(u64::MAX, u64::MAX), "█".repeat(BAR));
+        assert_eq!(bar(7, 7, BAR), "█".repeat(BAR));
+        assert_eq!(bar(1, 1_000_000, BAR), "▏");
+        assert_eq!(bar(0, 7, BAR), "");
+        assert_eq!(bar(0, 0, BAR), "");
+        assert_eq!(bar(u64::MAX, u64::MAX, BAR), "█".repeat(BAR));
     }
 
     #[test]

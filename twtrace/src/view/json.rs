@@ -204,7 +204,7 @@ struct PortFailures {
     seen: u64,
     reported: u64,
     limited: u64,
-    lost: RingObject,
+    lost: PortLost,
     calls: Calls,
 }
 
@@ -230,6 +230,12 @@ struct Refusals {
 #[derive(Serialize)]
 struct RingObject {
     ring: u64,
+}
+
+#[derive(Serialize)]
+struct PortLost {
+    ring: u64,
+    missed: u64,
 }
 
 #[derive(Serialize)]
@@ -285,7 +291,10 @@ impl<'a> SummaryObject<'a> {
                 seen: class.seen,
                 reported: class.reported,
                 limited: class.limited,
-                lost: RingObject::of(class),
+                lost: PortLost {
+                    ring: class.lost.ring,
+                    missed: class.lost.missed.unwrap_or(0),
+                },
                 calls: Calls(*port_failures),
             }),
             unasked: books.ends.unasked,

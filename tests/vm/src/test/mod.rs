@@ -15,3 +15,4 @@ pub(crate) mod lacking;
 pub(crate) mod mutants;
 pub(crate) mod owners;
 pub(crate) mod ports;
+pub(crate) mod top;

@@ -11,6 +11,7 @@ use super::replay::Closing;
 use crate::cli::{Filters, TopArgs, Tracing};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
@@ -42,6 +43,8 @@ pub(super) fn run(args: &TopArgs) -> Result<Exit> {
 fn trace(args: &TopArgs, interval: Duration) -> Result<Exit> {
     let given = super::options(&args.tracing, &args.filters)?;
     let options = Options {
+        births: true,
+        ports: true,
         drops: false,
         reopens: false,
         rearms: false,
@@ -89,6 +92,7 @@ impl Top {
         };
         match act {
             Act::Draw => {}
+            Act::Group => self.show.group(),
             Act::Quit => self.over = true,
             Act::Suspend => self.surface.suspend()?,
             Act::Faster => self.show.change_speed(FASTER),
@@ -124,6 +128,15 @@ impl Sink for Top {
         Ok(())
     }
 
+    fn found(&mut self, found: Found) -> Result<()> {
+        self.show.dashboard.found(&found);
+        Ok(())
+    }
+
+    fn wants_listing(&self) -> bool {
+        self.show.dashboard.ports().wants_listing()
+    }
+
     fn idle(&mut self) -> Result<()> {
         Ok(())
     }
@@ -132,7 +145,7 @@ impl Sink for Top {
         self.show.dashboard.totals(totals);
         match (moment, &self.surface) {
             // The first frame of text has something to tell.
-            (Moment::Start, Surface::Frames(_)) => Ok(()),
+            (Moment::Start | Moment::Listed, Surface::Frames(_)) => Ok(()),
             (Moment::End, _) if self.is_over() => Ok(()),
             _ => self.refresh(),
         }
@@ -179,15 +192,20 @@ struct Frames {
 
 impl Show {
     fn new(args: &TopArgs, meta: &Meta, names: Names) -> Self {
-        let dashboard = Dashboard::new(meta);
+        let mut dashboard = Dashboard::new(meta);
         let colour = !args.no_color && screen::colour();
+        let look = if args.batch {
+            Look::fixed()
+        } else {
+            Look::with_keys()
+        };
+        let ways = args.by.iter().map(|&by| by.into());
+        let look = ways.fold(look, Look::group_by);
+        let [owners, destinations] = look.groups();
+        dashboard.group_by(owners, destinations);
         Self {
             canvas: Canvas::new(meta, names, args.utc, colour),
-            look: if args.batch {
-                Look::fixed()
-            } else {
-                Look::with_keys()
-            },
+            look,
             figures: dashboard.figures(),
             dashboard,
             playing: None,
@@ -226,6 +244,13 @@ impl Show {
                 frames.print(&text)
             }
         }
+    }
+
+    /// Tells owners and destinations apart as it was chosen.
+    fn group(&mut self) {
+        let [owners, destinations] = self.look.groups();
+        self.dashboard.group_by(owners, destinations);
+        self.refresh();
     }
 
     fn speed(&self) -> f64 {

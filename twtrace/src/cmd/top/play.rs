@@ -11,6 +11,7 @@ use crate::cmd::live::{self, Signals};
 use crate::cmd::output::talk;
 use crate::decode::decode;
 use crate::error::{Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Event, Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::recording::{Item, Reader};
@@ -22,17 +23,20 @@ const STEP: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &TopArgs, file: &Path, interval: Duration) -> Result<Exit> {
     let mut player = Player::new(Reader::open(file)?);
     let meta = player.reader.meta().clone();
-    let mut top = Top::new(args, &meta, Names::none())?;
-    top.show.playing = Some(Playing {
-        speed: args.speed,
-        over: false,
-    });
-    if args.batch {
-        frames(&mut player, &mut top, interval)?;
-    } else {
-        live::runtime()?.block_on(screen(&mut player, &mut top))?;
-    }
-    close(player, top, args, &meta)
+    // The screen listens to signals as soon as it is there.
+    live::runtime()?.block_on(async {
+        let mut top = Top::new(args, &meta, Names::none())?;
+        top.show.playing = Some(Playing {
+            speed: args.speed,
+            over: false,
+        });
+        if args.batch {
+            frames(&mut player, &mut top, interval)?;
+        } else {
+            screen(&mut player, &mut top).await?;
+        }
+        close(player, top, args, &meta)
+    })
 }
 
 /// Frames of recorded time, without waiting.
@@ -95,7 +99,7 @@ enum Next {
     Totals(Snapshot),
     // Of no time:
     Names(Named),
-    Found,
+    Found(Found),
     Undecoded,
 }
 
@@ -105,7 +109,7 @@ impl Next {
             Item::Record(record) => decode(record).map_or(Self::Undecoded, Self::Event),
             Item::Snapshot(totals) => Self::Totals(totals),
             Item::Names(named) => Self::Names(named),
-            Item::Found(_) => Self::Found,
+            Item::Found(found) => Self::Found(found),
         }))
     }
 
@@ -113,7 +117,7 @@ impl Next {
         match self {
             Self::Event(event) => event.at_ns(),
             Self::Totals(totals) => totals.at_ns,
-            Self::Names(_) | Self::Found | Self::Undecoded => 0,
+            Self::Names(_) | Self::Found(_) | Self::Undecoded => 0,
         }
     }
 }
@@ -148,7 +152,7 @@ impl Player {
                 Next::Event(event) => show.dashboard.event(event),
                 Next::Totals(totals) => show.dashboard.totals(totals),
                 Next::Names(named) => show.canvas.names(named),
-                Next::Found => {}
+                Next::Found(found) => show.dashboard.found(&found),
                 Next::Undecoded => show.dashboard.undecoded(),
             }
         }

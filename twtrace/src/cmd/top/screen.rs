@@ -163,3 +163,39 @@ fn unusable(error: &io::Error) -> Error {
     Error::new(format!("cannot use the terminal: {error}"))
         .hint("--batch prints frames as plain text")
 }
+
+#[cfg(test)]
+#[path = "../../../tests/support/pty.rs"]
+#[expect(dead_code, reason = "what the tests of the whole program use")]
+mod pty;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const PANIC: &str = "TWTRACE_TEST_PANIC";
+
+    /// Runs itself again on a terminal, and panics there.
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(PANIC).is_some() {
+            let runtime = crate::cmd::live::runtime().unwrap();
+            runtime.block_on(async {
+                // Release builds abort: nothing is dropped there.
+                std::mem::forget(Screen::open().unwrap());
+                panic!("as it was meant");
+            });
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let name = "cmd::top::screen::tests::a_panic_gives_the_terminal_back";
+        command.args(["--exact", name, "--nocapture"]);
+        let mut pty = pty::Pty::start(command.env(PANIC, "1"));
+        pty.until_taken();
+        let (status, output) = pty.finish();
+        assert_eq!(status.code(), Some(101));
+        let after = output.rsplit("\x1b[?1049l").next().unwrap();
+        assert!(after.contains("as it was meant"), "{after:?}");
+    }
+}

@@ -62,12 +62,6 @@ impl Window {
         })
     }
 
-    /// The namespaces that have counters now.
-    pub(super) fn namespaces(&self) -> impl Iterator<Item = u32> + '_ {
-        let newest = self.moments.back().into_iter();
-        newest.flat_map(|moment| moment.counters.iter().map(|one| one.netns))
-    }
-
     fn of(&self, get: impl Fn(&Moment) -> u64) -> Pace {
         let (Some(oldest), Some(newest)) = (self.moments.front(), self.moments.back()) else {
             return Pace::default();
@@ -150,7 +144,6 @@ mod tests {
         let mut window = Window::new();
         window.push(0, vec![counters(1, 10)]);
         window.push(2 * S, vec![counters(1, 30), counters(2, 8)]);
-        assert_eq!(window.namespaces().collect::<Vec<_>>(), [1, 2]);
         let in_netns = |netns| window.pace_in(netns, |one| one.promoted).per_s;
         assert_eq!([in_netns(1), in_netns(2)], [Some(10.0), Some(4.0)]);
         assert_eq!(promoted(&window).per_s, Some(14.0));

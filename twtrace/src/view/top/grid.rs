@@ -11,24 +11,33 @@ use ratatui::widgets::{Cell as Place, Paragraph, Row as Places, Table};
 
 use super::theme::Theme;
 use crate::model::dashboard::Pace;
+use crate::view::groups::percent;
+use crate::view::histogram::bar;
 use crate::view::units::{span, thousands};
 
-/// Least room for what a row is about.
-const LEAST: usize = 16;
+/// With fewer lines, a row is worth more than a word of those that are left out.
+const SAYS_SO: usize = 3;
+/// Longest bar.
+const WIDEST: usize = 40;
 
 /// What is shown of one panel.
 #[derive(Debug)]
 pub(super) struct Grid {
-    /// The first is the title of the panel.
-    pub(super) heads: Vec<&'static str>,
+    pub(super) title: String,
+    /// Least room for the name of a row.
+    pub(super) least: usize,
+    /// Of all columns but the first.
+    pub(super) heads: &'static [&'static str],
     pub(super) rows: Vec<Row>,
+    /// Its rows are so many and so long that a filter helps.
+    pub(super) filtered: bool,
     /// What stands there while there are no rows.
     pub(super) empty: &'static str,
 }
 
 #[derive(Debug)]
 pub(super) struct Row {
-    /// As many as there are heads.
+    /// A name and as many as there are heads.
     pub(super) cells: Vec<Cell>,
     pub(super) alarm: bool,
 }
@@ -37,9 +46,18 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Cell {
     Name(String),
+    /// A name, and a bar as long as there is room.
+    Bar {
+        name: String,
+        count: u64,
+        most: u64,
+    },
     /// Like a name, but not first.
     Word(String),
     Count(u64),
+    /// A count that may not be known.
+    Maybe(Option<u64>),
+    Thousandths(Option<u64>),
     /// Per second.
     Rate(Option<f64>),
     /// In ns.
@@ -61,12 +79,17 @@ pub(super) struct Choice<'a> {
 impl Cell {
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Name(text) | Self::Word(text) => text.clone(),
-            Self::Count(count) => thousands(*count),
+            Self::Name(text) | Self::Word(text) | Self::Bar { name: text, .. } => text.clone(),
+            Self::Count(count) | Self::Maybe(Some(count)) => thousands(*count),
+            Self::Thousandths(share) => percent(*share),
             Self::Rate(Some(rate)) => rate_text(*rate),
             Self::Time(Some(ns)) => span(*ns),
-            Self::Rate(None) | Self::Time(None) => "–".into(),
+            Self::Rate(None) | Self::Time(None) | Self::Maybe(None) => "–".into(),
         }
+    }
+
+    fn width(&self) -> usize {
+        self.text().chars().count()
     }
 
     fn is_text(&self) -> bool {
@@ -79,7 +102,9 @@ impl Cell {
             (Self::Count(a), Self::Count(b)) => b.cmp(a),
             (Self::Rate(Some(a)), Self::Rate(Some(b))) => b.total_cmp(a),
             (Self::Rate(a), Self::Rate(b)) => b.is_some().cmp(&a.is_some()),
-            (Self::Time(a), Self::Time(b)) => b.cmp(a),
+            (Self::Time(a), Self::Time(b))
+            | (Self::Maybe(a), Self::Maybe(b))
+            | (Self::Thousandths(a), Self::Thousandths(b)) => b.cmp(a),
             _ => self.text().cmp(&other.text()),
         }
     }
@@ -102,7 +127,6 @@ pub(super) fn pace(pace: Pace) -> [Cell; 2] {
 }
 
 impl Grid {
-    /// The heads that rows can be sorted by.
     pub(super) fn draw(
         mut self,
         choice: Choice<'_>,
@@ -114,13 +138,14 @@ impl Grid {
             return;
         }
         self.arrange(choice);
-        let room = usize::from(area.height) - 1;
-        let left_out = self.cut(choice.scrolled, room);
-        let widths = self.widths(usize::from(area.width));
+        self.mark_alarms();
         if self.rows.is_empty() {
             self.draw_empty(choice, area, theme, frame);
             return;
         }
+        let heads = self.marked(choice);
+        let left_out = self.cut(choice.scrolled, usize::from(area.height) - 1);
+        let widths = self.widths(&heads, usize::from(area.width));
         let rows = self.rows.iter().map(|row| {
             let style = if row.alarm {
                 theme.alarm()
@@ -135,24 +160,33 @@ impl Grid {
         });
         let constraints = widths.iter().map(|&width| Constraint::Length(width as u16));
         let table = Table::new(rows.chain(more), constraints)
-            .header(self.header(choice, &widths, theme))
+            .header(header(&heads, choice, &widths, theme))
             .column_spacing(1);
         frame.render_widget(table, area);
     }
 
     /// Filters and sorts.
     fn arrange(&mut self, choice: Choice<'_>) {
-        let wanted = choice.filter.to_lowercase();
-        self.rows.retain(|row| {
-            let mut names = row.cells.iter().filter(|cell| cell.is_text());
-            wanted.is_empty() || names.any(|name| name.text().to_lowercase().contains(&wanted))
-        });
+        if self.filtered && !choice.filter.is_empty() {
+            let wanted = choice.filter.to_lowercase();
+            let has = |cell: &Cell| cell.is_text() && cell.text().to_lowercase().contains(&wanted);
+            self.rows.retain(|row| row.cells.iter().any(has));
+        }
         if let Some(column) = choice.sort {
             self.rows
                 .sort_by(|a, b| match (a.cells.get(column), b.cells.get(column)) {
                     (Some(a), Some(b)) => a.order(b),
                     _ => Ordering::Equal,
                 });
+        }
+    }
+
+    /// A colour alone tells nothing.
+    fn mark_alarms(&mut self) {
+        for row in self.rows.iter_mut().filter(|row| row.alarm) {
+            if let Some(Cell::Name(name)) = row.cells.first_mut() {
+                name.insert_str(0, "!! ");
+            }
         }
     }
 
@@ -163,7 +197,11 @@ impl Grid {
         if self.rows.len() <= room {
             return 0;
         }
-        // One line says so.
+        if room < SAYS_SO {
+            let left_out = self.rows.len() - room;
+            self.rows.truncate(room);
+            return if room > 0 { 0 } else { left_out };
+        }
         let shown = room.saturating_sub(1);
         let left_out = self.rows.len() - shown;
         self.rows.truncate(shown);
@@ -171,15 +209,17 @@ impl Grid {
     }
 
     /// Of the columns that there is room for. The first takes what the others leave.
-    fn widths(&self, room: usize) -> Vec<usize> {
+    fn widths(&self, heads: &[Cell], room: usize) -> Vec<usize> {
         let width_of = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(column));
-            let widest = cells.map(|cell| cell.text().chars().count()).max();
-            self.heads[column].chars().count().max(widest.unwrap_or(0))
+            let widest = cells.map(Cell::width).max();
+            heads[column].width().max(widest.unwrap_or(0))
         };
-        let mut left = room.saturating_sub(LEAST.min(room));
+        // Names come before further columns, as far as they leave half of the room.
+        let names = width_of(0).clamp(self.least, self.least.max(room / 2));
+        let mut left = room.saturating_sub(names);
         let mut others = Vec::new();
-        for column in 1..self.heads.len() {
+        for column in 1..heads.len() {
             let width = width_of(column) + 1;
             if width > left {
                 break;
@@ -191,28 +231,26 @@ impl Grid {
         std::iter::once(room - taken).chain(others).collect()
     }
 
-    fn header(&self, choice: Choice<'_>, widths: &[usize], theme: &Theme) -> Places<'static> {
-        let style = if choice.focused {
-            theme.focus()
-        } else {
-            theme.head()
+    /// The heads, with what the user chose.
+    fn marked(&self, choice: Choice<'_>) -> Vec<Cell> {
+        let mark = |column, text: &str| match choice.sort {
+            Some(sort) if sort == column => format!("{text}↓"),
+            _ => text.to_owned(),
         };
-        let heads: Vec<_> = self
-            .heads
-            .iter()
-            .enumerate()
-            .map(|(column, head)| match (column, choice.sort) {
-                (0, _) if choice.focused => Cell::Name(format!("▸{head}")),
-                (0, _) => Cell::Name((*head).into()),
-                (_, Some(sort)) if sort == column => Cell::Word(format!("{head}↓")),
-                _ => Cell::Word((*head).into()),
-            })
-            .collect();
-        places(&heads, widths).style(style)
+        let title = mark(0, &self.title);
+        let title = Cell::Name(if choice.focused {
+            format!("▸{title}")
+        } else {
+            title
+        });
+        let others = self.heads.iter().zip(1..);
+        let others = others.map(|(head, column)| Cell::Word(mark(column, head)));
+        std::iter::once(title).chain(others).collect()
     }
 
     fn draw_empty(&self, choice: Choice<'_>, area: Rect, theme: &Theme, frame: &mut Frame<'_>) {
-        let head = Table::new([] as [Places<'_>; 0], [Constraint::Fill(1)]).header(self.header(
+        let head = Table::new([] as [Places<'_>; 0], [Constraint::Fill(1)]).header(header(
+            &self.marked(choice),
             choice,
             &[usize::from(area.width)],
             theme,
@@ -223,7 +261,7 @@ impl Grid {
             height: area.height - 1,
             ..area
         };
-        let text = if choice.filter.is_empty() {
+        let text = if choice.filter.is_empty() || !self.filtered {
             self.empty.to_owned()
         } else {
             format!("nothing with \"{}\"", choice.filter)
@@ -232,15 +270,27 @@ impl Grid {
     }
 }
 
+fn header(heads: &[Cell], choice: Choice<'_>, widths: &[usize], theme: &Theme) -> Places<'static> {
+    places(heads, widths).style(if choice.focused {
+        theme.focus()
+    } else {
+        theme.head()
+    })
+}
+
 /// The first column and words stand left, figures right.
 fn places(cells: &[Cell], widths: &[usize]) -> Places<'static> {
     let shown = cells.iter().zip(widths);
     shown
         .map(|(cell, &width)| {
-            let line = Line::from(fit(cell.text(), width));
+            let text = fit(cell.text(), width);
             Place::from(Text::from(match cell {
-                Cell::Name(_) => line,
-                _ => line.right_aligned(),
+                Cell::Name(_) => Line::from(text),
+                Cell::Bar { count, most, .. } => {
+                    let room = width.saturating_sub(text.chars().count() + 1).min(WIDEST);
+                    Line::from(format!("{text} {}", bar(*count, *most, room)))
+                }
+                _ => Line::from(text).right_aligned(),
             }))
         })
         .collect()
@@ -292,7 +342,9 @@ mod tests {
 
     fn grid(names: &[(&str, u64)]) -> Grid {
         Grid {
-            heads: vec!["NAME", "N"],
+            title: "NAME".into(),
+            least: 18,
+            heads: &["N"],
             rows: names
                 .iter()
                 .map(|&(name, count)| Row {
@@ -300,6 +352,7 @@ mod tests {
                     alarm: false,
                 })
                 .collect(),
+            filtered: true,
             empty: "none",
         }
     }
@@ -327,6 +380,7 @@ mod tests {
             (0, 4, 3, 7),
             (3, 4, 3, 4),
             (99, 4, 4, 0),
+            (0, 2, 2, 0),
             (0, 0, 0, 10),
         ] {
             let mut grid = grid(&many);
@@ -338,8 +392,9 @@ mod tests {
     #[test]
     fn columns_without_room_are_left_out() {
         let grid = grid(&[("web", 1_000)]);
-        assert_eq!(grid.widths(40), [34, 5]);
-        assert_eq!(grid.widths(20), [20]);
-        assert_eq!(grid.widths(3), [3]);
+        let heads = grid.marked(Choice::default());
+        assert_eq!(grid.widths(&heads, 40), [34, 5]);
+        assert_eq!(grid.widths(&heads, 23), [23]);
+        assert_eq!(grid.widths(&heads, 3), [3]);
     }
 }

@@ -12,8 +12,9 @@ p, space      pause: the figures stand still, tracing goes on
 tab           next panel (shift-tab: the one before)
 enter, z      the panel in focus alone, with more of its columns
 s             sort it by its next column
+g             tell owners or destinations apart in another way
 ↑ ↓ k j       scroll it; PgUp, PgDn, Home
-/             only rows with this text; Esc takes it away
+/             only rows of the long tables with this text; Esc: all
 Ctrl-Z        to the background";
 
 const REPLAY: &str = "
@@ -21,9 +22,11 @@ const REPLAY: &str = "
 
 const WORDS: &str = "
 
+ALIVE         born since the start and not ended; – if births are not known
 /s            per second, over the last 10 s
-REFUSED       SYNs that an old connection's TIME_WAIT kept out
-STUCK         clients that sent three of them over 3 s
+REFUSED       segments that an old connection's mini-socket kept out
+STUCK         clients that sent three SYNs over 3 s, all refused
+FULL IN       until no local port is left for this destination
 !!            somebody is kept out, or something is missing";
 
 pub(super) fn draw(replay: bool, area: Rect, theme: &Theme, frame: &mut Frame<'_>) {

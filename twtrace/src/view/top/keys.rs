@@ -4,6 +4,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::grid::Choice;
 use super::panels::Panel;
+use crate::model::dashboard::{DESTINATIONS, OWNERS, ROWS};
+use crate::model::groups::By;
 
 const PANELS: usize = Panel::ALL.len();
 /// Longest filter.
@@ -21,6 +23,8 @@ pub struct Look {
     typing: bool,
     filter: String,
     sort: [Option<usize>; PANELS],
+    /// How often owners and destinations were told apart in another way.
+    groups: [usize; 2],
     scrolled: [usize; PANELS],
 }
 
@@ -28,6 +32,8 @@ pub struct Look {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Draw,
+    /// Owners or destinations are to be told apart in another way, see [`Look::groups`].
+    Group,
     Quit,
     /// To the background, as with any other program.
     Suspend,
@@ -51,10 +57,27 @@ impl Look {
         }
     }
 
+    /// Tells owners or ends apart like this.
+    #[must_use]
+    pub fn group_by(mut self, by: By) -> Self {
+        let ways = [OWNERS, DESTINATIONS];
+        for (ways, shown) in ways.iter().zip(&mut self.groups) {
+            let index = ways.iter().position(|way| *way == by);
+            *shown = index.unwrap_or(*shown);
+        }
+        self
+    }
+
     /// The figures stand still.
     #[must_use]
     pub fn paused(&self) -> bool {
         self.paused
+    }
+
+    /// The ways in which owners and destinations are told apart, ever larger numbers.
+    #[must_use]
+    pub fn groups(&self) -> [usize; 2] {
+        self.groups
     }
 
     pub(super) fn help(&self) -> bool {
@@ -119,6 +142,7 @@ impl Look {
     fn command(&mut self, code: KeyCode) -> Act {
         match code {
             KeyCode::Char('q') => return Act::Quit,
+            KeyCode::Char('g') => return self.group_next(),
             KeyCode::Char('+') => return Act::Faster,
             KeyCode::Char('-') => return Act::Slower,
             KeyCode::Char('?' | 'h') => self.help = true,
@@ -166,11 +190,18 @@ impl Look {
         self.focus = self.focus.map(|focus| (focus + by) % PANELS);
     }
 
+    /// Of the panel in focus; of owners if it is neither.
+    fn group_next(&mut self) -> Act {
+        let destinations = self.shown() == Panel::Destinations;
+        self.groups[usize::from(destinations)] += 1;
+        Act::Group
+    }
+
     /// By the first column, the second and so on, then as the model has it.
     fn sort_next(&mut self) {
         if let Some(focus) = self.focus {
             let next = self.sort[focus].map_or(0, |column| column + 1);
-            self.sort[focus] = (next < Panel::ALL[focus].columns()).then_some(next);
+            self.sort[focus] = (next <= Panel::ALL[focus].heads().len()).then_some(next);
             self.scrolled[focus] = 0;
         }
     }
@@ -179,7 +210,7 @@ impl Look {
         if let Some(focus) = self.focus {
             let at = self.scrolled[focus].saturating_add_signed(by);
             // The panel stops at its own end; so far nobody knows how many rows it has.
-            self.scrolled[focus] = at.min(crate::model::dashboard::ROWS);
+            self.scrolled[focus] = at.min(ROWS);
         }
     }
 }
@@ -237,13 +268,33 @@ mod tests {
     #[test]
     fn sorting_goes_through_the_columns_of_the_panel_in_focus_and_back() {
         let mut look = Look::with_keys();
-        for column in 0..Panel::ALL[0].columns() {
+        for column in 0..=Panel::ALL[0].heads().len() {
             write(&mut look, "s");
             assert_eq!(look.of(Panel::ALL[0]).sort, Some(column));
         }
         write(&mut look, "s");
         assert_eq!(look.of(Panel::ALL[0]).sort, None);
         assert_eq!(look.of(Panel::ALL[1]).sort, None);
+    }
+
+    #[test]
+    fn g_tells_owners_or_destinations_apart_in_another_way() {
+        let mut look = Look::with_keys();
+        assert_eq!(press(&mut look, KeyCode::Char('g')), Act::Group);
+        assert_eq!(look.groups(), [1, 0]);
+        while look.shown() != Panel::Destinations {
+            press(&mut look, KeyCode::Tab);
+        }
+        press(&mut look, KeyCode::Char('g'));
+        assert_eq!(look.groups(), [1, 1]);
+    }
+
+    #[test]
+    fn what_is_told_apart_by_at_first_can_be_said() {
+        let look = Look::fixed().group_by(By::Peer).group_by(By::Netns);
+        let [owners, destinations] = look.groups();
+        assert_eq!(OWNERS[owners], By::Netns);
+        assert_eq!(DESTINATIONS[destinations], By::Peer);
     }
 
     #[test]

@@ -5,30 +5,29 @@ mod help;
 mod keys;
 mod overview;
 mod panels;
+mod places;
 mod theme;
 
+use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::{Frame, text::Line};
 
 use crate::event::{Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::Figures;
+use crate::view::kept::Texts;
+use crate::view::render::Host;
 
 pub use keys::{Act, Look};
 pub use panels::Panel;
 use theme::Theme;
 
-/// Lines and columns below which only the panel in focus is shown beside the figures.
-const SMALL: (u16, u16) = (60, 16);
-
 /// What turns the figures of one trace into a screen.
 #[derive(Debug)]
 pub struct Screen {
-    names: Names,
-    clock: WallClock,
+    host: Host,
     /// `uname -r`, and how it is traced.
     about: String,
     theme: Theme,
@@ -47,8 +46,11 @@ impl Screen {
     #[must_use]
     pub fn new(meta: &Meta, names: Names, utc: bool, colour: bool) -> Self {
         Self {
-            names,
-            clock: WallClock::new(meta.wall_offset_ns, utc),
+            host: Host {
+                names,
+                clock: WallClock::new(meta.wall_offset_ns, utc),
+                texts: Texts::new(),
+            },
             about: format!("{} · {}", meta.kernel, meta.attach),
             theme: Theme::new(colour),
         }
@@ -56,13 +58,13 @@ impl Screen {
 
     /// Adds names, such as a recording holds.
     pub fn names(&mut self, named: Named) {
-        self.names.add(named);
+        self.host.names.add(named);
     }
 
     /// The names that it knows.
     #[must_use]
     pub fn into_names(self) -> Names {
-        self.names
+        self.host.names
     }
 
     /// Draws everything. `playing`: of a recording.
@@ -74,7 +76,7 @@ impl Screen {
         frame: &mut Frame<'_>,
     ) {
         let area = frame.area();
-        let facts = overview::facts(figures, &mut self.names, &self.theme);
+        let facts = overview::facts(figures, &mut self.host, &self.theme, area.width);
         let [title, top, middle, bottom] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(facts.len() as u16),
@@ -88,7 +90,10 @@ impl Screen {
             playing,
             about: &self.about,
         };
-        frame.render_widget(overview::title(&said, &mut self.clock, &self.theme), title);
+        frame.render_widget(
+            overview::title(&said, &mut self.host.clock, &self.theme),
+            title,
+        );
         for (line, row) in facts.into_iter().zip(top.rows()) {
             frame.render_widget(line, row);
         }
@@ -117,12 +122,8 @@ impl Screen {
     }
 
     fn panels(&mut self, figures: &Figures, look: &Look, area: Rect, frame: &mut Frame<'_>) {
-        let small = area.width < SMALL.0 || area.height < SMALL.1;
-        if look.zoomed() || small {
-            self.panel(look.shown(), figures, look, area, frame);
-            return;
-        }
-        for (panel, place) in panels::places(figures, area) {
+        let places = places::places(area).filter(|_| !look.zoomed());
+        for (panel, place) in places.unwrap_or_else(|| vec![(look.shown(), area)]) {
             self.panel(panel, figures, look, place, frame);
         }
     }
@@ -135,7 +136,7 @@ impl Screen {
         area: Rect,
         frame: &mut Frame<'_>,
     ) {
-        let grid = panels::grid(panel, figures, &mut self.names);
+        let grid = panels::grid(panel, figures, &mut self.host);
         grid.draw(look.of(panel), area, &self.theme, frame);
     }
 }
@@ -152,16 +153,4 @@ fn text_of(buffer: &Buffer) -> String {
         text.push('\n');
     }
     text
-}
-
-/// A line of words with two spaces between them.
-fn words<'a>(words: impl IntoIterator<Item = ratatui::text::Span<'a>>) -> Line<'a> {
-    let mut spans = Vec::new();
-    for (index, word) in words.into_iter().enumerate() {
-        if index > 0 {
-            spans.push("  ".into());
-        }
-        spans.push(word);
-    }
-    Line::from(spans)
 }

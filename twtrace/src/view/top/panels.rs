@@ -1,114 +1,139 @@
-//! The panels: what rows each has, and where it stands.
+//! The panels: what rows each has.
 
-use ratatui::layout::{Constraint, Layout, Rect};
+use std::net::SocketAddr;
 
 use super::grid::{Cell, Grid, Row, pace};
 use crate::host::Names;
 use crate::model::conflicts::Outcome;
-use crate::model::dashboard::{Ended, Figures, InNetns, Refusing};
-use crate::view::histogram::{bar, edge};
+use crate::model::dashboard::{Ended, Figures, InNetns, Ranked, Refusing};
+use crate::model::ports::{self, Reuse};
+use crate::model::stats::{Bar, Percentiles};
+use crate::view::groups::whose;
+use crate::view::histogram::edge;
+use crate::view::line::Line;
+use crate::view::render::Host;
 use crate::view::text::name_of;
+use crate::view::units::thousands;
 
 /// A part of the screen that keys can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Panel {
     Ends,
     Lifetimes,
-    Namespaces,
+    Owners,
+    Destinations,
+    Ports,
     Conflicts,
+    Namespaces,
 }
+
+/// Columns of owners and destinations.
+const RANKED: &[&str] = &[
+    "ALIVE",
+    "ENDS",
+    "/s",
+    "SHARE",
+    "REFUSED",
+    "OVERFLOWS",
+    "p50",
+    "p99",
+];
 
 impl Panel {
     /// In the order in which the tab key goes through them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Ends,
         Self::Lifetimes,
-        Self::Namespaces,
+        Self::Owners,
+        Self::Destinations,
+        Self::Ports,
         Self::Conflicts,
+        Self::Namespaces,
     ];
 
-    /// How many columns its rows can be sorted by.
-    pub(super) fn columns(self) -> usize {
-        self.heads().len()
-    }
-
-    fn heads(self) -> &'static [&'static str] {
+    /// The heads of its columns but the first, those that matter most before the others.
+    pub(super) fn heads(self) -> &'static [&'static str] {
         match self {
-            Self::Ends => &[
-                "ENDS BY REASON",
-                "TOTAL",
-                "/s",
-                "p50",
-                "p99",
-                "max",
-                "FIN_WAIT2 p50",
-                "max",
-            ],
-            Self::Lifetimes => &["TIME IN TIME_WAIT", "N"],
-            Self::Namespaces => &[
+            Self::Ends => &["TOTAL", "/s", "p50", "p99", "max", "FW2 p50", "FW2 max"],
+            Self::Lifetimes => &["N"],
+            Self::Owners | Self::Destinations => RANKED,
+            Self::Ports => &[
+                "IN USE",
+                "OF",
+                "%",
+                "FULL IN",
+                "FAILED",
                 "NETNS",
-                "BIRTHS",
-                "/s",
-                "ENDS",
-                "/s",
+                "NEW/s",
+                "TIME_WAIT",
+                "TW_REUSE",
+            ],
+            Self::Conflicts => &[
+                "SYNS", "STUCK", "LET IN", "GAVE UP", "p50", "max", "NETNS", "ACCEPTED",
+            ],
+            Self::Namespaces => &[
+                "TIME_WAIT",
+                "FIN_WAIT2",
+                "LIMIT",
+                "%",
+                "BIRTHS/s",
+                "ENDS/s",
                 "REFUSED",
                 "OVERFLOWS",
             ],
-            Self::Conflicts => &[
-                "REFUSED PEERS",
-                "SYNS",
-                "STUCK",
-                "REOPENED",
-                "RECOVERED",
-                "NETNS",
-                "DELAY p50",
-                "max",
-            ],
+        }
+    }
+
+    fn title(self, figures: &Figures) -> String {
+        match self {
+            Self::Ends => "ENDS BY REASON".into(),
+            Self::Lifetimes => "TIME IN TIME_WAIT".into(),
+            Self::Owners => format!("OWNERS BY {}", figures.owners.by.name()),
+            Self::Destinations => format!("ENDS BY {}", figures.destinations.by.name()),
+            Self::Ports => "LOCAL PORTS".into(),
+            Self::Conflicts => "REFUSED PEERS".into(),
+            Self::Namespaces => "NAMESPACES".into(),
+        }
+    }
+
+    /// Room for the longest reason of an end, two IPv4 addresses, one of IPv6.
+    fn least(self) -> usize {
+        match self {
+            Self::Ends | Self::Lifetimes | Self::Owners | Self::Destinations => 18,
+            Self::Ports => 40,
+            Self::Conflicts | Self::Namespaces => 28,
         }
     }
 
     fn empty(self) -> &'static str {
         match self {
-            Self::Ends => "nothing has ended yet",
+            Self::Ends | Self::Owners | Self::Destinations => "nothing has ended yet",
             Self::Lifetimes => "no TIME_WAIT has ended yet",
-            Self::Namespaces => "nothing has happened yet",
+            Self::Ports => "no port of the ephemeral range is in use",
             Self::Conflicts => "no SYN was refused",
+            Self::Namespaces => "no mini-socket is there",
         }
     }
 }
 
-/// Where each panel stands.
-pub(super) fn places(figures: &Figures, area: Rect) -> Vec<(Panel, Rect)> {
-    let spare = Layout::vertical([
-        Constraint::Fill(3),
-        Constraint::Fill(2),
-        Constraint::Fill(2),
-    ])
-    .spacing(1);
-    let [first, second, third] = spare.areas(area);
-    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2])
-        .spacing(2)
-        .areas(first);
-    let _ = figures;
-    vec![
-        (Panel::Ends, left),
-        (Panel::Lifetimes, right),
-        (Panel::Namespaces, second),
-        (Panel::Conflicts, third),
-    ]
-}
-
 /// The rows of a panel.
-pub(super) fn grid(panel: Panel, figures: &Figures, names: &mut Names) -> Grid {
+pub(super) fn grid(panel: Panel, figures: &Figures, host: &mut Host) -> Grid {
+    let names = &mut host.names;
     let rows = match panel {
         Panel::Ends => figures.reasons.iter().map(ended).collect(),
-        Panel::Lifetimes => lifetimes(figures),
-        Panel::Namespaces => each(&figures.namespaces, names, namespace),
+        Panel::Lifetimes => lifetimes(&figures.bars),
+        Panel::Owners => ranked(&figures.owners.rows, host),
+        Panel::Destinations => ranked(&figures.destinations.rows, host),
+        Panel::Ports => each(&figures.ports, names, destination),
         Panel::Conflicts => each(&figures.peers, names, refusing),
+        Panel::Namespaces => each(&figures.namespaces, names, namespace),
     };
     Grid {
-        heads: panel.heads().to_vec(),
+        title: panel.title(figures),
+        least: panel.least(),
+        heads: panel.heads(),
         rows,
+        filtered: !matches!(panel, Panel::Ends | Panel::Lifetimes),
         empty: panel.empty(),
     }
 }
@@ -117,66 +142,121 @@ fn each<T>(all: &[T], names: &mut Names, row: fn(&T, &mut Names) -> Row) -> Vec<
     all.iter().map(|one| row(one, names)).collect()
 }
 
+fn time(times: Option<Percentiles>, get: fn(Percentiles) -> u64) -> Cell {
+    Cell::Time(times.map(get))
+}
+
 fn ended(one: &Ended) -> Row {
-    let time_wait = |get: fn(&crate::model::stats::Percentiles) -> u64| {
-        Cell::Time(one.time_wait.as_ref().map(get))
-    };
     let [total, per_s] = pace(one.ends);
     plain(vec![
         Cell::Name(one.reason.name().into()),
         total,
         per_s,
-        time_wait(|times| times.p50_ns),
-        time_wait(|times| times.p99_ns),
-        time_wait(|times| times.max_ns),
-        Cell::Time(one.fin_wait_2.map(|times| times.p50_ns)),
-        Cell::Time(one.fin_wait_2.map(|times| times.max_ns)),
+        time(one.time_wait, |times| times.p50_ns),
+        time(one.time_wait, |times| times.p99_ns),
+        time(one.time_wait, |times| times.max_ns),
+        time(one.fin_wait_2, |times| times.p50_ns),
+        time(one.fin_wait_2, |times| times.max_ns),
     ])
 }
 
-fn lifetimes(figures: &Figures) -> Vec<Row> {
-    let most = figures.bars.iter().map(|bar| bar.count).max().unwrap_or(0);
-    let row = |one: &crate::model::stats::Bar| {
-        let span = format!("{:>6} – {:<6}", edge(one.from_ns), edge(one.to_ns));
-        plain(vec![
-            Cell::Name(format!("{span} {}", bar(one.count, most))),
-            Cell::Count(one.count),
-        ])
+fn lifetimes(bars: &[Bar]) -> Vec<Row> {
+    let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0);
+    let row = |one: &Bar| {
+        let count = one.count;
+        let name = format!("{:>6} – {:<6}", edge(one.from_ns), edge(one.to_ns));
+        plain(vec![Cell::Bar { name, count, most }, Cell::Count(count)])
     };
-    figures.bars.iter().map(row).collect()
+    // Log time: a gap is seen from the figures, and room is short.
+    bars.iter().filter(|bar| bar.count > 0).map(row).collect()
 }
 
-fn namespace(one: &InNetns, names: &mut Names) -> Row {
-    let [births, births_per_s] = pace(one.births);
-    let [ends, ends_per_s] = pace(one.ends);
+fn ranked(rows: &[Ranked], host: &mut Host) -> Vec<Row> {
+    let mut row = |one: &Ranked| {
+        let mut name = Line::new();
+        whose(one.whose, host, &mut name);
+        let [total, per_s] = pace(one.ends);
+        plain(vec![
+            Cell::Name(String::from_utf8_lossy(name.as_bytes()).into_owned()),
+            Cell::Maybe(one.alive),
+            total,
+            per_s,
+            Cell::Thousandths(one.share),
+            Cell::Maybe(one.refusals),
+            Cell::Count(one.overflows),
+            time(one.time_wait, |times| times.p50_ns),
+            time(one.time_wait, |times| times.p99_ns),
+        ])
+    };
+    rows.iter().map(&mut row).collect()
+}
+
+fn destination(one: &ports::Row, names: &mut Names) -> Row {
+    let netns = one.key.netns;
+    let to = SocketAddr::new(one.key.raddr, one.key.rport);
     Row {
         cells: vec![
-            Cell::Name(name_of(names.netns(one.netns), one.netns)),
-            births,
-            births_per_s,
-            ends,
-            ends_per_s,
-            Cell::Count(one.refused_syns.total),
-            Cell::Count(one.overflows.total),
+            Cell::Name(format!("{} → {to}", one.key.laddr)),
+            Cell::Count(one.in_use().into()),
+            Cell::Count(one.candidates.into()),
+            Cell::Count(one.percent()),
+            Cell::Time(one.full_in_ns),
+            Cell::Count(one.failures),
+            Cell::Word(name_of(names.netns(netns), netns)),
+            Cell::Rate(Some(one.arrivals)),
+            Cell::Count(one.time_wait.into()),
+            Cell::Word(reuse(one.reuse)),
         ],
-        alarm: one.overflows.total > 0,
+        alarm: one.failures > 0 || one.under_pressure(),
+    }
+}
+
+fn reuse(reuse: Reuse) -> String {
+    match reuse {
+        Reuse::On { .. } => "on".into(),
+        Reuse::Would { now, .. } => format!("{now}: 1 would help"),
+        Reuse::NoTimestamps => "no timestamps".into(),
+        Reuse::Unknown => "–".into(),
     }
 }
 
 fn refusing(one: &Refusing, names: &mut Names) -> Row {
-    let outcome = |outcome: Outcome| Cell::Count(one.counts.outcomes[outcome as usize]);
+    let outcome = |outcome: Outcome| one.counts.outcomes[outcome as usize];
+    let let_in = outcome(Outcome::Recovered) + outcome(Outcome::Reopened);
+    let netns = one.peer.netns;
     Row {
         cells: vec![
             Cell::Name(one.peer.raddr.to_string()),
             Cell::Count(one.counts.refused),
             Cell::Count(one.counts.stuck),
-            outcome(Outcome::Reopened),
-            outcome(Outcome::Recovered),
-            Cell::Word(name_of(names.netns(one.peer.netns), one.peer.netns)),
-            Cell::Time(one.delays.map(|delays| delays.p50_ns)),
-            Cell::Time(one.delays.map(|delays| delays.max_ns)),
+            Cell::Count(let_in),
+            Cell::Count(outcome(Outcome::GaveUp)),
+            time(one.delays, |delays| delays.p50_ns),
+            time(one.delays, |delays| delays.max_ns),
+            Cell::Word(name_of(names.netns(netns), netns)),
+            Cell::Count(one.counts.accepted),
         ],
         alarm: one.counts.stuck > 0,
+    }
+}
+
+fn namespace(one: &InNetns, names: &mut Names) -> Row {
+    let population = &one.population;
+    let netns = population.netns;
+    let limit = population.limit.map_or("–".into(), thousands);
+    Row {
+        cells: vec![
+            Cell::Name(name_of(names.netns(netns), netns)),
+            Cell::Count(population.alive.time_wait),
+            Cell::Count(population.alive.fin_wait_2),
+            Cell::Word(limit),
+            Cell::Maybe(one.percent),
+            Cell::Rate(one.births.per_s),
+            Cell::Rate(one.ends.per_s),
+            Cell::Count(one.refused_syns.total),
+            Cell::Count(population.overflows),
+        ],
+        alarm: population.overflows > 0 || one.near_limit(),
     }
 }
 

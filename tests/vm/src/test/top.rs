@@ -1,0 +1,142 @@
+//! `top`: each owner with exactly its mini-sockets, and memory that stays as it is.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::checks::Checks;
+use crate::load::{Args, Load};
+use crate::tenants::{TENANTS, Tenant, Tenants};
+use crate::tracer::{TWTRACE, Tracer};
+
+const STDOUT: &str = "/tmp/top.txt";
+/// The second round ends what the first left.
+const ROUNDS: u16 = 2;
+
+/// What a tenant is called where owners are told apart by something.
+type NameOf = fn(&Tenant) -> &'static str;
+
+const BY: [(&str, NameOf); 2] = [
+    ("cgroup", |tenant| tenant.cgroup_name),
+    ("uid", |tenant| tenant.user),
+];
+
+pub(crate) fn owners(attach: &str) -> Result<String> {
+    let mut checks = Checks::default();
+    for (by, name) in BY {
+        let tenants = Tenants::settle()?;
+        let args = [
+            "top", "--batch", "--by", by, "--size", "160x60", "--attach", attach,
+        ];
+        let tracer = Tracer::start(&args, Path::new(STDOUT))?;
+        tenants.connect(ROUNDS)?;
+        checks.equal("exit code", tracer.stop()?, 0);
+        let last = last_frame()?;
+        let made: u64 = TENANTS.iter().map(|one| u64::from(one.connections)).sum();
+        for said in [
+            format!("TIME_WAIT {made} "),
+            "FIN_WAIT2 0 ".to_owned(),
+            format!("({})", thousands(u64::from(ROUNDS) * made)),
+            "lost 0".to_owned(),
+        ] {
+            let there = last.contains(&said);
+            checks.that(there, || format!("no {said:?} in the last frame"));
+        }
+        for tenant in &TENANTS {
+            let count = u64::from(tenant.connections);
+            let row = figures(&last, name(tenant));
+            checks.equal(name(tenant), row, Some([count, count]));
+        }
+        for netns in ["shop", "bank"] {
+            let of_netns = TENANTS.iter().filter(|tenant| tenant.netns == netns);
+            let alive = of_netns.map(|tenant| u64::from(tenant.connections)).sum();
+            let row = figures(&last, netns);
+            checks.equal(netns, row, Some([alive, 0]));
+        }
+    }
+    checks.end(format!("{} owners each", TENANTS.len()))
+}
+
+/// As many different connections as a test may take, and some more that reopen them.
+const SPREAD: Args = Args {
+    ports: 4_096,
+    hosts: 16,
+};
+const BEFORE: u32 = 100_003;
+const AFTER: u32 = 200_003;
+/// What the allocator and the page cache of maps may take more.
+const MORE_KIB: u64 = 2 * 1024;
+
+pub(crate) fn soak(attach: &str) -> Result<String> {
+    let mut load = Load::start(&SPREAD)?;
+    let args = ["top", "--batch", "--attach", attach];
+    let tracer = Tracer::start(&args, Path::new(STDOUT))?;
+    load.run(BEFORE)?;
+    let before = (tracer.rss_kib()?, tracer.cpu()?);
+    let took = load.run(AFTER)?;
+    let after = (tracer.rss_kib()?, tracer.cpu()?);
+    let mut checks = Checks::default();
+    checks.equal("exit code", tracer.stop()?, 0);
+    checks.that(after.0 <= before.0 + MORE_KIB, || {
+        format!("RSS grew from {} to {} KiB", before.0, after.0)
+    });
+    let last = last_frame()?;
+    let births = format!("({})", thousands(u64::from(BEFORE + AFTER)));
+    checks.that(last.contains(&births), || {
+        format!("no {births:?} in the last frame")
+    });
+    checks.that(last.contains("lost 0"), || "something was lost".to_owned());
+    let cpu = after.1.saturating_sub(before.1);
+    checks.end(format!(
+        "RSS {} KiB after {BEFORE} connections, {} KiB after {}; {} µs of CPU each, in {:.0} s",
+        before.0,
+        after.0,
+        BEFORE + AFTER,
+        Duration::from_secs_f64(cpu.as_secs_f64() / f64::from(AFTER)).as_micros(),
+        took.as_secs_f64()
+    ))
+}
+
+/// So many frames and no more, each of so many lines at most.
+pub(crate) fn frames(attach: &str) -> Result<String> {
+    let output = std::process::Command::new(TWTRACE)
+        .args(["top", "--batch", "-n", "3", "--interval", "300ms"])
+        .args(["--size", "80x24", "--attach", attach])
+        .output()
+        .context("cannot start twtrace top")?;
+    let text = String::from_utf8(output.stdout)?;
+    let mut checks = Checks::default();
+    checks.equal("exit code", output.status.code(), Some(0));
+    checks.equal("frames", text.matches("twtrace top").count(), 3);
+    let most = text.lines().map(|line| line.chars().count()).max();
+    checks.that(most <= Some(80), || "a line is too long".to_owned());
+    checks.end("3 frames".to_owned())
+}
+
+/// What stands from the last title on.
+fn last_frame() -> Result<String> {
+    let text = fs::read_to_string(STDOUT)?;
+    let at = text.rfind(" twtrace top").context("no frame")?;
+    Ok(text[at..].to_owned())
+}
+
+/// The first two figures of the row with this name.
+fn figures(frame: &str, name: &str) -> Option<[u64; 2]> {
+    // Owners stand left, namespaces alone: the name begins the line.
+    let mut rows = frame.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        rest.starts_with(' ').then_some(rest)
+    });
+    let mut words = rows.next()?.split_whitespace();
+    let mut number = || words.next()?.replace(',', "").parse().ok();
+    Some([number()?, number()?])
+}
+
+fn thousands(value: u64) -> String {
+    match value {
+        0..1_000 => value.to_string(),
+        _ => format!("{},{:03}", thousands(value / 1_000), value % 1_000),
+    }
+}

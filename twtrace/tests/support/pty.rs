@@ -1,0 +1,151 @@
+//! A program on a terminal, and what became of the terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+const ENTER: &str = "\x1b[?1049h";
+const LEAVE: &str = "\x1b[?1049l";
+const SHOW: &str = "\x1b[?25h";
+
+pub(crate) struct Pty {
+    master: File,
+    slave: OwnedFd,
+    child: Child,
+    before: Termios,
+    /// All that was written so far.
+    pub(crate) output: String,
+}
+
+impl Pty {
+    /// Starts a program on a terminal of 80x24.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        let side = || Stdio::from(slave.try_clone().unwrap());
+        let before = tcgetattr(&slave).unwrap();
+        let child = command
+            .env("TERM", "xterm-256color")
+            .stdin(side())
+            .stdout(side())
+            .stderr(side())
+            .spawn()
+            .unwrap();
+        Self {
+            master: master.into(),
+            slave,
+            child,
+            before,
+            output: String::new(),
+        }
+    }
+
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until this was written since the last wait.
+    pub(crate) fn until(&mut self, text: &str) {
+        let since = self.output.len();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.output[since..].contains(text) {
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} in {:?}",
+                &self.output[since..]
+            );
+            self.read();
+        }
+    }
+
+    /// Waits until the screen was taken over.
+    pub(crate) fn until_taken(&mut self) {
+        self.until(ENTER);
+        assert!(!self.is_as_before(), "keys are not read one by one");
+    }
+
+    /// Waits until it has stopped, and looks whether the terminal was given back.
+    pub(crate) fn until_stopped(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG;
+        while !matches!(
+            waitpid(self.pid(), Some(flags)),
+            Ok(WaitStatus::Stopped(..))
+        ) {
+            assert!(Instant::now() < deadline, "it did not stop");
+            self.read();
+        }
+        self.assert_given_back();
+    }
+
+    /// Waits for the end, and looks whether the terminal was given back.
+    pub(crate) fn finish(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            self.read();
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it did not end");
+        };
+        while self.read() {}
+        self.assert_given_back();
+        (status, std::mem::take(&mut self.output))
+    }
+
+    fn assert_given_back(&mut self) {
+        while self.read() {}
+        let last = |what: &str| self.output.rfind(what);
+        assert!(last(LEAVE) > last(ENTER), "the screen was not left");
+        assert!(last(SHOW) > last(ENTER), "the cursor is hidden");
+        assert!(self.is_as_before(), "keys are still read one by one");
+    }
+
+    fn is_as_before(&self) -> bool {
+        tcgetattr(&self.slave).unwrap() == self.before
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Reads what was written meanwhile; whether there was anything.
+    fn read(&mut self) -> bool {
+        let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::from(50_u16)).unwrap() == 0 {
+            return false;
+        }
+        let mut bytes = [0; 4_096];
+        let read = self.master.read(&mut bytes).unwrap_or(0);
+        self.output += &String::from_utf8_lossy(&bytes[..read]);
+        read > 0
+    }
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        // It is over, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
