@@ -82,8 +82,8 @@ pub struct Sample {
     pub verdict: u8,
     /// The kernel's verdict by timestamp is another than the test repeated.
     pub differs: u8,
-    /// What became of a mini-socket that stays: see `segment`.
-    pub change: u8,
+    /// The segment restarted the timer of a mini-socket in TIME_WAIT.
+    pub rearmed: u8,
     /// As `tcp_flags`, which is known only where the whole header was read.
     pub header_flags: u8,
     /// Refused by timestamp.

@@ -21,15 +21,15 @@ use crate::{
     emit,
     evidence::{self, FLAGS, Sample, fresh, keep},
     filter,
-    read::{Access, Direct, Probed, argument},
+    read::{Access, Direct, Probed, argument, opaque},
     settings::{enabled, offset},
     state,
-    tally::{self, bump_if},
+    tally::{self, bump, bump_if},
 };
 
 #[fentry]
 fn segment_enter(ctx: FEntryContext) -> i32 {
-    enter::<Direct>(ctx.arg(0), ctx.arg(2));
+    enter::<Direct>([ctx.arg(0), ctx.arg(1), ctx.arg(2)]);
     0
 }
 
@@ -63,7 +63,7 @@ fn segment_kprobe(ctx: ProbeContext) -> u32 {
         // nobody looks at it elsewhere.
         pair::keep(pair::SEGMENT, [tw, skb, th, ctx.arg(4).unwrap_or_default()]);
     }
-    enter::<Probed>(tw, th);
+    enter::<Probed>([tw, skb, th]);
     0
 }
 
@@ -78,32 +78,36 @@ fn segment_kretprobe(ctx: RetProbeContext) -> u32 {
 /// Any of these wants the return hooked as well; user space does so.
 const RETURNS: u32 = FEATURE_REARMS | FEATURE_REFUSALS | FEATURE_BIRTHS;
 
-/// In `Sample::change`: the timer of a mini-socket in TIME_WAIT was restarted.
-const REARMED: u8 = 1;
-/// FIN_WAIT2 became TIME_WAIT.
-const PROMOTED: u8 = 2;
-
 #[inline(always)]
-fn enter<A: Access>(tw: u64, th: u64) {
+fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
     if enabled(RETURNS) {
         sample::<A>(tw, th, substate, flags);
     }
     let fin_wait_2 = substate == FIN_WAIT2;
+    let may_promote = fin_wait_2 && flags & FIN != 0;
+    // All is found out before the search, and forgotten how: the verifier walks the rest once.
+    let segment = opaque(u64::from(if flags & RST != 0 {
+        SEGMENT_RST
+    } else if fin_wait_2 {
+        SEGMENT_ANSWERED
+    } else {
+        flags & SYN
+    })) as u8;
+    let hop_limit = opaque(if enabled(FEATURE_REOPENS) && may_promote {
+        u64::from(evidence::hop_limit::<A>(skb))
+    } else {
+        0
+    }) as u32;
     // Most segments in TIME_WAIT neither end it nor move it.
     if (fin_wait_2 || flags & (RST | SYN) != 0 || enabled(RETURNS))
         && let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate)
     {
-        slot.marks.segment = if flags & RST != 0 {
-            SEGMENT_RST
-        } else if fin_wait_2 {
-            SEGMENT_ANSWERED
-        } else {
-            flags & SYN
-        };
-        if fin_wait_2 && flags & FIN != 0 {
+        slot.marks.segment = segment;
+        if may_promote {
             slot.time_wait_ns = now();
+            slot.flags = slot.flags & ((1 << TTL_SHIFT) - 1) | hop_limit << TTL_SHIFT;
         }
     }
 }
@@ -139,50 +143,55 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
         return 0;
     }
     keep!(sample.verdict = verdict as u8);
-    keep!(sample.change = 0);
+    keep!(sample.rearmed = 0);
     keep!(sample.differs = 0);
     // Otherwise the mini-socket is gone, or about to be.
     let stays = verdict != u32::from(TCP_TW_SYN) && verdict != u32::from(TCP_TW_RST);
     if stays && fresh!(sample.header_flags) & RST == 0 {
-        stayed::<A>(sample, tw, skb);
+        if fresh!(sample.substate) == TIME_WAIT {
+            rearmed::<A>(sample, tw);
+        } else if enabled(FEATURE_BIRTHS) && substate::<A>(tw) == TIME_WAIT {
+            // By a FIN that was accepted: there is nothing to judge.
+            promoted::<A>(tw);
+            return 0;
+        }
     }
     if enabled(FEATURE_REFUSALS) {
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
-    let (change, differs) = (fresh!(sample.change), fresh!(sample.differs));
-    if change | differs != 0 {
+    let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
+    if rearmed | differs != 0 {
         tally::count(emit::netns::<A>(tw), |counters| {
-            bump_if(&mut counters.rearmed, u64::from(change & REARMED));
-            if enabled(FEATURE_BIRTHS) {
-                bump_if(&mut counters.promoted, u64::from(change >> 1));
-            }
+            bump_if(&mut counters.rearmed, rearmed.into());
             bump_if(&mut counters.verdict_differs, differs.into());
         });
     }
     0
 }
 
-/// The segment left the mini-socket alive: promoted, re-armed or as it was.
+/// Counts a restart of the timer in TIME_WAIT, if the segment caused one.
 #[inline(always)]
-fn stayed<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
-    if fresh!(sample.substate) == TIME_WAIT {
-        if enabled(FEATURE_REARMS)
-            && A::get::<u32>(tw, offset!(tw_timer_expires)) != fresh!(sample.expires)
-            && let Some((slot, _)) = state::find(hash::<A>(tw), tw)
-        {
-            slot.rearms += 1;
-            keep!(sample.change = REARMED);
-        }
-    } else if enabled(FEATURE_REOPENS | FEATURE_BIRTHS)
-        && substate::<A>(tw) == TIME_WAIT
+fn rearmed<A: Access>(sample: &mut Sample, tw: u64) {
+    if enabled(FEATURE_REARMS)
+        && A::get::<u32>(tw, offset!(tw_timer_expires)) != fresh!(sample.expires)
         && let Some((slot, _)) = state::find(hash::<A>(tw), tw)
     {
-        if enabled(FEATURE_REOPENS) {
-            slot.flags |= u32::from(evidence::hop_limit::<A>(skb)) << TTL_SHIFT;
-        }
-        // Which of the older ones the filters leave out is found out at their end.
-        if !filter::active() || slot.flags & u32::from(FLAG_UNTRACKED) == 0 {
-            keep!(sample.change = PROMOTED);
-        }
+        slot.rearms += 1;
+        keep!(sample.rearmed = 1);
+    }
+}
+
+/// Counts a change from FIN_WAIT2 to TIME_WAIT.
+#[inline(always)]
+fn promoted<A: Access>(tw: u64) {
+    // Which of the older ones the filters leave out is found out at their end.
+    let tracked = || {
+        state::find(hash::<A>(tw), tw)
+            .is_some_and(|(slot, _)| slot.flags & u32::from(FLAG_UNTRACKED) == 0)
+    };
+    if !filter::active() || tracked() {
+        tally::count(emit::netns::<A>(tw), |counters| {
+            bump(&mut counters.promoted);
+        });
     }
 }

@@ -4,25 +4,26 @@
 //! they had is added to the others. So all rows together are always what was seen, but a group
 //! that was small once may have had more than its row says.
 
+mod times;
+
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use hdrhistogram::Histogram;
+use foldhash::{HashMap, HashMapExt as _};
 use twtrace_common::REASONS;
 
 use super::Report;
 use super::lifecycle::Life;
-use super::stats::{self, Percentiles};
+use super::stats::Percentiles;
 use crate::event::{Birth, Flow, Meta};
+use times::Times;
 
-/// Groups that are told apart. Each has two histograms of at most 11 KiB, mostly 3 KiB.
+/// Groups that are told apart. Each has two histograms of at most 11 KiB, if it has
+/// more than a few lifetimes.
 pub const MOST: usize = 1_024;
 /// The part of them that gives way at once: looking for the smallest takes as long for many as
 /// for one.
 const GIVES_WAY: usize = 8;
-/// Longer lifetimes are counted as this one, a day.
-const LONGEST_NS: u64 = 86_400_000_000_000;
 
 /// What mini-sockets are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +63,8 @@ struct Group {
     overflows: u64,
     refusals: u64,
     port_failures: u64,
-    /// Lifetimes in ns; made with the first.
-    time_wait: Option<Histogram<u32>>,
-    fin_wait_2: Option<Histogram<u32>>,
+    time_wait: Times,
+    fin_wait_2: Times,
     /// CLOCK_MONOTONIC ns.
     last_ns: u64,
 }
@@ -271,8 +271,8 @@ impl Groups {
             overflows: group.overflows,
             refusals: self.refusals.then_some(group.refusals),
             port_failures: self.ports.then_some(group.port_failures),
-            time_wait: group.time_wait.as_ref().map(stats::percentiles),
-            fin_wait_2: group.fin_wait_2.as_ref().map(stats::percentiles),
+            time_wait: group.time_wait.percentiles(),
+            fin_wait_2: group.fin_wait_2.percentiles(),
             last_ns: Some(group.last_ns),
         }
     }
@@ -316,8 +316,12 @@ impl Group {
 
     fn end(&mut self, life: &Life) {
         self.ended[life.end.reason as usize] += 1;
-        record(&mut self.time_wait, life.time_wait_ns);
-        record(&mut self.fin_wait_2, life.fin_wait_2_ns);
+        if let Some(ns) = life.time_wait_ns {
+            self.time_wait.record(ns);
+        }
+        if let Some(ns) = life.fin_wait_2_ns {
+            self.fin_wait_2.record(ns);
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -338,25 +342,9 @@ impl Group {
         self.overflows += overflows;
         self.refusals += refusals;
         self.port_failures += port_failures;
-        add(&mut self.time_wait, time_wait.as_ref());
-        add(&mut self.fin_wait_2, fin_wait_2.as_ref());
+        self.time_wait.add(time_wait);
+        self.fin_wait_2.add(fin_wait_2);
         self.last_ns = self.last_ns.max(*last_ns);
-    }
-}
-
-// Histograms grow as needed, so the only error is a value beyond 2^63.
-
-fn record(histogram: &mut Option<Histogram<u32>>, ns: Option<u64>) {
-    if let Some(ns) = ns {
-        let histogram = histogram.get_or_insert_with(stats::growing);
-        histogram.record(ns.min(LONGEST_NS)).unwrap_or_default();
-    }
-}
-
-fn add(to: &mut Option<Histogram<u32>>, from: Option<&Histogram<u32>>) {
-    if let Some(from) = from {
-        let to = to.get_or_insert_with(stats::growing);
-        to.add(from).unwrap_or_default();
     }
 }
 

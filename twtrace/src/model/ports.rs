@@ -8,8 +8,11 @@
 mod capacity;
 mod rate;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use self::capacity::Capacity;
 pub(in crate::model) use self::capacity::usable;
@@ -92,22 +95,23 @@ pub struct Failed {
 }
 
 impl Row {
-    /// Ports in use, of [`Row::candidates`].
+    /// Ports in use, of [`Row::candidates`]. No more than there are: a connection that was looked
+    /// at as one of the others may be a mini-socket since.
     #[must_use]
     pub fn in_use(&self) -> u32 {
-        self.time_wait + self.others
+        in_use(self.time_wait, self.others, self.candidates)
     }
 
-    /// Share of the candidates in use, in percent; over 100 if ports were given explicitly.
+    /// Share of the candidates in use, in percent.
     #[must_use]
     pub fn percent(&self) -> u64 {
-        u64::from(self.in_use()) * 100 / u64::from(self.candidates.max(1))
+        percent(self.in_use(), self.candidates)
     }
 
     /// The most that were in use at once, in percent of the candidates there are now.
     #[must_use]
     pub fn peak_percent(&self) -> u64 {
-        u64::from(self.peak) * 100 / u64::from(self.candidates.max(1))
+        percent(self.peak, self.candidates)
     }
 
     /// It runs out of ports soon, or has.
@@ -117,6 +121,14 @@ impl Row {
         let soon = self.full_in_ns.is_some_and(|left| left < SOON_NS);
         !matches!(self.reuse, Reuse::On { .. }) && (percent >= HIGH || soon && percent >= LOW)
     }
+}
+
+fn in_use(time_wait: u32, others: u32, candidates: u32) -> u32 {
+    (time_wait + others).min(candidates)
+}
+
+fn percent(ports: u32, candidates: u32) -> u64 {
+    u64::from(ports) * 100 / u64::from(candidates.max(1))
 }
 
 #[derive(Debug, Default)]
@@ -260,44 +272,52 @@ impl Ports {
                 destination.warned = false;
             }
         }
-        found.sort_by_key(|row| std::cmp::Reverse(row.percent()));
+        found.sort_by_key(|row| Reverse(row.percent()));
         found.truncate(MAX_WARNINGS);
         found
     }
 
-    /// The destinations with the highest share of ports in use, at most `n`; failed calls first.
+    /// The destinations with the highest share of ports in use, at most `n`.
     #[must_use]
     pub fn rows(&self, n: usize) -> Vec<Row> {
-        let mut rows: Vec<Row> = self
-            .destinations
-            .keys()
-            .filter_map(|key| self.of(*key))
-            .filter(|row| row.in_use() > 0 || row.failures > 0)
-            .collect();
-        rows.sort_by_key(|row| {
-            let share = std::cmp::Reverse((row.percent(), row.in_use(), row.failures));
-            (share, row.key)
-        });
-        rows.truncate(n);
-        rows
+        self.first(n, |destination, candidates| {
+            let in_use = in_use(destination.time_wait, destination.others, candidates);
+            (in_use > 0 || destination.failures > 0)
+                .then(|| (percent(in_use, candidates), in_use, destination.failures))
+        })
     }
 
     /// The destinations that came closest to running out of ports, at most `n`.
     #[must_use]
     pub fn worst(&self, n: usize) -> Vec<Row> {
-        let mut rows: Vec<Row> = self
-            .destinations
-            .keys()
-            .filter_map(|key| self.of(*key))
-            .collect();
-        rows.sort_by_key(|row| {
-            (
-                std::cmp::Reverse((row.peak_percent(), row.failures)),
-                row.key,
-            )
-        });
-        rows.truncate(n);
-        rows
+        self.first(n, |destination, candidates| {
+            let peak = destination.peak.min(candidates);
+            Some((percent(peak, candidates), destination.failures))
+        })
+    }
+
+    /// Those `n` with the highest rank, in its order; `None` leaves one out. There may be very
+    /// many, so rows are made of those only.
+    fn first<R: Ord>(&self, n: usize, rank: impl Fn(&Destination, u32) -> Option<R>) -> Vec<Row> {
+        let ranked = |(key, destination): (&Key, &Destination)| {
+            let rank = rank(destination, self.candidates(key.netns))?;
+            Some((Reverse(rank), *key))
+        };
+        let mut all: Vec<_> = self.destinations.iter().filter_map(ranked).collect();
+        if n < all.len() {
+            all.select_nth_unstable(n);
+            all.truncate(n);
+        }
+        all.sort_unstable();
+        all.iter().filter_map(|(_, key)| self.of(*key)).collect()
+    }
+
+    fn candidates(&self, netns: u32) -> u32 {
+        self.namespaces
+            .get(&netns)
+            .map_or(Capacity::default().candidates(), |namespace| {
+                namespace.capacity.candidates()
+            })
     }
 
     /// One destination.
@@ -305,9 +325,7 @@ impl Ports {
     pub fn of(&self, key: Key) -> Option<Row> {
         let destination = self.destinations.get(&key)?;
         let namespace = self.namespaces.get(&key.netns);
-        let candidates = namespace.map_or(Capacity::default().candidates(), |namespace| {
-            namespace.capacity.candidates()
-        });
+        let candidates = self.candidates(key.netns);
         let reuse = reuse(
             namespace.and_then(|namespace| namespace.rules.as_ref()),
             key,
@@ -322,7 +340,7 @@ impl Ports {
             growth,
             full_in_ns: None,
             reuse,
-            peak: destination.peak,
+            peak: destination.peak.min(candidates),
             failures: destination.failures,
             last_failure: destination.last_failure.as_deref().copied(),
         };

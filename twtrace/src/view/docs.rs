@@ -142,7 +142,7 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "in_use",
         "",
-        "ports of the ephemeral range in use from there to there: `time_wait` + `others`",
+        "ports of the ephemeral range in use from there to there: `time_wait` + `others`, but no more than `candidates`, because one of the others may be a mini-socket since it was looked at",
     ),
     (
         "candidates",

@@ -120,7 +120,7 @@ fn complaints(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stderr);
     text.lines()
         .filter(|line| !line.starts_with("twtrace: attaching"))
-        .filter(|line| !line.contains(" hooks"))
+        .filter(|line| !line.contains(" hooks") && !line.contains(" already there in "))
         .map(str::to_owned)
         .collect()
 }

@@ -17,9 +17,9 @@ use crate::tracer::{TWTRACE, Tracer, Written};
 const ROUNDS: u16 = 2;
 
 /// What groups are made by, and what a tenant is called there.
-type By = (&'static str, fn(&Tenant) -> &'static str);
+pub(super) type By = (&'static str, fn(&Tenant) -> &'static str);
 
-const BY: [By; 3] = [
+pub(super) const BY: [By; 3] = [
     ("cgroup", |tenant| tenant.cgroup_name),
     ("uid", |tenant| tenant.user),
     ("netns", |tenant| tenant.netns),

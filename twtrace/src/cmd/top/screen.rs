@@ -171,6 +171,7 @@ mod pty;
 
 #[cfg(test)]
 mod tests {
+    use std::mem::ManuallyDrop;
     use std::process::Command;
 
     use super::*;
@@ -184,7 +185,8 @@ mod tests {
             let runtime = crate::cmd::live::runtime().unwrap();
             runtime.block_on(async {
                 // Release builds abort: nothing is dropped there.
-                std::mem::forget(Screen::open().unwrap());
+                let mut screen = ManuallyDrop::new(Screen::open().unwrap());
+                screen.wake().await;
                 panic!("as it was meant");
             });
         }
@@ -193,6 +195,7 @@ mod tests {
         command.args(["--exact", name, "--nocapture"]);
         let mut pty = pty::Pty::start(command.env(PANIC, "1"));
         pty.until_taken();
+        pty.press("x");
         let (status, output) = pty.finish();
         assert_eq!(status.code(), Some(101));
         let after = output.rsplit("\x1b[?1049l").next().unwrap();
