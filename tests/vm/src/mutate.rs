@@ -1,7 +1,10 @@
 //! A kernel that is wrong, without building one: settings that have no effect. What runs in it
 //! sees no difference but in what the kernel then does.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,6 +15,11 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
+
+const NET: &str = "/proc/sys/net";
+const FOLDER: &str = "ipv4";
+/// Where it is once it is covered.
+const BEHIND: &str = "/tmp/mutant-net";
 
 /// What the kernel does not heed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,7 +74,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         How::Lost(name) => cover(name, "/dev/null")?,
         How::Kept(name) => {
             let file = format!("/tmp/mutant-{name}");
-            std::fs::copy(path(name), &file).with_context(|| format!("cannot read {name}"))?;
+            let path = Path::new(NET).join(FOLDER).join(name);
+            fs::copy(path, &file).with_context(|| format!("cannot read {name}"))?;
             cover(name, &file)?;
         }
         How::Option(level, name) => ignore(level, name)?,
@@ -76,18 +85,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bail!("cannot run {program}: {error}")
 }
 
-fn path(name: &str) -> String {
-    format!("/proc/sys/net/ipv4/{name}")
-}
-
-/// Puts a file in the place of a sysctl's, for this process and its children alone.
+/// Puts a file in the place of a sysctl's, for this process and its children alone. Each network
+/// namespace has its own files below /proc/sys/net, but that folder is the same for all: it is
+/// covered by links to what was there.
 fn cover(name: &str, by: &str) -> Result<()> {
-    let path = path(name);
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(Some(by), path.as_str(), none, MsFlags::MS_BIND, none)
-        .with_context(|| format!("cannot cover {path}"))
+    fs::create_dir_all(BEHIND)?;
+    mount(Some(NET), BEHIND, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("cannot move {NET}"))?;
+    mount(Some("tmpfs"), NET, Some("tmpfs"), MsFlags::empty(), none)
+        .with_context(|| format!("cannot cover {NET}"))?;
+    link_all(Path::new(BEHIND), Path::new(NET), FOLDER)?;
+    let (behind, folder) = (Path::new(BEHIND).join(FOLDER), Path::new(NET).join(FOLDER));
+    fs::create_dir(&folder)?;
+    link_all(&behind, &folder, name)?;
+    Ok(symlink(by, folder.join(name))?)
+}
+
+/// Links all in a folder but one.
+fn link_all(from: &Path, into: &Path, but: &str) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_name() != but {
+            symlink(entry.path(), into.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 fn ignore(level: i32, name: i32) -> Result<()> {

@@ -39,6 +39,11 @@ impl Traces {
         })
     }
 
+    /// Whether programs are at work.
+    pub(super) fn is_attached(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// What was not there before. Numbers are not given twice, so what an earlier test left to a
     /// grace period may go meanwhile without being mistaken for ours.
     pub(super) fn since(&self, before: &Self) -> Self {

@@ -96,12 +96,12 @@ pub(in super::super) fn compare(was: &Baseline, is: &Baseline) -> Comparison {
         found.case(old, new, Ticks(was.tick_ns.max(is.tick_ns)));
         found.take_explained(was, is, &mut counters);
         comparison.same += usize::from(found.0.is_empty());
-        let because = because(&new.name, was, is);
         for one in found.0 {
+            let counter = [old, new].map(|case| case.counters.contains_key(&one.what));
             let one = Difference {
                 name: new.name.clone(),
                 family: new.family.clone(),
-                because: because.clone(),
+                because: because(&new.name, counter != [false; 2], was, is),
                 ..one
             };
             add(&mut comparison.differences, one);
@@ -128,14 +128,22 @@ fn add(differences: &mut Vec<Difference>, one: Difference) {
     }
 }
 
-/// By what the two kernels differ that this behaviour depends on.
-fn because(name: &str, was: &Baseline, is: &Baseline) -> Vec<String> {
+/// By what the two kernels differ that this behaviour depends on, and what may differ by rights
+/// though nothing shows it.
+fn because(name: &str, counter: bool, was: &Baseline, is: &Baseline) -> Vec<String> {
     let Some((_, behaviour)) = expect::find(name) else {
         return Vec::new();
     };
-    let told = behaviour.differs.iter();
-    told.filter_map(|differs| explain(differs, was, is))
-        .collect()
+    let told = behaviour
+        .differs
+        .iter()
+        .filter_map(|differs| match differs.by {
+            // It explains itself, and no other counter.
+            By::Sign(sign) if counter && sign.is_counter() => None,
+            By::Sign(_) => explain(differs, was, is),
+            By::Trying => Some(differs.told(None)),
+        });
+    told.collect()
 }
 
 /// What is right on the later kernel, if its sign is what the two differ by.

@@ -91,6 +91,11 @@ impl Sign {
         }
     }
 
+    /// Whether it is one itself.
+    pub(in super::super) fn is_counter(self) -> bool {
+        matches!(self.place(), Place::Counter(_))
+    }
+
     fn place(self) -> Place {
         SIGNS[self as usize].1
     }

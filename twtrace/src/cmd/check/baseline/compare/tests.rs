@@ -140,6 +140,25 @@ fn a_counter_that_a_sign_explains_is_one_difference_in_however_many_cases() {
 }
 
 #[test]
+fn a_counter_does_not_explain_another() {
+    let of = |challenges| Case {
+        counters: [("TCPSYNChallenge".into(), challenges)].into(),
+        ..case("refused-established")
+    };
+    let (mut was, mut is) = (run("6.1", vec![of(0)]), run("6.18", vec![of(5)]));
+    was.shows.insert(Sign::PawsOldAck.name(), false);
+    is.shows.insert(Sign::PawsOldAck.name(), true);
+    let comparison = compare(&was, &is);
+    let [one] = &comparison.differences[..] else {
+        panic!("{comparison:?}");
+    };
+    let [because] = &one.because[..] else {
+        panic!("{one:?}");
+    };
+    assert!(because.contains("an old SYN gets"), "{because}");
+}
+
+#[test]
 fn counters_of_a_crowd_follow_the_weather() {
     let mut other = crowd(0, &[3; 100]);
     other.counters.clear();
