@@ -4,6 +4,7 @@
 mod table;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// VMs side by side.
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
+    /// Keep the baselines, in a folder for each kernel.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -50,6 +54,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ends = vm::side_by_side(&kernels, args.jobs, |kernel| {
         say(&format!("booting {}", kernel.release));
         let end = host.boot(kernel, &setup, &mut |_| {})?;
+        if let Some(folder) = &args.out {
+            end.keep(&folder.join(&kernel.name))?;
+        }
+        let seconds = end.elapsed.as_secs_f64();
+        say(&format!("{}: {seconds:.0} s", kernel.release));
         read(&end)
     });
     let mut baselines = Vec::new();

@@ -50,7 +50,7 @@ pub(super) fn replace(text: &str, table: &str) -> Result<String> {
 /// Signs by kernels, behaviours by kernels, and what differs.
 pub(super) fn render(behaviours: &[Behaviour], kernels: &[Baseline], date: &str) -> String {
     let mut out = Out(String::new());
-    let short: Vec<String> = kernels.iter().map(|one| series(&one.kernel)).collect();
+    let short = short(kernels);
     let builds: Vec<&str> = kernels.iter().map(|one| one.kernel.as_str()).collect();
     out.line(&format!("Of {date}, on {}.", builds.join(", ")));
     out.line("");
@@ -115,10 +115,36 @@ fn letter(index: usize) -> char {
     ('a'..='z').nth(index).unwrap_or('z')
 }
 
+/// Names by series, or by build where there are several of one series.
+fn short(kernels: &[Baseline]) -> Vec<String> {
+    let all: Vec<String> = kernels.iter().map(|one| series(&one.kernel)).collect();
+    let each = kernels.iter().zip(&all);
+    let name = |(one, series): (&Baseline, &String)| match all
+        .iter()
+        .filter(|other| *other == series)
+        .count()
+    {
+        1 => series.clone(),
+        _ => build(&one.kernel),
+    };
+    each.map(name).collect()
+}
+
 /// 6.12.118+deb13-cloud-amd64 is 6.12.
 fn series(release: &str) -> String {
     let numbers: Vec<&str> = release.split('.').take(2).collect();
     numbers.join(".")
+}
+
+/// 6.12.118+deb13-cloud-amd64 is 6.12.118, 5.10.0-46-cloud-amd64 is 5.10.0-46.
+fn build(release: &str) -> String {
+    let flavour = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
+    let parts: Vec<&str> = release
+        .split('-')
+        .take_while(|part| !flavour(part))
+        .collect();
+    let all = parts.join("-");
+    all.split('+').next().unwrap_or_default().to_owned()
 }
 
 fn of<'a>(kernel: &'a Baseline, behaviour: &'a Behaviour) -> impl Iterator<Item = &'a Case> {
@@ -215,6 +241,19 @@ mod tests {
         ] {
             assert!(table.contains(wanted), "{wanted}: {table}");
         }
+    }
+
+    #[test]
+    fn builds_of_one_series_are_told_apart() {
+        let of = |release| kernel(release, "TW", "pass");
+        let kernels = [
+            of("5.10.0-46-cloud-amd64"),
+            of("6.12.43+deb12-cloud-amd64"),
+            of("6.12.118+deb13-cloud-amd64"),
+        ];
+        assert_eq!(short(&kernels), ["5.10", "6.12.43", "6.12.118"]);
+        let kernels = [of("5.10.0-30-cloud-amd64"), of("5.10.0-46-cloud-amd64")];
+        assert_eq!(short(&kernels), ["5.10.0-30", "5.10.0-46"]);
     }
 
     #[test]

@@ -21,6 +21,14 @@ sockopt_impl!(
     i32
 );
 sockopt_impl!(
+    /// The first bytes of `struct tcp_info`: the kernel gives as many as are asked for.
+    InfoHead,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    [u8; 8]
+);
+sockopt_impl!(
     /// The queue that TCP_QUEUE_SEQ tells about.
     RepairQueue,
     Both,
@@ -115,6 +123,13 @@ pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
         peer: numbers.1?,
         clock: None,
     })
+}
+
+/// Whether a connection has timestamps.
+pub(super) fn has_timestamps(stream: &TcpStream) -> io::Result<bool> {
+    const OPTIONS: usize = 5; // tcpi_options
+    const TIMESTAMPS: u8 = 1; // TCPI_OPT_TIMESTAMPS
+    Ok(getsockopt(stream, InfoHead)?[OPTIONS] & TIMESTAMPS != 0)
 }
 
 /// Makes a socket hear nothing and say nothing, not even when it is closed. TCP still finds it, so

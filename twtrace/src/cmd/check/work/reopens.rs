@@ -47,6 +47,10 @@ pub(in super::super) fn no_option(lab: &Lab<'_>) -> Step<Made> {
 pub(in super::super) fn no_timestamps(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_timestamps", 0)?;
     let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
+    if group.all.iter().any(|mini| mini.sequence.clock.is_some()) {
+        let reason = "connections have timestamps in spite of tcp_timestamps=0";
+        return Err(Stop::Fail(reason.into()));
+    }
     group.forge_refused(lab, How::answered(Rule::OldSequence), |at| {
         syn(at, None, u32::MAX)
     })?;
