@@ -11,6 +11,7 @@ use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::event::Family;
+use crate::kernel::disconnect;
 
 sockopt_impl!(
     /// Seconds in FIN_WAIT2 after close(); below 0 there is none.
@@ -152,7 +153,16 @@ pub(super) fn vanish(stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes with a RST.
+/// Closes with a RST at once. close() alone would wait for others that have the descriptor for a
+/// moment, as a program does that another thread is starting: it then closes the two ends of a
+/// connection in the order of their numbers.
+pub(super) fn reset(stream: TcpStream) -> io::Result<()> {
+    disconnect(&stream)?;
+    drop(stream);
+    Ok(())
+}
+
+/// Closes with a RST because of SO_LINGER.
 pub(super) fn abort(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     drop(stream);

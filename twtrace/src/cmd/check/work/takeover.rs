@@ -6,7 +6,7 @@ use std::io;
 use crate::cmd::check::lab::{Attempt, Lab, Step, Stop};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::Group;
-use crate::cmd::check::sockets::{Pair, abort};
+use crate::cmd::check::sockets::{Pair, reset};
 use crate::event::Reason;
 use crate::kernel::sock_diag::Substate;
 
@@ -92,7 +92,7 @@ pub(super) fn finish(
     group.await_gone(lab)?;
     let ended = Window::since(start);
     for pair in again {
-        abort(pair.active).attempt("abort a connection")?;
+        reset(pair.active).attempt("reset a connection")?;
     }
     Ok(group.ended(reason, ended))
 }
