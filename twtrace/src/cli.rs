@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cmd::check::Format;
 use crate::kernel::{Attach, REFUSAL_RATE};
 use crate::model::groups::By;
 use crate::view::Output;
@@ -422,7 +423,27 @@ pub struct CheckArgs {
     pub list: bool,
     /// Format of the verdicts
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: PlainOutput,
+    pub output: CheckOutput,
+    /// The same as -o ktap
+    #[arg(long, conflicts_with = "output")]
+    pub ktap: bool,
+    /// Also write the verdicts to a file in this format; repeat for several
+    #[arg(long = "report", value_name = "FORMAT=FILE", value_parser = report, conflicts_with = "list")]
+    pub reports: Vec<(CheckOutput, PathBuf)>,
+    /// Keep what was observed in this file, to compare another kernel with it
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub save: Option<PathBuf>,
+    /// Compare with what --save kept; a regression is exit code 1
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub baseline: Option<PathBuf>,
+    /// Run nothing: compare this file of --save with the baseline
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "baseline",
+        conflicts_with = "save"
+    )]
+    pub against: Option<PathBuf>,
     /// How to attach
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
@@ -454,6 +475,37 @@ pub enum PlainOutput {
     Json,
 }
 
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    #[default]
+    Text,
+    Json,
+    /// The kernel's Test Anything Protocol
+    Ktap,
+    /// JUnit XML
+    Junit,
+}
+
+/// `junit=check.xml`
+fn report(text: &str) -> Result<(CheckOutput, PathBuf), String> {
+    let (format, file) = text
+        .split_once('=')
+        .ok_or("it has no `=`, as in junit=check.xml")?;
+    Ok((CheckOutput::from_str(format, false)?, file.into()))
+}
+
+impl From<CheckOutput> for Format {
+    fn from(arg: CheckOutput) -> Self {
+        match arg {
+            CheckOutput::Text => Self::Text,
+            CheckOutput::Json => Self::Json,
+            CheckOutput::Ktap => Self::Ktap,
+            CheckOutput::Junit => Self::Junit,
+        }
+    }
+}
+
 impl From<AttachArg> for Attach {
     fn from(arg: AttachArg) -> Self {
         match arg {
@@ -483,81 +535,4 @@ impl Cli {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::definition().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_the_bcc_family_are_understood() {
-        let line = "twtrace trace -4 -L 80,443 -R 5432 -w -o json -c true --duration 30s";
-        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        let Some(Command::Trace(args)) = cli.command else {
-            panic!("not trace");
-        };
-        assert!(args.filters.ipv4 && args.view.wide);
-        assert_eq!(args.filters.lport, [80, 443]);
-        assert_eq!(args.view.output, OutputArg::Json);
-    }
-
-    #[test]
-    fn questions_about_conflicts_are_understood_live_and_of_a_recording() {
-        let line = "twtrace conflicts --what-if recycle --fail-on stuck --max-refusals 50";
-        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        let Some(Command::Conflicts(args)) = cli.command else {
-            panic!("not conflicts");
-        };
-        assert_eq!(args.questions.what_if, Some(WhatIfArg::Recycle));
-        assert_eq!(args.questions.fail_on, Some(FailOn::Stuck));
-        assert_eq!(args.ring.max_refusals, 50);
-        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
-        assert!(!parses("twtrace report FILE --conflicts --hist"));
-        assert!(!parses("twtrace conflicts --max-refusals 0"));
-    }
-
-    #[test]
-    fn frames_of_top_have_a_size_and_a_pace() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        let line = "twtrace top --replay FILE --speed 0.5 --batch -n 3 --interval 5 --size 80x24";
-        let Some(Command::Top(args)) = parse(line).unwrap().command else {
-            panic!("not top");
-        };
-        assert_eq!(
-            (args.speed, args.frames, args.size),
-            (0.5, Some(3), (80, 24))
-        );
-        for wrong in [
-            "-n 3",
-            "--speed 2",
-            "--batch --size 80",
-            "--batch --size 0x5",
-        ] {
-            assert!(parse(&format!("twtrace top {wrong}")).is_err(), "{wrong}");
-        }
-        assert!(parse("twtrace top --replay FILE --speed 0").is_err());
-    }
-
-    #[test]
-    fn groups_are_understood_live_and_of_a_recording() {
-        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        for by in ["peer", "service", "lport", "uid", "cgroup", "netns"] {
-            assert!(parses(&format!("twtrace hist --by {by} --top 3 10")));
-            assert!(parses(&format!("twtrace trace --by {by}")));
-            assert!(parses(&format!("twtrace report FILE --hist --by {by}")));
-        }
-        assert!(!parses("twtrace hist --by colour"));
-        assert!(!parses("twtrace hist --by uid --top 0"));
-        assert!(!parses("twtrace report FILE --conflicts --by uid"));
-    }
-
-    #[test]
-    fn a_count_needs_an_interval_and_families_exclude_each_other() {
-        assert!(Cli::try_parse_from(["twtrace", "hist", "0"]).is_err());
-        assert!(Cli::try_parse_from(["twtrace", "hist", "5", "3"]).is_ok());
-        assert!(Cli::try_parse_from(["twtrace", "trace", "-4", "-6"]).is_err());
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod demo;
 mod ebpf;
+mod matrix;
 mod paths;
 mod run;
 mod test;
@@ -30,6 +31,8 @@ enum Task {
     Bench(bench::Args),
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
+    /// Run `twtrace check` on every kernel that can be had and write the table of docs/kernels.md.
+    Matrix(matrix::Args),
     /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
     Test(test::Args),
     /// Check the walls between rooms, file sizes, stray words and links.
@@ -58,6 +61,7 @@ fn work(cli: &Cli) -> anyhow::Result<()> {
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Ebpf(args) => ebpf::run(args),
+        Task::Matrix(args) => matrix::run(args),
         Task::Test(args) => test::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Vm(args) => vm::run(args),

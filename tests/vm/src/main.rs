@@ -9,6 +9,7 @@ mod flood;
 mod init;
 mod load;
 mod loopback;
+mod mutate;
 mod namespace;
 mod nat;
 mod pressure;
@@ -39,6 +40,8 @@ enum Task {
     Pressure,
     /// Make connections through a NAT that changes ports at random.
     Nat,
+    /// Run a program as if the kernel did not heed one of its settings.
+    Mutate(mutate::Args),
     /// Be one of three users in three cgroups, and make connections.
     Tenant(tenants::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Task::Exhaust => exhaust::serve(),
         Task::Pressure => pressure::serve(),
         Task::Nat => nat::run(),
+        Task::Mutate(args) => mutate::run(&args),
         Task::Tenant(args) => tenants::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),

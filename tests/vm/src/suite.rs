@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    books, check, conflicts, doctor, exhaust, filters, flood, footprint, interrupt, kill9, lacking,
-    owners, ports, top,
+    books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt, kill9,
+    lacking, mutants, owners, ports, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,8 @@ type Test = fn(&str) -> Result<String>;
 const TESTS: &[(&str, Test, &str)] = &[
     ("check, fentry", check::run, "fentry"),
     ("check, kprobe", check::run, "kprobe"),
+    ("check, kill -9", host::run, "fentry"),
+    ("check on wrong kernels", mutants::run, "fentry"),
     ("100,003 connections, fentry", books::churn, "fentry"),
     ("100,003 connections, kprobe", books::churn, "kprobe"),
     ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),

@@ -17,7 +17,11 @@ mod top;
 mod trace;
 mod version;
 
-use crate::cli::{CheckArgs, Cli, Command, PlainOutput, Ring, Tracing};
+use std::io;
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::cli::{CheckArgs, Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
 use crate::kernel::Options;
 
@@ -42,14 +46,23 @@ fn run_check(args: CheckArgs) -> Result<Exit> {
     let args = check::Args {
         scenarios: args.scenarios,
         list: args.list,
-        format: match args.output {
-            PlainOutput::Text => check::Format::Text,
-            PlainOutput::Json => check::Format::Json,
+        format: match args.ktap {
+            true => check::Format::Ktap,
+            false => args.output.into(),
         },
+        reports: args
+            .reports
+            .into_iter()
+            .map(|(format, file)| (format.into(), file))
+            .collect(),
+        colour: AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+        save: args.save,
+        baseline: args.baseline,
+        against: args.against,
         attach: args.attach.into(),
         btf: args.btf,
     };
-    check::run(&args, &mut std::io::stdout().lock())
+    check::run(&args, &mut io::stdout().lock())
 }
 
 /// The options that the command line gives every trace; the rest are the defaults.

@@ -31,7 +31,7 @@ use twtrace_common::settings::Filter;
 pub use attach::{Attached, Mode};
 pub use load::OBJECT;
 pub use session::Session;
-pub use syscall::{kernel_release, monotonic_ns, thread_cpu_ns, trim_memory};
+pub use syscall::{disconnect, kernel_release, monotonic_ns, thread_cpu_ns, trim_memory};
 
 /// How programs are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

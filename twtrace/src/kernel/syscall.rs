@@ -307,6 +307,21 @@ fn load(trial: &Trial<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Ends a connection now (`tcp_disconnect`), however many descriptors it has.
+pub fn disconnect(socket: &impl AsFd) -> io::Result<()> {
+    let nowhere = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
+    let size = size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: the pointer is to a local, whose size goes along.
+    let result = unsafe { libc::connect(socket.as_fd().as_raw_fd(), &raw const nowhere, size) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Gives freed memory back to the system; the BTF parsers leave some 20 MB behind.
 pub fn trim_memory() {
     // SAFETY: takes no pointers.

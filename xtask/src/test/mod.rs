@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that says whether this tree is right.
 
+mod parsers;
 mod results;
 mod suite;
 
@@ -43,6 +44,7 @@ const STEPS: &[(&str, Step)] = &[
     ("clippy", clippy),
     ("unit and golden tests", unit),
     ("tidy", || tidy::run(&tidy::Args {}).map(|()| String::new())),
+    ("KTAP and JUnit by other parsers", parsers::goldens),
     ("eBPF object", ebpf::check),
 ];
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::parsers::{self, Kunit};
 use super::results::{Results, Verdict};
 use crate::run::{say, show};
 use crate::vm::kernels::KERNELS;
@@ -60,7 +61,14 @@ pub(super) fn run(choice: &Choice, jobs: usize, results: &mut Results) {
             show(&format!("{name:6} {line}"));
         })
     });
+    let kunit = parsers::Kunit::get();
+    if let Err(why) = &kunit {
+        results.put("KTAP of the VMs", Verdict::Skip, &format!("{why:#}"));
+    }
     for (kernel, end) in kernels.iter().zip(ends) {
+        if let Ok(end) = &end {
+            others(kernel, end, kunit.as_ref().ok(), results);
+        }
         let read = end.and_then(|end| read(kernel, &end, results));
         if let Err(error) = read {
             say(&format!("{}: {error:#}", kernel.release));
@@ -99,6 +107,20 @@ fn enough(choice: &Choice, found: usize, oldest: bool) -> Result<String> {
         ensure!(found >= FEWEST, "only {found} kernels, {FEWEST} are needed");
     }
     Ok(format!("{found} found"))
+}
+
+/// What others make of the files that `twtrace check` left.
+fn others(kernel: &Kernel, end: &Outcome, kunit: Option<&Kunit>, results: &mut Results) {
+    let name = |what: &str| format!("Linux {}: {what}", kernel.release);
+    let folder = match end.files() {
+        Ok(folder) => folder,
+        Err(error) => return results.add(&name("files"), Err(error)),
+    };
+    for attach in ["fentry", "kprobe"] {
+        let read = parsers::of_vm(kunit, &folder, attach);
+        results.add(&name(&format!("parsers, {attach}")), read);
+    }
+    results.add(&name("two runs are the same"), parsers::same(&folder));
 }
 
 /// A row for each assertion that ran in the VM.

@@ -9,7 +9,7 @@ pub(crate) mod package;
 pub(crate) mod qemu;
 mod verdict;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// VMs side by side.
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
+    /// Keep what the command leaves in /out, in a folder for each kernel.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// The command to run in each VM.
     #[arg(last = true, default_values = ["twtrace", "check"])]
     command: Vec<String>,
@@ -76,6 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     });
     let mut failed = 0;
     for (kernel, end) in kernels.iter().zip(ends) {
+        if let (Ok(end), Some(folder)) = (&end, &args.out) {
+            end.keep(&folder.join(&kernel.name))?;
+        }
         failed += usize::from(!report(kernel, end));
     }
     ensure!(failed == 0, "{failed} of {} VMs failed", kernels.len());

@@ -32,11 +32,21 @@ pub(super) fn fetch(apt: &Private, name: &str, build: &Candidate) -> Result<Kern
         let mut packages = vec![format!("{}={}", build.package, build.version)];
         // Since 6.19 the image package only names those with the binary and the modules.
         let parts = apt.depends(&packages[0])?;
-        packages.extend(parts.into_iter().filter(|part| {
+        let wanted = |part: &String| {
             ["linux-binary-", "linux-modules-"]
                 .iter()
                 .any(|prefix| part.starts_with(prefix))
-        }));
+        };
+        for part in parts.into_iter().filter(wanted) {
+            // Mirrors keep the signed binary for longer than the modules.
+            if part.starts_with("linux-modules-") && apt.versions(&part)?.is_empty() {
+                say(&format!(
+                    "{part} has left its mirror: Linux {name} runs without modules"
+                ));
+            } else {
+                packages.push(part);
+            }
+        }
         apt.unpack(&packages, &dir)?;
     }
     let kernel = in_tree(name, &dir)?;
@@ -65,28 +75,38 @@ fn folder() -> PathBuf {
 
 /// The kernel in an unpacked package tree: the image is in /boot, or with its modules (7.2).
 fn in_tree(name: &str, dir: &Path) -> Result<Kernel> {
-    let place = ["usr/lib/modules", "lib/modules"]
-        .map(|place| dir.join(place))
-        .into_iter()
-        .find(|place| place.is_dir())
-        .with_context(|| format!("no lib/modules in {}", dir.display()))?;
-    for entry in fs::read_dir(&place)? {
-        let release = entry?.file_name().to_string_lossy().into_owned();
-        let modules = place.join(&release);
-        let images = [
-            dir.join("boot").join(format!("vmlinuz-{release}")),
-            modules.join("vmlinuz"),
-        ];
-        if let Some(vmlinuz) = images.into_iter().find(|image| image.is_file()) {
-            return Ok(Kernel {
-                name: name.to_owned(),
-                release,
-                vmlinuz,
-                modules: Some(modules),
-            });
+    let of = |release: &str, vmlinuz, modules| Kernel {
+        name: name.to_owned(),
+        release: release.to_owned(),
+        vmlinuz,
+        modules,
+    };
+    let boot = dir.join("boot");
+    for place in ["usr/lib/modules", "lib/modules"] {
+        for release in entries(&dir.join(place)) {
+            let modules = dir.join(place).join(&release);
+            let images = [
+                boot.join(format!("vmlinuz-{release}")),
+                modules.join("vmlinuz"),
+            ];
+            if let Some(vmlinuz) = images.into_iter().find(|image| image.is_file()) {
+                return Ok(of(&release, vmlinuz, Some(modules)));
+            }
+        }
+    }
+    for file in entries(&boot) {
+        if let Some(release) = file.strip_prefix("vmlinuz-") {
+            return Ok(of(release, boot.join(&file), None));
         }
     }
     bail!("no vmlinuz in {}", dir.display())
+}
+
+/// The names in a folder; none if there is no such folder.
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    entries.map(name).collect()
 }
 
 /// A kernel given by path: modules are looked for beside it, in its package tree or its build

@@ -64,11 +64,16 @@ impl Outcome {
     /// Unpacks what the command left in /out and returns the folder.
     pub(crate) fn files(&self) -> Result<PathBuf> {
         let folder = self.dir.path().join("out");
+        self.keep(&folder)?;
+        Ok(folder)
+    }
+
+    /// Unpacks it there.
+    pub(crate) fn keep(&self, folder: &Path) -> Result<()> {
         let archive = fs::File::open(self.dir.path().join("out.tar"))?;
         tar::Archive::new(archive)
-            .unpack(&folder)
-            .context("cannot read the VM's files")?;
-        Ok(folder)
+            .unpack(folder)
+            .context("cannot read the VM's files")
     }
 }
 

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything a tracer may leave in the kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Traces {
+pub(super) struct Traces {
     programs: BTreeSet<u32>,
     maps: BTreeSet<u32>,
     links: BTreeSet<u32>,
@@ -26,7 +26,7 @@ struct Traces {
 }
 
 impl Traces {
-    fn look() -> Result<Self> {
+    pub(super) fn look() -> Result<Self> {
         let programs = aya::programs::loaded_programs().map(|program| Ok(program?.id()));
         let maps = aya::maps::loaded_maps().map(|map| Ok(map?.id()));
         let links = aya::programs::loaded_links().map(|link| Ok(link?.id()));
@@ -39,9 +39,14 @@ impl Traces {
         })
     }
 
+    /// Whether programs are at work.
+    pub(super) fn is_attached(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// What was not there before. Numbers are not given twice, so what an earlier test left to a
     /// grace period may go meanwhile without being mistaken for ours.
-    fn since(&self, before: &Self) -> Self {
+    pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             programs: &self.programs - &before.programs,
             maps: &self.maps - &before.maps,

@@ -11,6 +11,7 @@ use std::{fs, thread};
 use socket2::Socket;
 
 use super::calls::Calls;
+use super::expect::{Shown, Sign};
 use super::gate::Pass;
 use super::life::{now_ns, sum};
 use super::scenarios::Scenario;
@@ -69,6 +70,7 @@ pub(super) struct Lab<'a> {
     pub(super) calls: Calls,
     may_retransmit: bool,
     listener: TcpListener,
+    shown: &'a Shown,
     pass: &'a Pass<'a>,
 }
 
@@ -78,6 +80,7 @@ impl<'a> Lab<'a> {
         scenario: &Scenario,
         family: Family,
         uid: u32,
+        shown: &'a Shown,
         pass: &'a Pass<'a>,
     ) -> Step<Self> {
         pass.take_turn();
@@ -98,6 +101,7 @@ impl<'a> Lab<'a> {
             calls: Calls::default(),
             may_retransmit: scenario.may_retransmit,
             listener,
+            shown,
             pass,
         })
     }
@@ -113,7 +117,24 @@ impl<'a> Lab<'a> {
 
     /// Sets a sysctl of this namespace.
     pub(super) fn sysctl(&self, name: &str, value: impl Display) -> Step<()> {
-        fs::write(sysctl_path(name), value.to_string()).attempt(&format!("set {name} to {value}"))
+        let value = value.to_string();
+        self.try_sysctl(name, &value)
+            .attempt(&format!("set {name} to {value}"))
+    }
+
+    /// The same where the kernel may say no.
+    pub(super) fn try_sysctl(&self, name: &str, value: &str) -> io::Result<()> {
+        let current = Netns::current().map(|current| current.inode);
+        if current.ok() != Some(self.netns) {
+            // Never the host's.
+            return Err(io::Error::other("the thread has left its own namespace"));
+        }
+        fs::write(sysctl_path(name), value)
+    }
+
+    /// Whether the running kernel has it.
+    pub(super) fn shows(&self, sign: Sign) -> bool {
+        self.shown.has(sign)
     }
 
     /// A sysctl of this namespace; `None` if this kernel has none of that name.

@@ -161,8 +161,24 @@ pub(super) struct Made {
     pub(super) crowd: Option<Crowd>,
     /// Connections that lived as they liked: only their sums are known.
     pub(super) churned: usize,
+    /// TcpExt counters of the namespace, and what each must say at the end.
+    pub(super) counted: Vec<(&'static str, u64)>,
+    /// Where kernels differ: what was looked at, and what was found.
+    pub(super) found: Vec<(&'static str, String)>,
+    /// How clients fared that came in crowds.
+    pub(super) clients: Option<Clients>,
     /// Where the sockets were made, by id, if not where this process is.
     pub(super) cgroup: Option<u64>,
+}
+
+/// How clients fared.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Clients {
+    pub(super) tried: usize,
+    /// How long connect() took, of those that came through.
+    pub(super) delays: Vec<Duration>,
+    /// All rounds together.
+    pub(super) took: Duration,
 }
 
 impl Made {
@@ -170,6 +186,20 @@ impl Made {
     pub(super) fn and(mut self, other: Self) -> Self {
         self.lives.extend(other.lives);
         self.rejections.extend(other.rejections);
+        self.counted.extend(other.counted);
+        self.found.extend(other.found);
+        self
+    }
+
+    /// A counter must say that at the end.
+    pub(super) fn counted(mut self, name: &'static str, value: u64) -> Self {
+        self.counted.push((name, value));
+        self
+    }
+
+    /// Something is so, and may be otherwise on another kernel.
+    pub(super) fn found(mut self, what: &'static str, found: impl ToString) -> Self {
+        self.found.push((what, found.to_string()));
         self
     }
 

@@ -6,8 +6,10 @@
 //! is then compared with the tracer's events and totals and the kernel's counters (`judge`). Where
 //! more than one namespace is needed, `net` joins them; the test VMs' workloads use it too.
 
+mod baseline;
 mod calls;
 mod cgroup;
+mod expect;
 mod gate;
 mod judge;
 mod lab;
@@ -23,14 +25,20 @@ mod socket_table;
 mod sockets;
 mod work;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use baseline::{Baseline, Comparison, Kind, compare};
+use expect::Shown;
+use progress::Progress;
 pub use report::Format;
-use report::Tally;
+use report::{Run, Tally};
 use scenarios::{SCENARIOS, Scenario};
 
 use crate::error::{Error, Exit, Result};
+use crate::kernel::btf::VMLINUX;
 use crate::kernel::{Attach, Options, Session};
 
 /// What to check, and how.
@@ -41,6 +49,16 @@ pub struct Args {
     /// Only name and explain them.
     pub list: bool,
     pub format: Format,
+    /// Text in colours.
+    pub colour: bool,
+    /// Files that get the same in other formats.
+    pub reports: Vec<(Format, PathBuf)>,
+    /// Keep what was observed in this file.
+    pub save: Option<PathBuf>,
+    /// Compare with what this file keeps.
+    pub baseline: Option<PathBuf>,
+    /// Do not run anything; compare this file with the baseline.
+    pub against: Option<PathBuf>,
     pub attach: Attach,
     /// BTF of the running kernel, by default its own.
     pub btf: Option<PathBuf>,
@@ -49,12 +67,47 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
     let scenarios = select(&args.scenarios)?;
+    let btf = args.btf.as_deref().unwrap_or(Path::new(VMLINUX));
+    let shown = Shown::read(btf);
     if args.list {
-        written(report::list(&scenarios, args.format, out))?;
+        // Only to tell what is right here; no privilege is needed for the list.
+        written(report::list(
+            &scenarios,
+            shown.ok().as_ref(),
+            args.format,
+            out,
+        ))?;
         return Ok(Exit::Done);
     }
-    let cases = runner::cases(&scenarios);
-    let start = |ports| {
+    // What cannot be compared with is better known before the minute that it takes.
+    let old = args.baseline.as_deref().map(Baseline::load).transpose()?;
+    if let (Some(old), Some(path)) = (&old, &args.against) {
+        let comparison = compare(old, &Baseline::load(path)?);
+        written(report::report(
+            None,
+            Some(&comparison),
+            args.format,
+            args.colour,
+            out,
+        ))?;
+        return Ok(exit(Tally::default(), Some(&comparison)));
+    }
+    let ran = shown.and_then(|shown| check(args, &scenarios, &shown, old.as_ref(), out));
+    if let (Format::Ktap, Err(error)) = (args.format, &ran) {
+        written(report::bail_out(error.message(), out))?;
+    }
+    ran
+}
+
+fn check(
+    args: &Args,
+    scenarios: &[&'static Scenario],
+    shown: &Shown,
+    old: Option<&Baseline>,
+    out: &mut dyn Write,
+) -> Result<Exit> {
+    let cases = runner::cases(scenarios)?;
+    let trace = |ports| {
         Session::start(&Options {
             attach: args.attach,
             btf: args.btf.clone(),
@@ -63,9 +116,52 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Exit> {
             ..Options::default()
         })
     };
-    let (session, outcomes) = runner::run(&cases, start)?;
-    written(report::report(&outcomes, session.meta(), args.format, out))?;
-    Ok(exit(Tally::of(&outcomes)))
+    let start = Instant::now();
+    let progress = Progress::new(cases.len(), args.format == Format::Text);
+    let (session, outcomes) = runner::run(&cases, shown, progress, trace)?;
+    let run = Run {
+        meta: session.meta(),
+        shown,
+        outcomes: &outcomes,
+        took: start.elapsed(),
+    };
+    let new = Baseline::of(&run);
+    let comparison = old.map(|old| compare(old, &new));
+    let comparison = comparison.as_ref();
+    tell(args, Some(&run), comparison, out)?;
+    if let Some(path) = &args.save {
+        new.save(path)?;
+    }
+    Ok(exit(Tally::of(&outcomes), comparison))
+}
+
+/// On stdout, and in the files that are asked for.
+fn tell(
+    args: &Args,
+    run: Option<&Run<'_>>,
+    comparison: Option<&Comparison>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    for (format, path) in &args.reports {
+        let write = || -> io::Result<()> {
+            let mut file = BufWriter::new(File::create(path)?);
+            report::report(run, comparison, *format, false, &mut file)?;
+            file.flush()
+        };
+        write().map_err(|error| {
+            Error::new(format!(
+                "cannot write the report {}: {error}",
+                path.display()
+            ))
+        })?;
+    }
+    written(report::report(
+        run,
+        comparison,
+        args.format,
+        args.colour,
+        out,
+    ))
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
@@ -84,8 +180,10 @@ fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
     names.iter().map(find).collect()
 }
 
-fn exit(tally: Tally) -> Exit {
+fn exit(tally: Tally, comparison: Option<&Comparison>) -> Exit {
+    let worse = comparison.is_some_and(|comparison| comparison.count(Kind::Regression) > 0);
     match tally {
+        _ if worse => Exit::Finding,
         Tally { failed: 1.., .. } => Exit::Finding,
         Tally {
             passed: 0,
@@ -121,11 +219,12 @@ mod tests {
     #[test]
     fn one_failure_decides_and_skips_alone_are_no_success() {
         let tally = |passed, failed, skipped| {
-            exit(Tally {
+            let tally = Tally {
                 passed,
                 failed,
                 skipped,
-            })
+            };
+            exit(tally, None)
         };
         assert_eq!(tally(5, 1, 1), Exit::Finding);
         assert_eq!(tally(5, 0, 1), Exit::Done);

@@ -15,8 +15,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(total: usize) -> Self {
-        let terminal = stderr().is_terminal() && can_overwrite();
+    /// Written over only if the verdicts are for people, too: a serial line is a terminal for both.
+    pub(super) fn new(total: usize, for_people: bool) -> Self {
+        let terminal = for_people && stderr().is_terminal() && can_overwrite();
         if !terminal {
             talk(&format!(
                 "{total} cases side by side; TIME_WAIT takes 60 s to run out"

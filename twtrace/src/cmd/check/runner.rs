@@ -1,15 +1,17 @@
 //! Runs all cases side by side, a thread and a namespace each, while this thread drains the tracer.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cgroup;
+use super::expect::{self, Behaviour, Group, Shown, Sign};
 use super::gate::{Gate, Pass};
 use super::judge::{Evidence, judge};
 use super::lab::{Lab, PATIENCE, Step, Stop};
-use super::life::{Made, now_ns};
+use super::life::{Clients, Made, now_ns};
 use super::progress::Progress;
 use super::scenarios::Scenario;
 use crate::decode::decode;
@@ -31,6 +33,8 @@ const FIRST_UID: u32 = 10_007;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
     pub(super) scenario: &'static Scenario,
+    pub(super) group: Group,
+    pub(super) behaviour: &'static Behaviour,
     pub(super) family: Family,
     uid: u32,
 }
@@ -52,6 +56,15 @@ pub(super) struct Outcome {
     pub(super) sockets: usize,
     /// How long its scenario ran.
     pub(super) took: Duration,
+    /// What was found where kernels differ.
+    pub(super) found: BTreeMap<String, String>,
+    /// The counters of its namespace that moved.
+    pub(super) counters: BTreeMap<String, u64>,
+    /// What was traced of it.
+    pub(super) events: Vec<Event>,
+    /// Its connections came as they liked.
+    pub(super) crowd: bool,
+    pub(super) clients: Option<Clients>,
 }
 
 /// What a case's thread hands back.
@@ -73,20 +86,23 @@ struct Ran {
 }
 
 /// Each scenario with each of its families.
-pub(super) fn cases(scenarios: &[&'static Scenario]) -> Vec<Case> {
-    let each = scenarios.iter().flat_map(|&scenario| {
-        scenario
-            .families
-            .iter()
-            .map(move |&family| (scenario, family))
-    });
-    each.zip(FIRST_UID..)
-        .map(|((scenario, family), uid)| Case {
+pub(super) fn cases(scenarios: &[&'static Scenario]) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let mut uids = FIRST_UID..;
+    for &scenario in scenarios {
+        let name = scenario.name;
+        let (group, behaviour) = expect::find(name)
+            .ok_or_else(|| Error::new(format!("nothing is expected of the scenario {name}")))?;
+        let of_family = |(&family, uid)| Case {
             scenario,
+            group,
+            behaviour,
             family,
             uid,
-        })
-        .collect()
+        };
+        cases.extend(scenario.families.iter().zip(&mut uids).map(of_family));
+    }
+    Ok(cases)
 }
 
 /// Runs them all; `start` begins tracing, with the calls that look for a port or without.
@@ -95,16 +111,17 @@ pub(super) fn cases(scenarios: &[&'static Scenario]) -> Vec<Case> {
 /// kprobes the kernel skips what a softirq on top of them runs, births and ends among it.
 pub(super) fn run(
     cases: &[Case],
+    shown: &Shown,
+    mut progress: Progress,
     start: impl Fn(bool) -> Result<Session>,
 ) -> Result<(Session, Vec<Outcome>)> {
     let (calls, others): (Vec<Case>, Vec<Case>) =
         cases.iter().partition(|case| case.scenario.calls);
-    let mut progress = Progress::new(cases.len());
     if calls.is_empty() || others.is_empty() {
-        return round(cases, &mut progress, || start(others.is_empty()));
+        return round(cases, shown, &mut progress, || start(others.is_empty()));
     }
-    let (_, mut outcomes) = round(&calls, &mut progress, || start(true))?;
-    let (session, more) = round(&others, &mut progress, || start(false))?;
+    let (_, mut outcomes) = round(&calls, shown, &mut progress, || start(true))?;
+    let (session, more) = round(&others, shown, &mut progress, || start(false))?;
     outcomes.extend(more);
     outcomes.sort_by_key(|outcome| outcome.case.uid);
     Ok((session, outcomes))
@@ -112,6 +129,7 @@ pub(super) fn run(
 
 fn round(
     cases: &[Case],
+    shown: &Shown,
     progress: &mut Progress,
     start: impl FnOnce() -> Result<Session>,
 ) -> Result<(Session, Vec<Outcome>)> {
@@ -122,7 +140,7 @@ fn round(
             let (gate, sender) = (&gate, sender.clone());
             let spawned = thread::Builder::new()
                 .name(case.scenario.name.into())
-                .spawn_scoped(scope, move || run_case(index, case, gate, &sender));
+                .spawn_scoped(scope, move || run_case(index, case, shown, gate, &sender));
             if let Err(error) = spawned {
                 gate.open(false);
                 return Err(Error::new(format!("cannot start a thread: {error}")));
@@ -138,18 +156,18 @@ fn round(
             events: Vec::new(),
             undecoded: 0,
         }
-        .watch(cases, &receiver, progress)
+        .watch(cases, progress, &receiver)
     })
 }
 
 /// Runs in a thread of its own, which alone is in the namespace and takes it away when it ends.
-fn run_case(index: usize, case: &Case, gate: &Gate, sender: &Sender<Done>) {
+fn run_case(index: usize, case: &Case, shown: &Shown, gate: &Gate, sender: &Sender<Done>) {
     let start = Instant::now();
     let pass = gate.pass(case.scenario.slow);
     let mut abandoned = Vec::new();
     let (began_ns, result) = loop {
         let began_ns = now_ns();
-        match in_lab(case, &pass) {
+        match in_lab(case, shown, &pass) {
             Err(Stop::Disturbed(_)) if may_repeat(case, &pass) && abandoned.len() < REPEATS => {
                 abandoned.extend(Netns::current().ok());
             }
@@ -171,8 +189,8 @@ fn may_repeat(case: &Case, pass: &Pass<'_>) -> bool {
     !(case.scenario.early && pass.has_arrived())
 }
 
-fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
-    let lab = Lab::enter(case.scenario, case.family, case.uid, pass)?;
+fn in_lab(case: &Case, shown: &Shown, pass: &Pass<'_>) -> Step<Ran> {
+    let lab = Lab::enter(case.scenario, case.family, case.uid, shown, pass)?;
     if !case.scenario.early {
         lab.await_tracing()?;
     }
@@ -186,7 +204,7 @@ fn in_lab(case: &Case, pass: &Pass<'_>) -> Step<Ran> {
         netns: lab.netns,
         kernel: counters::read_current()?,
         left: lab.table()?.mini_sockets.len(),
-        has_stamp: lab.sysctl_value("tcp_tw_reuse_delay").is_some(),
+        has_stamp: shown.has(Sign::EntryStamp),
         made,
     })
 }
@@ -203,8 +221,8 @@ impl Trace {
     fn watch(
         mut self,
         cases: &[Case],
-        receiver: &Receiver<Done>,
         progress: &mut Progress,
+        receiver: &Receiver<Done>,
     ) -> Result<(Session, Vec<Outcome>)> {
         let mut done = Vec::with_capacity(cases.len());
         loop {
@@ -271,8 +289,18 @@ impl Trace {
     }
 
     fn outcome(&self, case: Case, one: &Done, snapshot: &Snapshot) -> Outcome {
-        let mut sockets = 0;
-        let verdict = match &one.result {
+        let mut outcome = Outcome {
+            case,
+            verdict: Verdict::Pass,
+            sockets: 0,
+            took: one.took,
+            found: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            events: Vec::new(),
+            crowd: false,
+            clients: None,
+        };
+        outcome.verdict = match &one.result {
             Err(Stop::Skip(reason)) => Verdict::Skip(reason.clone()),
             Err(Stop::Fail(reason)) => Verdict::Fail(vec![reason.clone()]),
             Err(Stop::Cancelled) => Verdict::Fail(vec!["tracing never began".into()]),
@@ -281,20 +309,22 @@ impl Trace {
                 Verdict::Fail(vec![format!("disturbed {times} times in a row: {reason}")])
             }
             Ok(ran) => {
-                sockets = expected(ran) + ran.made.overflows.len();
-                self.judge(case, one, ran, snapshot)
+                outcome.sockets = expected(ran) + ran.made.overflows.len();
+                outcome.events = self.of(one, ran).copied().collect();
+                outcome.counters = moved(&ran.kernel);
+                outcome.crowd = ran.made.churned > 0 || ran.made.crowd.is_some();
+                outcome.clients = ran.made.clients.clone();
+                let found = ran.made.found.iter();
+                outcome.found = found
+                    .map(|(what, found)| ((*what).to_owned(), found.clone()))
+                    .collect();
+                self.judge(case, &outcome.events, ran, snapshot)
             }
         };
-        Outcome {
-            case,
-            verdict,
-            sockets,
-            took: one.took,
-        }
+        outcome
     }
 
-    fn judge(&self, case: Case, one: &Done, ran: &Ran, snapshot: &Snapshot) -> Verdict {
-        let events: Vec<Event> = self.of(one, ran).copied().collect();
+    fn judge(&self, case: Case, events: &[Event], ran: &Ran, snapshot: &Snapshot) -> Verdict {
         let totals = |netns| snapshot.counters.iter().find(|one| one.netns == netns);
         let mut failures = judge(&Evidence {
             family: case.family,
@@ -305,7 +335,7 @@ impl Trace {
             made: &ran.made,
             kernel: &ran.kernel,
             left: ran.left,
-            events: &events,
+            events,
             counters: totals(ran.netns),
             shared: totals(0),
             counted_at: self.session.meta().tw_counted_at,
@@ -327,6 +357,12 @@ impl Trace {
             Verdict::Fail(failures)
         }
     }
+}
+
+/// The counters of a namespace that was made for the case.
+fn moved(kernel: &KernelCounters) -> BTreeMap<String, u64> {
+    let moved = kernel.tcp_ext.iter().filter(|(_, by)| **by > 0);
+    moved.map(|(name, by)| (name.clone(), *by)).collect()
 }
 
 /// How many scenarios work at a time.

@@ -11,14 +11,23 @@ use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::event::Family;
+use crate::kernel::disconnect;
 
 sockopt_impl!(
-    /// Seconds in FIN_WAIT2 after close().
+    /// Seconds in FIN_WAIT2 after close(); below 0 there is none.
     TcpLinger2,
     Both,
     libc::IPPROTO_TCP,
     libc::TCP_LINGER2,
-    u32
+    i32
+);
+sockopt_impl!(
+    /// The first bytes of `struct tcp_info`: the kernel gives as many as are asked for.
+    InfoHead,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    [u8; 8]
 );
 sockopt_impl!(
     /// The queue that TCP_QUEUE_SEQ tells about.
@@ -117,6 +126,13 @@ pub(super) fn sequence(passive: &TcpStream) -> io::Result<Sequence> {
     })
 }
 
+/// Whether a connection has timestamps.
+pub(super) fn has_timestamps(stream: &TcpStream) -> io::Result<bool> {
+    const OPTIONS: usize = 5; // tcpi_options
+    const TIMESTAMPS: u8 = 1; // TCPI_OPT_TIMESTAMPS
+    Ok(getsockopt(stream, InfoHead)?[OPTIONS] & TIMESTAMPS != 0)
+}
+
 /// Makes a socket hear nothing and say nothing, not even when it is closed. TCP still finds it, so
 /// nobody answers in its place by a RST.
 pub(super) fn deafen(stream: &TcpStream) -> io::Result<()> {
@@ -137,14 +153,23 @@ pub(super) fn vanish(stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes with a RST.
+/// Closes with a RST at once. close() alone would wait for others that have the descriptor for a
+/// moment, as a program does that another thread is starting: it then closes the two ends of a
+/// connection in the order of their numbers.
+pub(super) fn reset(stream: TcpStream) -> io::Result<()> {
+    disconnect(&stream)?;
+    drop(stream);
+    Ok(())
+}
+
+/// Closes with a RST because of SO_LINGER.
 pub(super) fn abort(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     drop(stream);
     Ok(())
 }
 
-/// Limits this socket's time in FIN_WAIT2.
-pub(super) fn set_linger2(socket: &impl AsFd, seconds: u32) -> io::Result<()> {
+/// Limits this socket's time in FIN_WAIT2; below 0 there is none.
+pub(super) fn set_linger2(socket: &impl AsFd, seconds: i32) -> io::Result<()> {
     Ok(setsockopt(socket, TcpLinger2, &seconds)?)
 }

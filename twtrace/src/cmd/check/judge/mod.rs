@@ -19,7 +19,7 @@ use crate::event::{
 use lives::{judge_lives, judge_overflows};
 use ports::{judge_births, judge_port_failures};
 use refusals::judge_refusals;
-use sums::{judge_churn, judge_totals, judge_witnesses};
+use sums::{judge_churn, judge_counted, judge_totals, judge_witnesses};
 
 /// All that is known of one case.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         judge_overflows(evidence, &mut failures);
         judge_witnesses(evidence, &mut failures);
     }
+    judge_counted(evidence, &mut failures);
     judge_totals(evidence, &mut failures);
     judge_refusals(evidence, &mut failures);
     judge_births(evidence, &mut failures);

@@ -107,6 +107,14 @@ pub(super) fn judge_witnesses(evidence: &Evidence<'_>, failures: &mut Failures) 
     }
 }
 
+/// The counters that a scenario is about.
+pub(super) fn judge_counted(evidence: &Evidence<'_>, failures: &mut Failures) {
+    for (name, expected) in &evidence.made.counted {
+        let found = sum(evidence.kernel, &[name]);
+        failures.equal(&format!("the kernel's {name}"), found, *expected);
+    }
+}
+
 /// Nobody knows the single lives, but the sums must fit.
 pub(super) fn judge_churn(evidence: &Evidence<'_>, failures: &mut Failures) {
     let reported = ends(evidence.events).count();

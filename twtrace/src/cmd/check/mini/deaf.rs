@@ -1,14 +1,14 @@
 //! Groups whose peers are deaf sockets: all that is said in their name is forged, and every number is
 //! known.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::{Group, Mini};
 use crate::cmd::check::lab::{Attempt, Lab, Step};
 use crate::cmd::check::life::{Window, now_ns};
 use crate::cmd::check::net::field::clock;
 use crate::cmd::check::segment::Segment;
-use crate::cmd::check::sockets::{Pair, Sequence, deafen};
+use crate::cmd::check::sockets::{Pair, Sequence, deafen, has_timestamps};
 use crate::event::{BornAs, Stage};
 use crate::kernel::sock_diag::Substate;
 
@@ -22,7 +22,7 @@ impl Group {
     /// Mini-sockets in FIN_WAIT2 whose peers are deaf. The last timestamp of each is known.
     pub(in crate::cmd::check) fn deaf_fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
         let start = now_ns();
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
         drop(open);
         let mut group = Self::of(all, BornAs::FinWait2);
         group.deaf = true;
@@ -49,13 +49,51 @@ impl Group {
         Ok(group)
     }
 
+    /// Mini-sockets that are born in TIME_WAIT by what deaf peers say after close().
+    pub(in crate::cmd::check) fn deaf_born_in_time_wait(
+        lab: &Lab<'_>,
+        pairs: Vec<Pair>,
+        said: &[fn(Sequence) -> Segment<'static>],
+    ) -> Step<Self> {
+        let start = now_ns();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
+        drop(open);
+        let mut group = Self::of(all, BornAs::TimeWait);
+        group.deaf = true;
+        for segment in said {
+            group.forge(lab, segment)?;
+        }
+        group.await_substate(lab, Substate::TimeWait)?;
+        group.born = Window::since(start);
+        group.time_wait = Some(group.born);
+        Ok(group)
+    }
+
+    /// Mini-sockets in FIN_WAIT2 that were full sockets there before close().
+    pub(in crate::cmd::check) fn deaf_shut_down(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        let start = now_ns();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
+        for stream in &open {
+            stream
+                .shutdown(Shutdown::Write)
+                .attempt("shut down a connection")?;
+        }
+        let mut group = Self::of(all, BornAs::FinWait2);
+        group.deaf = true;
+        group.forge(lab, acknowledge)?;
+        drop(open);
+        group.await_substate(lab, Substate::FinWait2)?;
+        group.born = Window::since(start);
+        Ok(group)
+    }
+
     /// Connections that live, whose peers are deaf; the last timestamp of each is known. The other
     /// ends must be made to vanish.
     pub(in crate::cmd::check) fn deaf_established(
         lab: &Lab<'_>,
         pairs: Vec<Pair>,
     ) -> Step<(Self, Vec<TcpStream>)> {
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(lab, pairs)?.into_iter().unzip();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
         let mut group = Self::of(all, BornAs::TimeWait);
         group.stage = Stage::Established;
         group.deaf = true;
@@ -85,9 +123,9 @@ impl Group {
     }
 
     /// Makes the passive ends deaf; the active ends are handed back.
-    fn deaf(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<(Mini, TcpStream)>> {
-        let timestamps = lab.sysctl_value("tcp_timestamps") != Some(0);
+    fn deaf(pairs: Vec<Pair>) -> Step<Vec<(Mini, TcpStream)>> {
         let deaf = |pair: Pair| {
+            let timestamps = has_timestamps(&pair.passive).attempt("read TCP_INFO")?;
             let now = clock(&pair.passive).attempt("read a connection's clock")?;
             deafen(&pair.passive).attempt("make a socket deaf")?;
             let (mut mini, active) = Mini::new(pair)?;
@@ -99,7 +137,7 @@ impl Group {
 }
 
 /// What acknowledges the active closer's FIN.
-fn acknowledge(at: Sequence) -> Segment<'static> {
+pub(in crate::cmd::check) fn acknowledge(at: Sequence) -> Segment<'static> {
     Segment {
         sequence: at.peer,
         acknowledgement: Some(at.own),

@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::lab::{Attempt, Lab, Step, Stop};
-use super::life::{Life, Made, Rejection, Window, now_ns};
+use super::life::{Life, Made, Rejection, TICK, Window, now_ns};
 use super::socket_table::SocketTable;
 use super::sockets::{Pair, Sequence, sequence, vanish};
 use crate::event::{BornAs, Numbers, Reason, Stage};
 use crate::kernel::sock_diag::Substate;
+pub(super) use deaf::acknowledge;
 pub(super) use forge::How;
 
 const ANY: Range<Duration> = Duration::ZERO..Duration::MAX;
@@ -198,6 +199,23 @@ impl Group {
                 .zip(before)
                 .all(|(now, before)| now.from > before.to))
         })
+    }
+
+    /// Checks that no timer runs out later than it did, give or take what the table rounds off.
+    pub(super) fn check_kept(&self, lab: &Lab<'_>, before: &[Window]) -> Step<()> {
+        let grace = u64::try_from(TICK.as_nanos()).unwrap_or(0);
+        let now = self.timers(lab)?;
+        match now
+            .iter()
+            .zip(before)
+            .position(|(now, before)| now.from > before.to + grace)
+        {
+            None => Ok(()),
+            Some(restarted) => Err(Stop::Fail(format!(
+                "the timer of {} was restarted",
+                self.all[restarted].local
+            ))),
+        }
     }
 
     /// Waits until none is left.

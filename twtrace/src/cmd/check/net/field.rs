@@ -50,6 +50,15 @@ pub enum Way {
     RandomPorts,
 }
 
+/// Clients that came at once.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// How long connect() took, of those that came through.
+    pub delays: Vec<Duration>,
+    /// Until the last had gone or given up.
+    pub took: Duration,
+}
+
 /// The server is in the namespace of the thread that made it.
 #[derive(Debug)]
 pub struct Field {
@@ -147,9 +156,9 @@ impl Field {
         Ok(clock)
     }
 
-    /// The first client connects so often at once, and the server closes each connection first:
-    /// how many came through. All that they sent has arrived then.
-    pub fn round(&self, at_once: usize) -> Result<usize> {
+    /// The first client connects so often at once, and the server closes each connection first. All
+    /// that they sent has arrived when this is over.
+    pub fn round(&self, at_once: usize) -> Result<Round> {
         let server = self.server()?;
         // The round before has ended it.
         SockRef::from(&self.listener)
@@ -178,15 +187,20 @@ pub fn clock(socket: &impl AsFd) -> io::Result<u32> {
     Ok(getsockopt(socket, Timestamp)?)
 }
 
-/// How many of these, each in a thread of its own, came through.
-fn visitors(server: SocketAddr, at_once: usize) -> usize {
-    thread::scope(|scope| {
+/// So many at once, each in a thread of its own.
+fn visitors(server: SocketAddr, at_once: usize) -> Round {
+    let start = Instant::now();
+    let delays = thread::scope(|scope| {
         let visitors: Vec<_> = (0..at_once)
-            .map(|_| scope.spawn(|| visit(server).is_ok()))
+            .map(|_| scope.spawn(|| visit(server)))
             .collect();
         let came = visitors.into_iter().map(thread::ScopedJoinHandle::join);
-        came.filter(|came| matches!(came, Ok(true))).count()
-    })
+        came.filter_map(|came| came.ok()?.ok()).collect()
+    });
+    Round {
+        delays,
+        took: start.elapsed(),
+    }
 }
 
 /// Waits until all connections of the calling thread's namespace are over, the last ACK included: a
@@ -205,12 +219,14 @@ fn await_silence() -> Result<()> {
     Err(Error::new("the clients' connections do not end"))
 }
 
-/// Connects and stays until the server hangs up.
-fn visit(server: SocketAddr) -> io::Result<()> {
+/// Connects, and stays until the server hangs up: how long it took to connect.
+fn visit(server: SocketAddr) -> io::Result<Duration> {
+    let start = Instant::now();
     let mut stream = TcpStream::connect_timeout(&server, PATIENT)?;
+    let took = start.elapsed();
     stream.set_read_timeout(Some(PATIENT))?;
     match stream.read(&mut [0])? {
-        0 => Ok(()),
+        0 => Ok(took),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

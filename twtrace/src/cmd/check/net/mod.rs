@@ -57,6 +57,12 @@ fn default_route(netns: &Netns, gateway: IpAddr) -> Result<()> {
     set?.map_err(|error| Error::new(format!("cannot route by {gateway}: {error}")))
 }
 
+/// Gives the calling thread's namespace an address of its own, on the loopback device.
+pub(super) fn add_own_address(address: IpAddr) -> Result<()> {
+    route::add_address("lo", address, prefix(address))
+        .map_err(|error| Error::new(format!("cannot add the address {address} to lo: {error}")))
+}
+
 fn prefix(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => PREFIX,

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cmd::check::lab::{Attempt, Lab, PATIENCE, Step, Stop};
-use crate::cmd::check::life::{Crowd, Made, Window, now_ns};
+use crate::cmd::check::life::{Clients, Crowd, Made, Window, now_ns};
 use crate::cmd::check::mini::{Group, How};
 use crate::cmd::check::net::field::{Field, Way};
 use crate::cmd::check::segment::Segment;
@@ -81,11 +81,12 @@ fn first_come(lab: &Lab<'_>) -> Step<(Field, Group, usize)> {
 /// another port is another clock.
 pub(in super::super) fn random(lab: &Lab<'_>) -> Step<Made> {
     let field = field(lab, Way::RandomPorts)?;
-    let (completed, failed) = rounds(lab, &field)?;
+    let clients = rounds(lab, &field)?;
     // Who did not get through was refused at least twice.
+    let failed = clients.tried - clients.delays.len();
     let least = 1.max(2 * failed);
     Ok(crowd(
-        completed,
+        clients,
         Crowd {
             syns: least..=usize::MAX,
             rules: &[Rule::Paws],
@@ -107,12 +108,13 @@ pub(in super::super) fn no_nat(lab: &Lab<'_>) -> Step<Made> {
 }
 
 fn all_come_through(lab: &Lab<'_>, field: &Field) -> Step<Made> {
-    let (completed, failed) = rounds(lab, field)?;
+    let clients = rounds(lab, field)?;
+    let failed = clients.tried - clients.delays.len();
     if failed > 0 {
         return Err(Stop::Fail(format!("{failed} clients did not get through")));
     }
     Ok(crowd(
-        completed,
+        clients,
         Crowd {
             syns: 0..=0,
             rules: &[],
@@ -121,20 +123,23 @@ fn all_come_through(lab: &Lab<'_>, field: &Field) -> Step<Made> {
     ))
 }
 
-/// How many connections came through, and how many did not.
-fn rounds(lab: &Lab<'_>, field: &Field) -> Step<(usize, usize)> {
+fn rounds(lab: &Lab<'_>, field: &Field) -> Step<Clients> {
     lab.step_aside();
-    let mut completed = 0;
+    let mut clients = Clients::default();
     for _ in 0..ROUNDS {
-        completed += field.round(lab.count)?;
+        let round = field.round(lab.count)?;
+        clients.tried += lab.count;
+        clients.delays.extend(round.delays);
+        clients.took += round.took;
         field.forget()?;
     }
-    Ok((completed, lab.count * ROUNDS - completed))
+    Ok(clients)
 }
 
-fn crowd(completed: usize, crowd: Crowd) -> Made {
+fn crowd(clients: Clients, crowd: Crowd) -> Made {
     Made {
-        churned: completed,
+        churned: clients.delays.len(),
+        clients: Some(clients),
         crowd: Some(crowd),
         ..Made::default()
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::cmd::check::lab::{Attempt, Lab, Step, Stop};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::Group;
-use crate::cmd::check::sockets::{Pair, abort, tcp_socket};
+use crate::cmd::check::sockets::{Pair, reset, tcp_socket};
 use crate::event::Reason;
 
 /// The first of the range; listeners are beyond it.
@@ -169,5 +169,5 @@ fn listen(local: SocketAddr) -> Step<TcpListener> {
 
 fn all_aborted(pairs: Vec<Pair>) -> Step<()> {
     let mut pairs = pairs.into_iter();
-    pairs.try_for_each(|pair| abort(pair.active).attempt("abort a connection"))
+    pairs.try_for_each(|pair| reset(pair.active).attempt("reset a connection"))
 }

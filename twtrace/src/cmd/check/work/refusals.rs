@@ -8,7 +8,7 @@ use crate::cmd::check::lab::{Lab, Step};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::{Group, How, after_fin};
 use crate::cmd::check::segment::Segment;
-use crate::cmd::check::sockets::{Pair, Sequence};
+use crate::cmd::check::sockets::Sequence;
 use crate::cmd::check::work::resets::rst;
 use crate::event::{Reason, Rule};
 
@@ -63,28 +63,31 @@ pub(in super::super) fn old_sequence(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// A newer timestamp opens, whatever the number.
-pub(in super::super) fn newer(lab: &Lab<'_>) -> Step<Made> {
-    let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
-    let start = now_ns();
-    let ahead = 0_u32.wrapping_sub(5_000);
-    group.forge_accepted(lab, |at| {
-        let newer = at.clock.map(|clock| clock.wrapping_add(1));
-        syn(at, newer, ahead)
+/// Data is refused for its timestamp as a SYN is.
+pub(in super::super) fn data(lab: &Lab<'_>) -> Step<Made> {
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    thread::sleep(APART);
+    let answered = How::answered(Rule::Paws).rearming();
+    group.forge_refused(lab, answered, |at| Segment {
+        timestamp: older(at, 1),
+        ..byte(at)
     })?;
-    reopened(lab, group, start, ahead)
+    Ok(group.left())
 }
 
-/// Without timestamps, only the number decides.
-pub(in super::super) fn no_timestamps(lab: &Lab<'_>) -> Step<Made> {
-    lab.sysctl("tcp_timestamps", 0)?;
-    let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
-    group.forge_refused(lab, How::answered(Rule::OldSequence), |at| {
-        syn(at, None, u32::MAX)
-    })?;
-    let start = now_ns();
-    group.forge_accepted(lab, |at| syn(at, None, 1))?;
-    reopened(lab, group, start, 1)
+/// Data is answered each time, whatever tcp_invalid_ratelimit says.
+pub(in super::super) fn data_unlimited(lab: &Lab<'_>) -> Step<Made> {
+    lab.sysctl("tcp_invalid_ratelimit", 30_000)?;
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
+    for _ in 0..3 {
+        thread::sleep(APART);
+        let answered = How::answered(Rule::Paws).rearming();
+        group.forge_refused(lab, answered, |at| Segment {
+            timestamp: older(at, 1),
+            ..byte(at)
+        })?;
+    }
+    Ok(group.left())
 }
 
 /// RSTs that end nothing: too old, or off by one.
@@ -143,28 +146,12 @@ pub(super) fn answer_all(lab: &Lab<'_>) -> Step<()> {
     lab.sysctl("tcp_invalid_ratelimit", 0)
 }
 
-/// The server closes first, so that a new SYN finds a listener.
-fn passive_pairs(lab: &Lab<'_>) -> Step<Vec<Pair>> {
-    Ok(lab.connect_all()?.into_iter().map(Pair::swapped).collect())
-}
-
-/// The SYN, whose number was so far ahead, stands in the place of the mini-socket. It is taken back
-/// before its SYN-ACK is sent again.
-fn reopened(lab: &Lab<'_>, group: Group, start: u64, ahead: u32) -> Step<Made> {
-    group.await_gone(lab)?;
-    let ended = Window::since(start);
-    group.forge(lab, |at| {
-        rst(after_fin(at).wrapping_add(ahead).wrapping_add(1))
-    })?;
-    Ok(group.ended(Reason::SynReopened, ended))
-}
-
 pub(super) fn older(at: Sequence, behind: u32) -> Option<u32> {
     at.clock.map(|clock| clock.wrapping_sub(behind))
 }
 
 /// A SYN whose number is so far ahead of what TIME_WAIT expects.
-fn syn(at: Sequence, timestamp: Option<u32>, ahead: u32) -> Segment<'static> {
+pub(super) fn syn(at: Sequence, timestamp: Option<u32>, ahead: u32) -> Segment<'static> {
     Segment {
         sequence: after_fin(at).wrapping_add(ahead),
         syn: true,
@@ -175,8 +162,18 @@ fn syn(at: Sequence, timestamp: Option<u32>, ahead: u32) -> Segment<'static> {
     }
 }
 
+/// A byte after the FIN.
+fn byte(at: Sequence) -> Segment<'static> {
+    Segment {
+        sequence: after_fin(at),
+        acknowledgement: Some(at.own),
+        data: b"x",
+        ..Segment::default()
+    }
+}
+
 /// FIN_WAIT2 has not seen the FIN yet.
-fn in_fin_wait_2(segment: Segment<'static>) -> Segment<'static> {
+pub(super) fn in_fin_wait_2(segment: Segment<'static>) -> Segment<'static> {
     Segment {
         sequence: segment.sequence.wrapping_sub(1),
         ..segment

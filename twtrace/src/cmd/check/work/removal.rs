@@ -4,14 +4,11 @@ use std::io::{self, Read};
 use std::mem;
 
 use crate::cmd::check::lab::{Attempt, Lab, Step, Stop};
-use crate::cmd::check::life::{Made, Refused, Window, now_ns};
+use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::Group;
 use crate::cmd::check::sockets::abort;
 use crate::event::Reason;
 use crate::kernel::sock_diag::{Destroyed, SockDiag};
-
-/// The most mini-sockets that the overflow scenario allows.
-const LIMIT: usize = 5;
 
 /// `ss -K` in TIME_WAIT.
 pub(in super::super) fn destroyed(lab: &Lab<'_>) -> Step<Made> {
@@ -69,38 +66,6 @@ pub(in super::super) fn netns_exit(lab: &Lab<'_>) -> Step<Made> {
     let mut waiting = Group::fin_wait_2(lab, half)?;
     waiting.lose_peers()?;
     Ok(waiting.left().and(Group::time_wait(lab, pairs)?.left()))
-}
-
-/// More closes than tcp_max_tw_buckets allows: the rest get no mini-socket.
-pub(in super::super) fn overflow(lab: &Lab<'_>) -> Step<Made> {
-    lab.sysctl("tcp_max_tw_buckets", LIMIT)?;
-    let mut pairs = lab.connect_all()?;
-    let too_many = pairs.split_off(LIMIT);
-    let mut group = Group::fin_wait_2(lab, pairs)?;
-    let mut overflows = Vec::new();
-    for pair in too_many {
-        let local = pair
-            .active
-            .local_addr()
-            .attempt("ask for a socket's address")?;
-        let remote = pair
-            .passive
-            .local_addr()
-            .attempt("ask for a socket's address")?;
-        let start = now_ns();
-        drop(pair.active);
-        lab.await_counters(&["TCPTimeWaitOverflow"], overflows.len() + 1)?;
-        overflows.push(Refused {
-            local,
-            remote,
-            at: Window::since(start),
-        });
-    }
-    group.promote(lab)?;
-    Ok(Made {
-        overflows,
-        ..group.left()
-    })
 }
 
 /// SO_LINGER 0 closes by a RST: no mini-socket at all.

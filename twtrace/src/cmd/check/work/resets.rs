@@ -6,6 +6,7 @@ use crate::cmd::check::lab::{Attempt, Lab, Step};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::{Group, How, after_fin};
 use crate::cmd::check::segment::Segment;
+use crate::cmd::check::work::refusals::{answer_all, in_fin_wait_2, syn};
 use crate::event::{Reason, Rule};
 use crate::kernel::sock_diag::Substate;
 
@@ -40,6 +41,35 @@ pub(in super::super) fn fin_wait_2_reset(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::fin_wait_2(lab, lab.connect_all()?)?;
     let start = now_ns();
     group.forge(lab, |at| rst(at.peer))?;
+    fin_wait_2_ended(lab, group, start)
+}
+
+/// In FIN_WAIT2 the RST need not be exact.
+pub(in super::super) fn fin_wait_2_in_window(lab: &Lab<'_>) -> Step<Made> {
+    let group = Group::fin_wait_2(lab, lab.connect_all()?)?;
+    let start = now_ns();
+    group.forge(lab, |at| rst(at.peer.wrapping_add(100)))?;
+    fin_wait_2_ended(lab, group, start)
+}
+
+/// But it must not be old.
+pub(in super::super) fn fin_wait_2_outside(lab: &Lab<'_>) -> Step<Made> {
+    answer_all(lab)?;
+    let mut group = Group::deaf_fin_wait_2(lab, lab.connect_all()?)?;
+    group.forge_refused(lab, How::answered(Rule::OldSequence), |at| {
+        rst(at.peer.wrapping_sub(100))
+    })?;
+    group.await_substate(lab, Substate::FinWait2)?;
+    Ok(group.left())
+}
+
+/// A peer that begins anew: it has forgotten this connection.
+pub(in super::super) fn fin_wait_2_syn(lab: &Lab<'_>) -> Step<Made> {
+    let mut group = Group::deaf_fin_wait_2(lab, lab.connect_all()?)?;
+    let start = now_ns();
+    group.forge_refused(lab, How::reset(Rule::Unexpected), |at| {
+        in_fin_wait_2(syn(at, at.clock, 1))
+    })?;
     fin_wait_2_ended(lab, group, start)
 }
 

@@ -1,14 +1,14 @@
-//! Ends by a new connection of the same four-tuple.
+//! Ends by a new connection of the same four-tuple, from a port that both ends name.
 
-use std::net::TcpListener;
-use std::ops::Range;
-use std::time::Duration;
+use std::fmt::Debug;
+use std::io;
 
-use crate::cmd::check::lab::{Attempt, Lab, PATIENCE, Step};
-use crate::cmd::check::life::{Made, TICK, Window, now_ns};
+use crate::cmd::check::lab::{Attempt, Lab, Step, Stop};
+use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::Group;
-use crate::cmd::check::sockets::{Pair, abort};
+use crate::cmd::check::sockets::{Pair, reset};
 use crate::event::Reason;
+use crate::kernel::sock_diag::Substate;
 
 /// The client's new SYN is accepted over the server's TIME_WAIT.
 pub(in super::super) fn syn_reopened(lab: &Lab<'_>) -> Step<Made> {
@@ -38,6 +38,29 @@ pub(in super::super) fn bound_reused_fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
     take_bound_over(lab, group)
 }
 
+/// Without timestamps even a bound socket has to wait.
+pub(in super::super) fn bound_no_timestamps(lab: &Lab<'_>) -> Step<Made> {
+    lab.sysctl("tcp_timestamps", 0)?;
+    let group = Group::time_wait(lab, connect_bound(lab)?)?;
+    let listening = lab.listening()?;
+    for mini in &group.all {
+        let socket = lab.calls.bind(mini.local, true).attempt("bind a socket")?;
+        must_be_taken(lab.calls.connect(socket, mini.local, listening, Some(1)))?;
+    }
+    group.await_substate(lab, Substate::TimeWait)?;
+    Ok(group.left())
+}
+
+/// The kernel says that the address is not available.
+pub(super) fn must_be_taken<T: Debug>(connected: io::Result<T>) -> Step<()> {
+    match connected {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(()),
+        other => Err(Stop::Fail(format!(
+            "connect over a mini-socket was not refused: {other:?}"
+        ))),
+    }
+}
+
 fn connect_bound(lab: &Lab<'_>) -> Step<Vec<Pair>> {
     let bound = || {
         let bound = lab.calls.bind(lab.address(0), true);
@@ -58,49 +81,18 @@ fn take_bound_over(lab: &Lab<'_>, group: Group) -> Step<Made> {
     finish(lab, group, again, Reason::BoundReused, start)
 }
 
-/// connect() picks the one local port there is, as soon as tcp_tw_reuse allows it.
-pub(in super::super) fn connect_reused(lab: &Lab<'_>) -> Step<Made> {
-    lab.sysctl("tcp_tw_reuse", 1)?;
-    let listen = |_| TcpListener::bind(lab.address(0)).attempt("listen");
-    let listeners = (0..lab.count).map(listen).collect::<Step<Vec<_>>>()?;
-    lab.sysctl("ip_local_port_range", only_free_port(lab)?)?;
-    let connect = || {
-        listeners
-            .iter()
-            .map(|listener| lab.connect_to(listener))
-            .collect()
-    };
-    let pairs: Step<Vec<Pair>> = connect();
-    let group = Group::time_wait(lab, pairs?)?.time_wait_lasts(reuse_after(lab));
-    let start = now_ns();
-    let again: Step<Vec<Pair>> = connect();
-    finish(lab, group, again?, Reason::ConnectReused, start)
-}
-
-/// "PORT PORT", of a port that nobody listens on.
-fn only_free_port(lab: &Lab<'_>) -> Step<String> {
-    let free = TcpListener::bind(lab.address(0)).attempt("find a free port")?;
-    let port = free
-        .local_addr()
-        .attempt("ask for a socket's address")?
-        .port();
-    Ok(format!("{port} {port}"))
-}
-
-/// Kernels with tcp_tw_reuse_delay wait for it; the others until the clock's second changes.
-fn reuse_after(lab: &Lab<'_>) -> Range<Duration> {
-    let delay = lab
-        .sysctl_value("tcp_tw_reuse_delay")
-        .map(Duration::from_millis);
-    delay.unwrap_or_default().saturating_sub(TICK)..PATIENCE
-}
-
 /// The mini-sockets are gone and connections stand in their place.
-fn finish(lab: &Lab<'_>, group: Group, again: Vec<Pair>, reason: Reason, start: u64) -> Step<Made> {
+pub(super) fn finish(
+    lab: &Lab<'_>,
+    group: Group,
+    again: Vec<Pair>,
+    reason: Reason,
+    start: u64,
+) -> Step<Made> {
     group.await_gone(lab)?;
     let ended = Window::since(start);
     for pair in again {
-        abort(pair.active).attempt("abort a connection")?;
+        reset(pair.active).attempt("reset a connection")?;
     }
     Ok(group.ended(reason, ended))
 }
