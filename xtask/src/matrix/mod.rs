@@ -4,7 +4,7 @@
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::paths;
 use crate::run::{output, say, show};
 use crate::vm::kernels::{KERNELS, MORE};
 use crate::vm::package::Kernel;
-use crate::vm::qemu::{Accel, Outcome, Setup};
+use crate::vm::qemu::{Accel, Setup};
 use crate::vm::{self, Host};
 use table::{Baseline, Behaviour};
 
@@ -35,10 +35,29 @@ pub(crate) struct Args {
     /// Keep the baselines, in a folder for each kernel.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Run nothing: write the document from baselines that were kept so.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernels", "out"])]
+    from: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let behaviours = behaviours()?;
+    let mut baselines = match &args.from {
+        Some(folder) => kept(folder)?,
+        None => all(args)?,
+    };
+    ensure!(!baselines.is_empty(), "no kernel was run");
+    baselines.sort_by_key(|one| table::version(&one.kernel));
+    let table = table::render(&behaviours()?, &baselines, &today()?);
+    if args.kernels.is_empty() {
+        write(&table)
+    } else {
+        show(&table);
+        Ok(())
+    }
+}
+
+/// What the kernels show now.
+fn all(args: &Args) -> Result<Vec<Baseline>> {
     let kernels = kernels(&args.kernels)?;
     let host = Host::get()?;
     let setup = Setup {
@@ -59,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         let seconds = end.elapsed.as_secs_f64();
         say(&format!("{}: {seconds:.0} s", kernel.release));
-        read(&end)
+        read(&end.files()?)
     });
     let mut baselines = Vec::new();
     for (kernel, end) in kernels.iter().zip(ends) {
@@ -68,15 +87,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Err(error) => say(&format!("{}: not run: {error:#}", kernel.release)),
         }
     }
-    ensure!(!baselines.is_empty(), "no kernel was run");
-    baselines.sort_by_key(|one| table::version(&one.kernel));
-    let table = table::render(&behaviours, &baselines, &today()?);
-    if args.kernels.is_empty() {
-        write(&table)
-    } else {
-        show(&table);
-        Ok(())
-    }
+    Ok(baselines)
+}
+
+/// What they showed when they were run with `--out`.
+fn kept(folder: &Path) -> Result<Vec<Baseline>> {
+    let shown = folder.display();
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {shown}"))?;
+    entries.map(|entry| read(&entry?.path())).collect()
 }
 
 /// Each build once; what cannot be had is said and left out.
@@ -100,8 +118,8 @@ fn kernels(named: &[String]) -> Result<Vec<Kernel>> {
     Ok(kernels)
 }
 
-fn read(end: &Outcome) -> Result<Baseline> {
-    let path = end.files()?.join("baseline");
+fn read(folder: &Path) -> Result<Baseline> {
+    let path = folder.join("baseline");
     let text = fs::read_to_string(path).context("twtrace check kept nothing")?;
     Ok(serde_json::from_str(&text)?)
 }

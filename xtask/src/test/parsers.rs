@@ -60,7 +60,8 @@ pub(super) struct Kunit(PathBuf);
 impl Kunit {
     /// Takes it from Debian's source of the kernel, once.
     pub(super) fn get() -> Result<Self> {
-        let folder = paths::cache().join("kunit");
+        // It looks for the kernel's root by this path.
+        let folder = paths::cache().join("linux").join(FOLDER);
         let found = Self(folder.join("kunit.py"));
         if found.0.is_file() {
             return Ok(found);
