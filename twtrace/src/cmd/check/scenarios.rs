@@ -443,6 +443,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "bound-no-timestamps",
+        calls: true,
         run: takeover::bound_no_timestamps,
         ..SMALL
     },

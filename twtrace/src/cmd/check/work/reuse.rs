@@ -97,20 +97,14 @@ pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
 
 /// 2 refuses where neither address is of the loopback network.
 pub(in super::super) fn loopback_only(lab: &Lab<'_>) -> Step<Made> {
-    let (own, any): (IpAddr, IpAddr) = match lab.family {
-        Family::Ipv6 => (
-            Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
-            Ipv6Addr::UNSPECIFIED.into(),
-        ),
-        Family::Ipv4 | Family::Ipv4Mapped => (
-            Ipv4Addr::new(10, 9, 9, 9).into(),
-            Ipv4Addr::UNSPECIFIED.into(),
-        ),
+    let own: IpAddr = match lab.family {
+        Family::Ipv6 => Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
+        Family::Ipv4 | Family::Ipv4Mapped => Ipv4Addr::new(10, 9, 9, 9).into(),
     };
     add_own_address(own)?;
     // IPv6 makes the route a little later.
-    lab.poll("a route to an address of our own", || {
-        let reach = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((own, 9)));
+    lab.poll("a route from and to an address of our own", || {
+        let reach = UdpSocket::bind((own, 0)).and_then(|socket| socket.connect((own, 9)));
         Ok(reach.is_ok())
     })?;
     lab.sysctl("tcp_tw_reuse", 2)?;
