@@ -50,6 +50,12 @@ const SMALL: Scenario = Scenario {
     ..ROW
 };
 
+/// The same, with connect() calls that get no port.
+const CALLING: Scenario = Scenario {
+    calls: true,
+    ..SMALL
+};
+
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "expired",
@@ -388,27 +394,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "reuse-loopback",
-        calls: true,
         run: reuse::loopback,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-loopback-only",
-        calls: true,
         run: reuse::loopback_only,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-off",
-        calls: true,
         run: reuse::off,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-no-timestamps",
-        calls: true,
         run: reuse::no_timestamps,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-fin-wait-2",
@@ -418,34 +420,29 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "reuse-isn",
-        calls: true,
         run: reuse::isn,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-delay",
-        calls: true,
         run: reuse::delay,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-delay-long",
-        calls: true,
         run: reuse::delay_long,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "reuse-delay-range",
         families: &[Family::Ipv4],
-        calls: true,
         run: reuse::delay_range,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "bound-no-timestamps",
-        calls: true,
         run: takeover::bound_no_timestamps,
-        ..SMALL
+        ..CALLING
     },
     Scenario {
         name: "accepted-equal-ahead",
