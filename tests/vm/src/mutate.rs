@@ -101,7 +101,10 @@ fn cover(name: &str, by: &str) -> Result<()> {
     let (behind, folder) = (Path::new(BEHIND).join(FOLDER), Path::new(NET).join(FOLDER));
     fs::create_dir(&folder)?;
     link_all(&behind, &folder, name)?;
-    Ok(symlink(by, folder.join(name))?)
+    symlink(by, folder.join(name))?;
+    // Or a setting that this kernel does not have could be made by writing to it.
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(none, NET, none, read_only, none).with_context(|| format!("cannot close {NET}"))
 }
 
 /// Links all in a folder but one.
