@@ -97,15 +97,21 @@ pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
 
 /// 2 refuses where neither address is of the loopback network.
 pub(in super::super) fn loopback_only(lab: &Lab<'_>) -> Step<Made> {
-    let own: IpAddr = match lab.family {
-        Family::Ipv6 => Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
-        Family::Ipv4 | Family::Ipv4Mapped => Ipv4Addr::new(10, 9, 9, 9).into(),
+    let (own, any): (IpAddr, IpAddr) = match lab.family {
+        Family::Ipv6 => (
+            Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
+            Ipv6Addr::UNSPECIFIED.into(),
+        ),
+        Family::Ipv4 | Family::Ipv4Mapped => (
+            Ipv4Addr::new(10, 9, 9, 9).into(),
+            Ipv4Addr::UNSPECIFIED.into(),
+        ),
     };
     add_own_address(own)?;
-    // IPv6 makes the route a little later.
-    lab.poll("a route from and to an address of our own", || {
-        let reach = UdpSocket::bind((own, 0)).and_then(|socket| socket.connect((own, 9)));
-        Ok(reach.is_ok())
+    // IPv6 makes the routes a little later.
+    lab.poll("routes from and to an address of our own", || {
+        let reach = |from| UdpSocket::bind((from, 0)).and_then(|socket| socket.connect((own, 9)));
+        Ok(reach(any).is_ok() && reach(own).is_ok())
     })?;
     lab.sysctl("tcp_tw_reuse", 2)?;
     refused(lab, own)
