@@ -13,8 +13,10 @@ use crate::cmd::check::expect::{self, By, Differs, Sign};
 const NOISE: Duration = Duration::from_millis(1_500);
 /// A client that took longer was hit by a retransmission timeout.
 const SLOW: Duration = Duration::from_millis(500);
-/// Shares of clients differ by chance so much.
+/// Shares of clients differ so much by what the machine does,
 const SHARE: f64 = 0.15;
+/// and by so many standard deviations of what is counted, by chance.
+const DEVIATIONS: f64 = 4.0;
 /// Ends whose time the kernel alone decides, by clock and end reason.
 const BY_KERNEL: [&str; 3] = [
     "time-wait expired",
@@ -264,7 +266,9 @@ impl Found {
     fn share(&mut self, what: &str, was: &Clients, is: &Clients, of: impl Fn(&Clients) -> u64) {
         let share = |one: &Clients| of(one) as f64 / one.tried.max(1) as f64;
         let (old, new) = (share(was), share(is));
-        if (old - new).abs() > SHARE {
+        let variance = |one: &Clients| share(one) / one.tried.max(1) as f64;
+        let chance = DEVIATIONS * (variance(was) + variance(is)).sqrt();
+        if (old - new).abs() > SHARE.max(chance) {
             let kind = match new > old {
                 true => Kind::Regression,
                 false => Kind::Improvement,
