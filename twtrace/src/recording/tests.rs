@@ -9,7 +9,7 @@ use super::format::{BlockHead, END, HEAD, RECORDS};
 use super::*;
 use crate::error::Error;
 use crate::event::found::{Found, PortRules, Survey, Users};
-use crate::event::{KernelCounters, Meta, Named, Snapshot, TwCountedAt};
+use crate::event::{KernelCounters, Meta, Named, Snapshot};
 
 /// A file in memory, with room for so many bytes.
 #[derive(Clone)]
@@ -51,19 +51,13 @@ impl Write for Disk {
 fn meta() -> Meta {
     Meta {
         kernel: "6.12.0".into(),
-        attach: "fentry".into(),
         hooks: 9,
-        tw_counted_at: TwCountedAt::Birth,
         wall_offset_ns: -5,
         started_ns: 7,
-        filtered: false,
         rearms: true,
         refusals: true,
         drops: true,
-        births: false,
-        ports: false,
-        quiet_ends: false,
-        ts_offset: None,
+        ..Meta::sample()
     }
 }
 

@@ -10,19 +10,13 @@ const NETNS: u32 = 4_026_531_840;
 fn meta(tw_counted_at: TwCountedAt) -> Meta {
     Meta {
         kernel: "6.12.0".into(),
-        attach: "fentry".into(),
         hooks: 9,
         tw_counted_at,
-        wall_offset_ns: 0,
         started_ns: 1_000,
-        filtered: false,
         rearms: true,
         refusals: true,
         drops: true,
-        births: false,
-        ports: false,
-        quiet_ends: false,
-        ts_offset: None,
+        ..Meta::sample()
     }
 }
 

@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use super::causes::Cause;
 use super::*;
-use crate::event::{BornAs, Family, Numbers, Refusal, Reply, TwCountedAt};
+use crate::event::{BornAs, Family, Numbers, Refusal, Reply};
 use crate::model::lifecycle::Circumstances;
 
 const MS: u64 = 1_000_000;
@@ -12,19 +12,11 @@ const TS_RECENT: u32 = 2_000_000_000;
 fn meta() -> Meta {
     Meta {
         kernel: "6.1.0".into(),
-        attach: "fentry".into(),
         hooks: 15,
-        tw_counted_at: TwCountedAt::Birth,
-        wall_offset_ns: 0,
-        started_ns: 0,
-        filtered: false,
-        rearms: false,
         refusals: true,
         drops: true,
-        births: false,
-        ports: false,
         quiet_ends: true,
-        ts_offset: None,
+        ..Meta::sample()
     }
 }
 

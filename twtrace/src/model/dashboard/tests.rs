@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::event::{Birth, BornAs, End, Family, Flow, Refusal, Reply, Rule, Stage, TwCountedAt};
+use crate::event::{Birth, BornAs, End, Family, Flow, Refusal, Reply, Rule, Stage};
 use crate::event::{KernelCounters, Numbers};
 use crate::model::Life;
 use crate::model::lifecycle::Circumstances;
@@ -12,20 +12,10 @@ const HERE: u32 = 7;
 
 pub(super) fn meta() -> Meta {
     Meta {
-        kernel: "6.18".into(),
-        attach: "fentry".into(),
-        hooks: 13,
-        tw_counted_at: TwCountedAt::Birth,
-        wall_offset_ns: 0,
-        started_ns: 0,
-        filtered: false,
-        rearms: false,
         refusals: true,
-        drops: false,
         births: true,
         ports: true,
-        quiet_ends: false,
-        ts_offset: None,
+        ..Meta::sample()
     }
 }
 

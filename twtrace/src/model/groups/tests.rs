@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::event::{End, Family, Overflow, Reason, TwCountedAt};
+use crate::event::{End, Family, Overflow, Reason};
 use crate::model::lifecycle::Circumstances;
 
 const MS: u64 = 1_000_000;
@@ -9,20 +9,9 @@ const S: u64 = 1_000 * MS;
 
 fn meta(births: bool, refusals: bool) -> Meta {
     Meta {
-        kernel: String::new(),
-        attach: String::new(),
-        hooks: 0,
-        tw_counted_at: TwCountedAt::Birth,
-        wall_offset_ns: 0,
-        started_ns: 0,
-        filtered: false,
-        rearms: false,
         refusals,
-        drops: false,
-        quiet_ends: false,
-        ts_offset: None,
         births,
-        ports: false,
+        ..Meta::sample()
     }
 }
 

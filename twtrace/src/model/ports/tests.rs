@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::event::found::Users;
-use crate::event::{Birth, BornAs, CommandName, End, Family, Reason, Seed, TwCountedAt};
+use crate::event::{Birth, BornAs, CommandName, End, Family, Reason, Seed};
 
 const HERE: u32 = 7;
 const S: u64 = 1_000_000_000;
@@ -10,20 +10,10 @@ const START: u64 = 1_000 * S;
 
 fn meta() -> Meta {
     Meta {
-        kernel: "6.18".into(),
-        attach: "fentry".into(),
-        hooks: 13,
-        tw_counted_at: TwCountedAt::Birth,
-        wall_offset_ns: 0,
         started_ns: START,
-        filtered: false,
-        rearms: false,
-        refusals: false,
-        drops: false,
         births: true,
         ports: true,
-        quiet_ends: false,
-        ts_offset: None,
+        ..Meta::sample()
     }
 }
 

@@ -2,6 +2,12 @@
 
 use super::{Behaviour, By, Differs, Sign};
 
+const DESTROYED: Differs = Differs {
+    by: By::Trying,
+    with: "SOCK_DESTROY ends it",
+    without: "it answers EOPNOTSUPP (5.10), and the case is skipped",
+};
+
 /// How mini-sockets are born, how long they last, how they end.
 pub(super) const LIFECYCLE: &[Behaviour] = &[
     Behaviour {
@@ -86,22 +92,14 @@ pub(super) const LIFECYCLE: &[Behaviour] = &[
         rule: "SOCK_DESTROY (ss -K) ends TIME_WAIT",
         why: "the only way to free a port by hand",
         source: "tcp_abort on a mini-socket",
-        differs: &[Differs {
-            by: By::Trying,
-            with: "SOCK_DESTROY ends it",
-            without: "it answers EOPNOTSUPP (5.10), and the case is skipped",
-        }],
+        differs: &[DESTROYED],
     },
     Behaviour {
         name: "destroyed-fin-wait-2",
         rule: "SOCK_DESTROY ends FIN_WAIT2",
         why: "the only way to free a port by hand",
         source: "tcp_abort on a mini-socket",
-        differs: &[Differs {
-            by: By::Trying,
-            with: "SOCK_DESTROY ends it",
-            without: "it answers EOPNOTSUPP (5.10), and the case is skipped",
-        }],
+        differs: &[DESTROYED],
     },
     Behaviour {
         name: "preexisting",

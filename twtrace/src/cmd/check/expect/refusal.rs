@@ -134,6 +134,12 @@ pub(super) const REFUSAL: &[Behaviour] = &[
     },
 ];
 
+const COUNTED_AT: Differs = Differs {
+    by: By::Sign(Sign::TwKill),
+    with: "TW and TWKilled count when the timer fires",
+    without: "TW and TWKilled count at birth",
+};
+
 /// What `/proc/net/netstat` says, by kernel.
 pub(super) const COUNTERS: &[Behaviour] = &[
     Behaviour {
@@ -141,22 +147,14 @@ pub(super) const COUNTERS: &[Behaviour] = &[
         rule: "TW counts mini-sockets of more than 4 s once",
         why: "every monitoring reads it",
         source: "__inet_twsk_schedule",
-        differs: &[Differs {
-            by: By::Sign(Sign::TwKill),
-            with: "TW and TWKilled count when the timer fires",
-            without: "TW and TWKilled count at birth",
-        }],
+        differs: &[COUNTED_AT],
     },
     Behaviour {
         name: "count-short",
         rule: "TWKilled counts mini-sockets of 4 s or less",
         why: "with a short tcp_fin_timeout TW alone misleads",
         source: "__inet_twsk_schedule",
-        differs: &[Differs {
-            by: By::Sign(Sign::TwKill),
-            with: "TW and TWKilled count when the timer fires",
-            without: "TW and TWKilled count at birth",
-        }],
+        differs: &[COUNTED_AT],
     },
     Behaviour {
         name: "count-recycled",

@@ -8,24 +8,17 @@ use crate::cmd::check::baseline::Difference;
 use crate::cmd::check::expect::Sign;
 use crate::cmd::check::runner;
 use crate::cmd::check::scenarios::SCENARIOS;
-use crate::event::{BornAs, End, Event, Flow, Reason, TwCountedAt};
+use crate::event::{BornAs, End, Event, Flow, Reason};
 
 fn meta() -> Meta {
     Meta {
         kernel: "6.18.0-test".into(),
-        attach: "fentry".into(),
         hooks: 11,
-        tw_counted_at: TwCountedAt::Birth,
         wall_offset_ns: 1_700_000_000_000_000_000,
-        started_ns: 0,
-        filtered: false,
         rearms: true,
         refusals: true,
         drops: true,
-        births: false,
-        ports: false,
-        quiet_ends: false,
-        ts_offset: None,
+        ..Meta::sample()
     }
 }
 

@@ -65,21 +65,18 @@ pub(in super::super) fn old_sequence(lab: &Lab<'_>) -> Step<Made> {
 
 /// Data is refused for its timestamp as a SYN is.
 pub(in super::super) fn data(lab: &Lab<'_>) -> Step<Made> {
-    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
-    thread::sleep(APART);
-    let answered = How::answered(Rule::Paws).rearming();
-    group.forge_refused(lab, answered, |at| Segment {
-        timestamp: older(at, 1),
-        ..byte(at)
-    })?;
-    Ok(group.left())
+    old_data(lab, 1)
 }
 
 /// Data is answered each time, whatever tcp_invalid_ratelimit says.
 pub(in super::super) fn data_unlimited(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_invalid_ratelimit", 30_000)?;
+    old_data(lab, 3)
+}
+
+fn old_data(lab: &Lab<'_>, times: usize) -> Step<Made> {
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
-    for _ in 0..3 {
+    for _ in 0..times {
         thread::sleep(APART);
         let answered = How::answered(Rule::Paws).rearming();
         group.forge_refused(lab, answered, |at| Segment {
