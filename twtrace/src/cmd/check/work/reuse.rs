@@ -1,7 +1,7 @@
 //! connect() picks the one local port there is: it takes the TIME_WAIT on it over, or must not.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,9 @@ const DELAY: &str = "tcp_tw_reuse_delay";
 const NEXT_SECOND: Duration = Duration::from_millis(1_050);
 /// Of the scenario that sets the delay, in ms; the default is 1000.
 const SHORT: u64 = 200;
+/// Nobody listens there, and a local answer takes no longer.
+const CLOSED: u16 = 9;
+const ANSWER: Duration = Duration::from_millis(100);
 /// How far the new connection is ahead of the old one.
 const ISN_AHEAD: u32 = 65_537;
 
@@ -97,21 +100,16 @@ pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
 
 /// 2 refuses where neither address is of the loopback network.
 pub(in super::super) fn loopback_only(lab: &Lab<'_>) -> Step<Made> {
-    let (own, any): (IpAddr, IpAddr) = match lab.family {
-        Family::Ipv6 => (
-            Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
-            Ipv6Addr::UNSPECIFIED.into(),
-        ),
-        Family::Ipv4 | Family::Ipv4Mapped => (
-            Ipv4Addr::new(10, 9, 9, 9).into(),
-            Ipv4Addr::UNSPECIFIED.into(),
-        ),
+    let own: IpAddr = match lab.family {
+        Family::Ipv6 => Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
+        Family::Ipv4 | Family::Ipv4Mapped => Ipv4Addr::new(10, 9, 9, 9).into(),
     };
     add_own_address(own)?;
-    // IPv6 makes the routes a little later.
-    lab.poll("routes from and to an address of our own", || {
-        let reach = |from| UdpSocket::bind((from, 0)).and_then(|socket| socket.connect((own, 9)));
-        Ok(reach(any).is_ok() && reach(own).is_ok())
+    // IPv6 makes the routes a little later; a SYN may get out before its answer does.
+    lab.poll("an answer from an address of our own", || {
+        let closed = TcpStream::connect_timeout(&(own, CLOSED).into(), ANSWER);
+        let error = closed.err().map(|error| error.kind());
+        Ok(error == Some(io::ErrorKind::ConnectionRefused))
     })?;
     lab.sysctl("tcp_tw_reuse", 2)?;
     refused(lab, own)
