@@ -15,7 +15,7 @@ use crate::vm::{self, Host};
 
 /// With fewer kernels than this, a run of the whole table proves too little.
 const FEWEST: usize = 4;
-const TIME_LIMIT: Duration = Duration::from_secs(2100);
+const TIME_LIMIT: Duration = Duration::from_secs(1500);
 
 /// Which kernels to test on.
 #[derive(Debug)]
