@@ -24,8 +24,10 @@ pub(crate) struct Pty {
     slave: OwnedFd,
     child: Child,
     before: Termios,
-    /// All that was written so far.
-    pub(crate) output: String,
+    /// All that was written so far. As bytes: a read may end within a character.
+    output: Vec<u8>,
+    /// Behind what was waited for last: the next may come with it in one read.
+    heard: usize,
 }
 
 impl Pty {
@@ -52,7 +54,8 @@ impl Pty {
             slave,
             child,
             before,
-            output: String::new(),
+            output: Vec::new(),
+            heard: 0,
         }
     }
 
@@ -64,16 +67,18 @@ impl Pty {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Waits until this was written since the last wait.
+    /// Waits until this was written after what was waited for last.
     pub(crate) fn until(&mut self, text: &str) {
-        let since = self.output.len();
         let deadline = Instant::now() + PATIENCE;
-        while !self.output[since..].contains(text) {
-            assert!(
-                Instant::now() < deadline,
-                "no {text:?} in {:?}",
-                &self.output[since..]
-            );
+        let found = |new: &[u8]| new.windows(text.len()).position(|at| at == text.as_bytes());
+        loop {
+            let new = &self.output[self.heard..];
+            if let Some(at) = found(new) {
+                self.heard += at + text.len();
+                return;
+            }
+            let new = String::from_utf8_lossy(new);
+            assert!(Instant::now() < deadline, "no {text:?} in {new:?}");
             self.read();
         }
     }
@@ -110,15 +115,20 @@ impl Pty {
         };
         while self.read() {}
         self.assert_given_back();
-        (status, std::mem::take(&mut self.output))
+        (status, self.text())
     }
 
     fn assert_given_back(&mut self) {
         while self.read() {}
-        let last = |what: &str| self.output.rfind(what);
+        let output = self.text();
+        let last = |what: &str| output.rfind(what);
         assert!(last(LEAVE) > last(ENTER), "the screen was not left");
         assert!(last(SHOW) > last(ENTER), "the cursor is hidden");
         assert!(self.is_as_before(), "keys are still read one by one");
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output).into_owned()
     }
 
     fn is_as_before(&self) -> bool {
@@ -137,7 +147,7 @@ impl Pty {
         }
         let mut bytes = [0; 4_096];
         let read = self.master.read(&mut bytes).unwrap_or(0);
-        self.output += &String::from_utf8_lossy(&bytes[..read]);
+        self.output.extend_from_slice(&bytes[..read]);
         read > 0
     }
 }
