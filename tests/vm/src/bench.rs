@@ -1,12 +1,12 @@
-//! What a connection costs with and without twtrace, where the clock counts instructions; and how
-//! long attaching takes, where it does not.
+//! What a connection costs with and without twtrace, where the clock counts instructions; how
+//! long attaching takes, where it does not; and a recording of such a load.
 
 use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::load::{self, Load};
@@ -137,6 +137,23 @@ fn both(name: &str) -> Result<Value> {
     let syn = median(run)?;
     say(&format!("{name}: {connection} a connection, {syn} a SYN"));
     Ok(json!({ "connection": connection, "syn": syn }))
+}
+
+/// Connections that are recorded.
+const RECORDED: u32 = 100_003;
+
+/// A load in which each connection ends one mini-socket and leaves one, recorded for the host:
+/// /out/load.twtrace, and their number in /out/recording.json.
+pub(crate) fn recording() -> Result<()> {
+    let mut load = Load::start(&FRESH)?;
+    load.run(FRESH.ports.into())?;
+    let tracer = Tracer::start(&["record", "/out/load.twtrace"], Path::new("/dev/null"))?;
+    load.run(RECORDED)?;
+    let code = tracer.stop()?;
+    ensure!(code == 0, "record ended with exit code {code}");
+    let mut results = Map::new();
+    results.insert("connections".to_owned(), json!(RECORDED));
+    write("/out/recording.json", results)
 }
 
 fn per_event(cpu: Duration) -> f64 {

@@ -9,7 +9,8 @@ mod times;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use twtrace_common::REASONS;
 
 use super::Report;
@@ -79,7 +80,9 @@ pub struct Groups {
     refusals: bool,
     ports: bool,
     most: usize,
-    known: HashMap<Key, Group>,
+    known: IndexMap<Key, Group, RandomState>,
+    /// Where the last event was counted: the next is often of the same group.
+    latest: usize,
     others: Group,
     /// How often a group gave way.
     gave_way: u64,
@@ -195,7 +198,8 @@ impl Groups {
             refusals: meta.refusals,
             ports: meta.ports,
             most,
-            known: HashMap::new(),
+            known: IndexMap::default(),
+            latest: 0,
             others: Group::default(),
             gave_way: 0,
         }
@@ -221,7 +225,7 @@ impl Groups {
 
     /// Adds what came later, and leaves nothing there.
     pub fn absorb(&mut self, later: &mut Self) {
-        let mut groups: Vec<_> = later.known.drain().collect();
+        let mut groups: Vec<_> = later.known.drain(..).collect();
         // In an order that is always the same, for who gives way to be always the same.
         groups.sort_by_key(|&(key, ref group)| (Reverse(group.records), key));
         for (key, group) in groups {
@@ -287,10 +291,22 @@ impl Groups {
     }
 
     fn group(&mut self, key: Key) -> &mut Group {
+        let latest = self.known.get_index(self.latest);
+        if latest.is_none_or(|(latest, _)| *latest != key) {
+            self.latest = self.place(key);
+        }
+        &mut self.known[self.latest]
+    }
+
+    /// Where the group is, made if it is new.
+    fn place(&mut self, key: Key) -> usize {
         if self.known.len() >= self.most && !self.known.contains_key(&key) {
             self.make_room();
         }
-        self.known.entry(key).or_default()
+        let entry = self.known.entry(key);
+        let place = entry.index();
+        entry.or_default();
+        place
     }
 
     /// Of the smallest, those that were last seen longest ago.
@@ -300,7 +316,7 @@ impl Groups {
         let number = (all.len() / GIVES_WAY).max(1);
         all.select_nth_unstable(number - 1);
         for (_, _, key) in &all[..number] {
-            if let Some(group) = self.known.remove(key) {
+            if let Some(group) = self.known.swap_remove(key) {
                 self.others.add(&group);
                 self.gave_way += 1;
             }

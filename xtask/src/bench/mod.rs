@@ -5,10 +5,12 @@
 //! one CPU. Differences under 150 instructions are noise. Instructions are not time; they rank.
 
 mod others;
+mod replay;
 mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -42,6 +44,8 @@ enum Part {
     Refusals,
     /// Time, and instructions, from exec to attached.
     Attach,
+    /// CPU time that `top` takes on this machine for a load recorded in the VM.
+    Replay,
 }
 
 impl Args {
@@ -80,6 +84,8 @@ struct Measured {
     attach: BTreeMap<String, f64>,
     /// The same where a ns is an instruction, waits included.
     attach_icount: BTreeMap<String, f64>,
+    /// CPU seconds per connection on this machine by command line.
+    replay: BTreeMap<String, f64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -104,6 +110,7 @@ fn measure(args: &Args, host: &Host, kernel: Kernel) -> Result<Measured> {
         refusals: BTreeMap::new(),
         attach: BTreeMap::new(),
         attach_icount: BTreeMap::new(),
+        replay: BTreeMap::new(),
     };
     let kernel = &measured.kernel;
     let boot = Boot { args, host, kernel };
@@ -116,6 +123,12 @@ fn measure(args: &Args, host: &Host, kernel: Kernel) -> Result<Measured> {
     if args.wants(Part::Attach) {
         measured.attach = boot.measure("time to attach", "attach", Accel::Tcg)?;
         measured.attach_icount = boot.measure("work to attach", "attach", Accel::Icount)?;
+    }
+    if args.wants(Part::Replay) {
+        let (task, accel) = ("recording", Accel::Icount);
+        measured.replay = boot.run("a load, recorded", task, &[], accel, |files| {
+            replay::all(host.programs.twtrace(), files)
+        })?;
     }
     Ok(measured)
 }
@@ -130,9 +143,22 @@ struct Boot<'a> {
 impl Boot<'_> {
     /// Boots a VM that runs `twtrace-vm bench-TASK` and leaves TASK.json.
     fn measure<T: DeserializeOwned>(&self, title: &str, task: &str, accel: Accel) -> Result<T> {
+        let rows = &self.args.only;
+        self.run(title, task, rows, accel, |files| read(files, task))
+    }
+
+    /// Boots a VM that runs `twtrace-vm bench-TASK ROW…`, and looks at what it left.
+    fn run<T>(
+        &self,
+        title: &str,
+        task: &str,
+        rows: &[String],
+        accel: Accel,
+        look: impl FnOnce(&Path) -> Result<T>,
+    ) -> Result<T> {
         say(&format!("{}: {title}", self.kernel.release));
         let mut command = vec!["twtrace-vm".to_owned(), format!("bench-{task}")];
-        command.extend(self.args.only.iter().cloned());
+        command.extend(rows.iter().cloned());
         let setup = Setup {
             memory_mb: 1024,
             cpus: 2,
@@ -146,11 +172,14 @@ impl Boot<'_> {
             .boot(self.kernel, &setup, &mut |line| say(&format!("  {line}")))?;
         let code = end.verdict.code;
         ensure!(code == 0, "bench-{task} ended with exit code {code}");
-        let path = end.files()?.join(format!("{task}.json"));
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("the VM left no {task}.json"))?;
-        serde_json::from_str(&text).with_context(|| format!("cannot read the VM's {task}.json"))
+        look(&end.files()?)
     }
+}
+
+fn read<T: DeserializeOwned>(files: &Path, task: &str) -> Result<T> {
+    let path = files.join(format!("{task}.json"));
+    let text = fs::read_to_string(&path).with_context(|| format!("the VM left no {task}.json"))?;
+    serde_json::from_str(&text).with_context(|| format!("cannot read the VM's {task}.json"))
 }
 
 /// The two measurements without twtrace may differ by this many instructions.

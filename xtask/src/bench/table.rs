@@ -46,6 +46,9 @@ pub(super) fn show_all(measured: &[Measured]) {
     if any(|on| !on.attach.is_empty()) {
         attaching(measured);
     }
+    if any(|on| !on.replay.is_empty()) {
+        replaying(measured);
+    }
 }
 
 /// By name in the VM's report.
@@ -167,6 +170,29 @@ fn attaching(measured: &[Measured]) {
         let cells = [format!("{seconds} s"), format!("RSS {kib} KiB")];
         row(tool, &cells, "");
     }
+}
+
+/// Ends per second of which a share of a core is told.
+const BUSY: f64 = 20_000.0;
+
+fn replaying(measured: &[Measured]) {
+    show("CPU time on this machine per recorded connection, and of a core at 20,000 a second");
+    let Some(first) = measured.first() else {
+        return;
+    };
+    for name in first.replay.keys() {
+        let cell = |on: &Measured| {
+            let each = on.replay.get(name)?;
+            Some(format!("{:.2} µs, {:.1} %", each * 1e6, each * BUSY * 1e2))
+        };
+        let cells = measured.iter().map(|on| cell(on).unwrap_or_default());
+        row(
+            &format!("twtrace {name} FILE"),
+            &cells.collect::<Vec<_>>(),
+            "",
+        );
+    }
+    show("");
 }
 
 /// Per cent more instructions than without twtrace.

@@ -22,6 +22,8 @@ const FILE: u32 = 0o100_644;
 /// Programs for the VM, linked statically.
 #[derive(Debug)]
 pub(crate) struct Programs {
+    /// Where the first of them is.
+    path: PathBuf,
     twtrace: Vec<u8>,
     init: Vec<u8>,
 }
@@ -30,6 +32,7 @@ impl Programs {
     /// Builds them with a target folder of their own, so that other builds are not undone.
     pub(crate) fn build() -> Result<Self> {
         let target_dir = paths::root().join("target/vm");
+        let built = target_dir.join(TARGET).join("vm");
         run(Command::new("cargo")
             .current_dir(paths::root())
             .args(["build", "--quiet", "--profile", "vm", "--target", TARGET])
@@ -39,13 +42,19 @@ impl Programs {
             .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
             .env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
         let read = |name: &str| {
-            let path = target_dir.join(TARGET).join("vm").join(name);
+            let path = built.join(name);
             fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
         };
         Ok(Self {
             twtrace: read("twtrace")?,
             init: read("twtrace-vm")?,
+            path: built.join("twtrace"),
         })
+    }
+
+    /// `twtrace` itself.
+    pub(crate) fn twtrace(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -112,7 +112,7 @@ fn report(kernel: &Kernel, end: Result<qemu::Outcome>) -> bool {
 /// What every VM needs of this machine: QEMU, and the programs to put into the image.
 #[derive(Debug)]
 pub(crate) struct Host {
-    programs: Programs,
+    pub(crate) programs: Programs,
     nft: Vec<Extra>,
 }
 

@@ -289,11 +289,11 @@ impl Conflicts {
         }
         let added = self.tuples.add(key, refused);
         let address = PeerKey::of(&refusal.flow);
-        self.peers.count(address, |counts| {
+        let peer = self.peers.count(address, |counts| {
             counts.refused += u64::from(added.syns);
             counts.tuples += u64::from(added.new_tuple);
         });
-        self.peers.of(address).evidence.refused(refused, &added);
+        peer.evidence.refused(refused, &added);
         if let Some(oldest) = added.evicted {
             self.close(oldest, Ended::Unseen, known);
         }
@@ -310,8 +310,8 @@ impl Conflicts {
         let end = &life.end;
         let address = PeerKey::of(&end.flow);
         if end.reason == Reason::SynReopened {
-            self.peers.count(address, |counts| counts.accepted += 1);
-            self.peers.of(address).evidence.accepted(life);
+            let peer = self.peers.count(address, |counts| counts.accepted += 1);
+            peer.evidence.accepted(life);
             if let Some(numbers) = &end.accepted {
                 let age_ns = life.time_wait_ns.unwrap_or(0);
                 self.recycle.syn(address, end.ended_ns, numbers, age_ns);
@@ -342,14 +342,14 @@ impl Conflicts {
         };
         let address = PeerKey::of(&tuple.flow);
         let stuck_unseen = outcome == Outcome::Stuck && !tuple.stuck;
-        self.peers.count(address, |counts| {
+        let peer = self.peers.count(address, |counts| {
             counts.outcomes[outcome as usize] += 1;
             if stuck_unseen {
                 counts.stuck(None);
             }
         });
         if let Some(ns) = delay_ns {
-            self.peers.of(address).delayed(ns);
+            peer.delayed(ns);
             self.delays.saturating_record(ns);
         }
         if outcome != Outcome::Stuck || stuck_unseen {

@@ -1,8 +1,9 @@
 //! What is known of the remote addresses.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashMapExt as _};
 use hdrhistogram::Histogram;
 
 use super::evidence::Evidence;
@@ -81,9 +82,11 @@ impl Peers {
     }
 
     /// Counts for the address and for all.
-    pub(super) fn count(&mut self, address: PeerKey, add: impl Fn(&mut Counts)) {
+    pub(super) fn count(&mut self, address: PeerKey, add: impl Fn(&mut Counts)) -> &mut Peer {
         add(&mut self.all);
-        add(&mut self.of(address).counts);
+        let peer = self.of(address);
+        add(&mut peer.counts);
+        peer
     }
 
     pub(super) fn get(&self, address: PeerKey) -> &Peer {

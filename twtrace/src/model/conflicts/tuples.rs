@@ -1,9 +1,10 @@
 //! Open conflicts, by addresses and ports.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashMapExt as _};
 use twtrace_common::tcp::RST;
 
 use super::{Ended, GAPS, Outcome, STUCK_NS, STUCK_SYNS, StuckBy};

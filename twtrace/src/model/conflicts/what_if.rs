@@ -6,7 +6,7 @@
 //! 4.11). Only SYNs that met a TIME_WAIT are seen here, and of the addresses' clocks only what
 //! those TIME_WAITs knew; so what is counted is the least that would have been dropped.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::peers::PeerKey;
 use crate::event::Numbers;
