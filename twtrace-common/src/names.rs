@@ -1,7 +1,7 @@
 //! Names of the globals, maps and programs of the object. A test opens the object and finds each.
 
 /// Present in every object of this ABI; its name carries [`crate::ABI`].
-pub const ABI_GLOBAL: &str = "TWTRACE_ABI_3";
+pub const ABI_GLOBAL: &str = "TWTRACE_ABI_4";
 /// [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 

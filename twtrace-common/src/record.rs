@@ -41,6 +41,8 @@ pub const FLAG_TS_RECENT: u8 = 1 << 5;
 pub const FLAG_REARMED: u8 = 1 << 6;
 /// Of an [`End`] by [`crate::Reason::SynReopened`]: the numbers of the SYN are there.
 pub const FLAG_NUMBERS: u8 = 1 << 6;
+/// Of an [`Overflow`]: `alive` and `limit` are known.
+pub const FLAG_LIMIT: u8 = 1 << 6;
 /// Of a [`PortFailure`]: the caller had named the port, so no other was tried.
 pub const FLAG_PORT_GIVEN: u8 = 1 << 6;
 
@@ -103,6 +105,10 @@ pub struct End {
 pub struct Overflow {
     pub flow: Flow,
     pub at_ns: u64,
+    /// Mini-sockets of the namespace (`tw_refcount` less one, or `tw_count`), and
+    /// `sysctl_max_tw_buckets`, both of its `inet_timewait_death_row`; valid with [`FLAG_LIMIT`].
+    pub alive: u32,
+    pub limit: u32,
 }
 
 /// A segment that was not accepted. `flow.reason` is the [`crate::refusal::Stage`].
@@ -182,7 +188,7 @@ pub struct PortFailure {
 
 assert_layout!(Flow, size 56, align 8);
 assert_layout!(End, size 112, align 8);
-assert_layout!(Overflow, size 64, align 8);
+assert_layout!(Overflow, size 72, align 8);
 assert_layout!(Refusal, size 104, align 8);
 assert_layout!(Birth, size 64, align 8);
 assert_layout!(Seed, size 72, align 8);

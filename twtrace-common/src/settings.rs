@@ -85,6 +85,10 @@ pub struct Offsets {
     pub req_rcv_nxt: u32,
     pub req_rcv_wnd: u32,
     pub req_last_oow_ack_time: u32,
+    /// Optional: `inet_timewait_death_row.sysctl_max_tw_buckets`.
+    pub dr_limit: u32,
+    /// How many mini-sockets there are; may be 0. See [`Values::dr_base`].
+    pub dr_count: u32,
 }
 
 /// Values of kernel enums; [`NO_VALUE`] where this kernel has no such name.
@@ -101,7 +105,9 @@ pub struct Values {
     pub reason_paws: u32,
     pub reason_paws_ack: u32,
     pub reason_invalid_syn: u32,
-    pub reserved: u32,
+    /// What the count at [`Offsets::dr_count`] says when there is none: 1 for a reference count,
+    /// else 0; [`NO_VALUE`] if there is no such count.
+    pub dr_base: u32,
     /// Seconds after which `tcp_paws_check` takes a timestamp for wrapped, and accepts it.
     pub paws_wrap_s: u32,
 }
@@ -202,6 +208,8 @@ impl Offsets {
         req_rcv_nxt: 0,
         req_rcv_wnd: 0,
         req_last_oow_ack_time: 0,
+        dr_limit: 0,
+        dr_count: 0,
     };
 }
 
@@ -215,7 +223,7 @@ impl Values {
         reason_paws: NO_VALUE,
         reason_paws_ack: NO_VALUE,
         reason_invalid_syn: NO_VALUE,
-        reserved: 0,
+        dr_base: NO_VALUE,
         paws_wrap_s: NO_VALUE,
     };
 }
@@ -234,7 +242,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 40 * 4, align 4);
+assert_layout!(Offsets, size 42 * 4, align 4);
 assert_layout!(Values, size 10 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 160 + 40 + 88 + 32, align 8);
+assert_layout!(Settings, size 168 + 40 + 88 + 32, align 8);

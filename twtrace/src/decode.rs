@@ -9,15 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twtrace_common::Reason;
 use twtrace_common::record::{
-    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_NUMBERS, FLAG_OWNER,
-    FLAG_PORT_GIVEN, FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED, KIND_BIRTH,
-    KIND_END, KIND_OVERFLOW, KIND_PORT_FAILURE, KIND_REFUSAL, KIND_SEED,
+    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_LIMIT, FLAG_NUMBERS,
+    FLAG_OWNER, FLAG_PORT_GIVEN, FLAG_REARMED, FLAG_TS_RECENT, FLAG_TSVAL, FLAG_UNTRACKED,
+    KIND_BIRTH, KIND_END, KIND_OVERFLOW, KIND_PORT_FAILURE, KIND_REFUSAL, KIND_SEED,
 };
 use twtrace_common::refusal::REPLY_UNKNOWN;
 
 use crate::event::{
     Birth, BornAs, Call, CommandName, End, Event, Family, Flow, Numbers, Overflow, PortFailure,
-    Refusal, Reply, Rule, Seed, Stage,
+    Refusal, Reply, Room, Rule, Seed, Stage,
 };
 
 /// Why some bytes are not a record of this ABI.
@@ -148,6 +148,10 @@ fn overflow(bytes: &[u8; OVERFLOW]) -> Result<Overflow, DecodeError> {
     Ok(Overflow {
         flow: flow(bytes)?,
         at_ns: field!(bytes, offset_of!(record::Overflow, at_ns), u64),
+        room: (bytes[offset_of!(record::Flow, flags)] & FLAG_LIMIT != 0).then(|| Room {
+            alive: field!(bytes, offset_of!(record::Overflow, alive), u32),
+            limit: field!(bytes, offset_of!(record::Overflow, limit), u32),
+        }),
     })
 }
 

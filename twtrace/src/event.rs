@@ -125,6 +125,16 @@ impl Refusal {
 pub struct Overflow {
     pub flow: Flow,
     pub at_ns: u64,
+    /// `None` in recordings of ABI 3 and older, or if the kernel does not tell.
+    pub room: Option<Room>,
+}
+
+/// Mini-sockets of a namespace, FIN_WAIT2 included, beside its `tcp_max_tw_buckets`. With fewer
+/// than the limit there was no memory, or one ended at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub alive: u32,
+    pub limit: u32,
 }
 
 /// A mini-socket was made.

@@ -506,9 +506,10 @@ fn json_has_exactly_the_fields_of_the_schema() {
     let histograms = histogram(&recording(), Output::Json, Scope::Total);
     let flow = "v event family laddr lport raddr rport netns uid cgroup";
     let end = "reason born_as born_ns time_wait_ns ended_ns fin_wait_2_ms time_wait_ms rearms preexisting";
+    let overflow = ["at_ns", "alive", "limit"];
     for (json, event, expected) in [
         (&trace, "end", sorted(flow.split(' ').chain(end.split(' ')))),
-        (&trace, "overflow", sorted(flow.split(' ').chain(["at_ns"]))),
+        (&trace, "overflow", sorted(flow.split(' ').chain(overflow))),
         (
             &trace,
             "summary",

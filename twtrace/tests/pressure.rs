@@ -8,10 +8,11 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+#[path = "support/flow.rs"]
+mod flow;
 mod support;
 
 use std::mem::{offset_of, size_of};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use twtrace::decode::decode;
@@ -25,50 +26,15 @@ use twtrace_common::Reason;
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::{BUCKETS, CLOCKS};
 use twtrace_common::record::{
-    self, AF_INET, AF_INET6, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_OWNER, FLAG_PORT_GIVEN,
-    KIND_BIRTH, KIND_END, KIND_PORT_FAILURE, KIND_SEED,
+    self, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_OWNER, FLAG_PORT_GIVEN, KIND_BIRTH,
+    KIND_END, KIND_PORT_FAILURE, KIND_SEED,
 };
 
+use flow::{Ends, flow};
 use support::{HOST, MS, S, STARTED, bless, expect, golden, options, put};
 
 const EADDRINUSE: u32 = 98;
 const EADDRNOTAVAIL: u32 = 99;
-
-/// Who is connected to whom; port 0 is none.
-struct Ends(&'static str, u16, &'static str, u16);
-
-fn flow(bytes: &mut [u8], kind: u8, reason: u8, flags: u8, ends: &Ends) {
-    let Ends(laddr, lport, raddr, rport) = ends;
-    bytes[offset_of!(record::Flow, kind)] = kind;
-    bytes[offset_of!(record::Flow, reason)] = reason;
-    bytes[offset_of!(record::Flow, flags)] = flags;
-    for (at, port) in [
-        (offset_of!(record::Flow, lport), lport),
-        (offset_of!(record::Flow, rport), rport),
-    ] {
-        put(bytes, at, &port.to_ne_bytes());
-    }
-    put(bytes, offset_of!(record::Flow, netns), &HOST.to_ne_bytes());
-    if flags & FLAG_OWNER != 0 {
-        put(bytes, offset_of!(record::Flow, uid), &33_u32.to_ne_bytes());
-        put(
-            bytes,
-            offset_of!(record::Flow, cgroup),
-            &5_021_u64.to_ne_bytes(),
-        );
-    }
-    for (at, address) in [
-        (offset_of!(record::Flow, laddr), laddr),
-        (offset_of!(record::Flow, raddr), raddr),
-    ] {
-        let (family, octets) = match address.parse().unwrap() {
-            IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
-            IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
-        };
-        bytes[offset_of!(record::Flow, family)] = family;
-        put(bytes, at, &octets);
-    }
-}
 
 const DATABASE: Ends = Ends("10.0.0.5", 32_771, "10.0.0.30", 5_432);
 

@@ -8,46 +8,47 @@ use aya_ebpf::{
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use twtrace_common::{
-    record::{KIND_OVERFLOW, Overflow},
-    settings::FEATURE_RECORDS,
+    record::{FLAG_LIMIT, KIND_OVERFLOW, Overflow},
+    settings::{FEATURE_RECORDS, NO_VALUE},
 };
 
 use super::{now, owner, pair};
 use crate::{
     emit, filter,
     read::{Access, Direct, Probed},
-    settings::enabled,
+    settings::{enabled, offset, value},
     tally::{self, bump},
 };
 
 #[fexit]
 fn overflow(ctx: FExitContext) -> i32 {
     if ctx.arg::<u64>(3) == 0 {
-        overflowed::<Direct>(ctx.arg(0));
+        overflowed::<Direct>(ctx.arg(0), ctx.arg(1));
     }
     0
 }
 
 #[kprobe]
 fn overflow_enter(ctx: ProbeContext) -> u32 {
-    if let Some(sk) = ctx.arg::<u64>(0) {
-        pair::keep(pair::ALLOC, [sk, 0, 0, 0]);
+    if let (Some(sk), Some(row)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) {
+        pair::keep(pair::ALLOC, [sk, row, 0, 0]);
     }
     0
 }
 
 #[kretprobe]
 fn overflow_return(ctx: RetProbeContext) -> u32 {
-    if let Some([sk, _, _, _]) = pair::take(pair::ALLOC)
+    if let Some([sk, row, _, _]) = pair::take(pair::ALLOC)
         && ctx.ret::<u64>() == 0
     {
-        overflowed::<Probed>(sk);
+        overflowed::<Probed>(sk, row);
     }
     0
 }
 
+/// `row`: the `inet_timewait_death_row` of the namespace.
 #[inline(always)]
-fn overflowed<A: Access>(sk: u64) {
+fn overflowed<A: Access>(sk: u64, row: u64) {
     if !owner::is_tcp::<A>(sk) {
         return;
     }
@@ -66,7 +67,7 @@ fn overflowed<A: Access>(sk: u64) {
                 emit::flow::<A>(&mut record.flow, sk, netns);
                 record.flow.kind = KIND_OVERFLOW;
                 record.flow.reason = 0;
-                record.flow.flags = owner::flag();
+                record.flow.flags = owner::flag() | room::<A>(record, row);
                 record.flow.uid = uid;
                 record.flow.cgroup = cgroup;
                 record.at_ns = now();
@@ -81,4 +82,19 @@ fn overflowed<A: Access>(sk: u64) {
             bump(&mut counters.overflow_ring_full);
         }
     });
+}
+
+/// Writes how many there are and how many there may be; returns the flag if that is known.
+#[inline(always)]
+fn room<A: Access>(record: &mut Overflow, row: u64) -> u8 {
+    let base = value!(dr_base);
+    if base == NO_VALUE || offset!(dr_limit) == 0 {
+        record.alive = 0;
+        record.limit = 0;
+        return 0;
+    }
+    let count: u32 = A::get(row, offset!(dr_count));
+    record.alive = count.wrapping_sub(base);
+    record.limit = A::get(row, offset!(dr_limit));
+    FLAG_LIMIT
 }

@@ -109,6 +109,19 @@ fn an_overflow_decodes_too() {
         panic!("not an overflow");
     };
     assert_eq!((overflow.at_ns, overflow.flow.lport), (9, 443));
+    assert_eq!(overflow.room, None);
+    bytes[offset_of!(record::Flow, flags)] |= FLAG_LIMIT;
+    for (at, value) in [
+        (offset_of!(record::Overflow, alive), 4_095_u32),
+        (offset_of!(record::Overflow, limit), 4_096),
+    ] {
+        put(&mut bytes, at, &value.to_ne_bytes());
+    }
+    let Event::Overflow(overflow) = decode(&bytes).unwrap() else {
+        panic!("not an overflow");
+    };
+    let (alive, limit) = (4_095, 4_096);
+    assert_eq!(overflow.room, Some(Room { alive, limit }));
 }
 
 #[test]

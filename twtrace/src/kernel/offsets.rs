@@ -75,10 +75,12 @@ const FIELDS: &[Field] = &[
     field!(Required req_rcv_nxt: "tcp_request_sock" "rcv_nxt"),
     field!(Required req_rcv_wnd: "sock_common" "skc_rcv_wnd"),
     field!(Required req_last_oow_ack_time: "tcp_request_sock" "last_oow_ack_time"),
+    field!(Optional dr_limit: "inet_timewait_death_row" "sysctl_max_tw_buckets"),
+    field!(Optional dr_count: "inet_timewait_death_row" "tw_refcount" | "inet_timewait_death_row" "tw_count"),
 ];
 
 /// The structs that [`resolve`] looks into.
-pub const STRUCTS: [(&str, Kind); 11] = [
+pub const STRUCTS: [(&str, Kind); 12] = [
     ("sock_common", Kind::Struct),
     ("inet_timewait_sock", Kind::Struct),
     ("tcp_timewait_sock", Kind::Struct),
@@ -90,6 +92,7 @@ pub const STRUCTS: [(&str, Kind); 11] = [
     ("tcp_sock", Kind::Struct),
     ("request_sock", Kind::Struct),
     ("tcp_request_sock", Kind::Struct),
+    ("inet_timewait_death_row", Kind::Struct),
 ];
 
 /// Finds every field; a required one that is missing is an error that names it.
@@ -139,8 +142,19 @@ pub fn values(btf: &Btf) -> Values {
         reason_paws: value("SKB_DROP_REASON_TCP_RFC7323_PAWS"),
         reason_paws_ack: value("SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK"),
         reason_invalid_syn: value("SKB_DROP_REASON_TCP_INVALID_SYN"),
-        reserved: 0,
+        dr_base: dr_base(btf),
         paws_wrap_s: paws_wrap_s(btf),
+    }
+}
+
+/// What the count of mini-sockets says when there is none. 5.10 counts them in `tw_count`; later
+/// the namespace holds a reference of its own in `tw_refcount`.
+fn dr_base(btf: &Btf) -> u32 {
+    let has = |member| btf.has_member("inet_timewait_death_row", member);
+    match (has("tw_refcount"), has("tw_count")) {
+        (true, _) => 1,
+        (false, true) => 0,
+        (false, false) => NO_VALUE,
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::line::Line;
 use super::units::{self, count, thousands};
-use crate::event::{Call, PortFailure, Refusal, Reply, Rule, Stage};
+use crate::event::{Call, Overflow, PortFailure, Refusal, Reply, Room, Rule, Stage};
 use crate::model::conflicts::{Outcome, StuckBy};
 use crate::model::{Conflict, Life, Refused, Report};
 
@@ -12,7 +12,7 @@ use crate::model::{Conflict, Life, Refused, Report};
 pub(super) fn put(report: &Report, out: &mut Line) {
     match report {
         Report::End(life) => of_life(life, out),
-        Report::Overflow(_) => out.text("no TIME_WAIT: tcp_max_tw_buckets or memory"),
+        Report::Overflow(overflow) => of_overflow(overflow, out),
         Report::Refusal(refused) => {
             of_refusal(refused, out);
             answer(&refused.refusal, out);
@@ -20,6 +20,20 @@ pub(super) fn put(report: &Report, out: &mut Line) {
         Report::PortFailure(failure) => of_port_failure(failure, out),
         Report::Reopen(reopen) => of_life(&reopen.life, out),
         Report::Conflict(conflict) => of_conflict(conflict, out),
+    }
+}
+
+fn of_overflow(overflow: &Overflow, out: &mut Line) {
+    let Some(Room { alive, limit }) = overflow.room else {
+        return out.text("no TIME_WAIT: tcp_max_tw_buckets or memory");
+    };
+    let [there, may_be] = [alive, limit].map(|number| thousands(number.into()));
+    write!(
+        out,
+        "no TIME_WAIT: {there} of {may_be} (tcp_max_tw_buckets)"
+    );
+    if alive < limit {
+        out.text(", so no memory, or one has just ended");
     }
 }
 

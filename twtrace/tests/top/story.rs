@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use twtrace::event::found::{Found, Listed, Lister, PortRules, Survey, Users};
 use twtrace::event::{
     Birth, BornAs, Call, CommandName, End, Event, Family, Flow, Meta, Named, Numbers, Overflow,
-    PortFailure, Reason, Refusal, Reply, Rule, Seed, Snapshot, Stage, TwCountedAt,
+    PortFailure, Reason, Refusal, Reply, Room, Rule, Seed, Snapshot, Stage, TwCountedAt,
 };
 use twtrace::model::Dashboard;
 use twtrace_common::counters::Counters;
@@ -347,6 +347,10 @@ impl Story {
         self.dashboard.event(Event::Overflow(Overflow {
             flow: STREAMS[3].flow(second),
             at_ns: STARTED + second * S,
+            room: Some(Room {
+                alive: 16,
+                limit: 16,
+            }),
         }));
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::event::{BornAs, Call, KernelCounters, Numbers, Reason, Reply, Rule, Stage};
+use crate::event::{BornAs, Call, KernelCounters, Numbers, Reason, Reply, Room, Rule, Stage};
 
 /// Timers of the kernel count in ticks of up to 10 ms, and one may be partly over already.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -92,6 +92,8 @@ pub(super) struct Refused {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) at: Window,
+    /// How many there were, and how many there could be.
+    pub(super) room: Room,
 }
 
 /// A call that got no port.

@@ -189,6 +189,7 @@ fn overflow() -> Event {
             cgroup: None,
         },
         at_ns: 5_000,
+        room: None,
     })
 }
 

@@ -150,6 +150,7 @@ fn others_and_groups_are_all_however_many_there_were() {
             groups.report(&Report::Overflow(Overflow {
                 flow: flow(number),
                 at_ns: S,
+                room: None,
             }));
         }
         assert!(groups.known.len() <= 16);

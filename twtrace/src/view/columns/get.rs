@@ -3,7 +3,7 @@
 use twtrace_common::tcp::{ACK, FIN, PSH, RST, SYN};
 
 use super::{CgroupFact, Value};
-use crate::event::{Call, Family, Flow, Numbers, PortFailure};
+use crate::event::{Call, Family, Flow, Numbers, PortFailure, Room};
 use crate::model::conflicts::Outcome;
 use crate::model::{Conflict, Life, Refused, Report};
 
@@ -134,6 +134,13 @@ pub(super) fn time_wait_ns(report: &Report) -> Option<u64> {
         Report::Refusal(refused) => refused.time_wait_ns,
         Report::Reopen(reopen) => reopen.life.time_wait_ns,
         Report::Overflow(_) | Report::PortFailure(_) | Report::Conflict(_) => None,
+    }
+}
+
+pub(super) fn room(report: &Report) -> Option<&Room> {
+    match report {
+        Report::Overflow(overflow) => overflow.room.as_ref(),
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod get;
 mod rows;
+mod schema;
 mod table;
 
 use std::net::IpAddr;
@@ -13,8 +14,8 @@ use crate::event::CommandName;
 use crate::model::Report;
 use crate::model::conflicts::causes::Hypothesis;
 
+pub(super) use schema::each_of_schema;
 pub use table::COLUMNS;
-pub(super) use table::each_of_schema;
 
 /// One fact of an event.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ macro_rules! columns {
 
         /// Shows what the schema has for one kind of event: which columns, is known when compiled.
         #[inline(always)]
-        fn walk<const EVENT: u8>(report: &Report, show: &mut (impl Show + ?Sized)) {
+        pub(super) fn walk<const EVENT: u8>(report: &Report, show: &mut (impl Show + ?Sized)) {
             $(if const { in_schema($shown, $of, EVENT) } {
                 let get: fn(&Report) -> Value<'_> = $get;
                 let before = Before {

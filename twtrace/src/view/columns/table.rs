@@ -2,31 +2,12 @@
 
 use super::get::{
     at_ns, cgroup, conflict, connected, delay_ns, end, errno, family, flow, gap, known, lport,
-    numbers, owner, port_failure, refusal, seq_gap, time_wait_ns, what,
+    numbers, owner, port_failure, refusal, room, seq_gap, time_wait_ns, what,
 };
 use super::rows::{columns, in_schema};
 use super::{Align, Before, CgroupFact, Column, Of, Show, Shown, Value};
 use crate::event::{BornAs, Call};
 use crate::model::Report;
-
-/// Shows what the schema has for this event.
-#[inline(always)]
-pub(in crate::view) fn each_of_schema(report: &Report, show: &mut impl Show) {
-    match report {
-        Report::End(_) => walk::<{ Of::END.0 }>(report, show),
-        Report::Overflow(_) => walk_apart::<{ Of::OVERFLOW.0 }>(report, show),
-        Report::Refusal(_) => walk_apart::<{ Of::REFUSAL.0 }>(report, show),
-        Report::PortFailure(_) => walk_apart::<{ Of::PORT_FAILURE.0 }>(report, show),
-        Report::Reopen(_) => walk_apart::<{ Of::REOPEN.0 }>(report, show),
-        Report::Conflict(_) => walk_apart::<{ Of::CONFLICT.0 }>(report, show),
-    }
-}
-
-/// Out of the way of the ends, which are many more: with `dyn`, nothing of it is inlined there.
-#[inline(never)]
-fn walk_apart<const EVENT: u8>(report: &Report, show: &mut dyn Show) {
-    walk::<EVENT>(report, show);
-}
 
 columns! {
     event {
@@ -435,6 +416,24 @@ columns! {
         get: |report| {
             known(conflict(report).and_then(|one| one.stuck_by), |by| Value::Word(by.name()))
         },
+    }
+    alive {
+        header: "ALIVE",
+        width: 9,
+        align: Align::Right,
+        doc: "mini-sockets that the network namespace had at that moment, FIN_WAIT2 included; fewer than `limit` if there was no memory, or one ended meanwhile",
+        of: Of::OVERFLOW,
+        shown: Shown::Data,
+        get: |report| known(room(report), |one| Value::number(one.alive)),
+    }
+    limit {
+        header: "LIMIT",
+        width: 9,
+        align: Align::Right,
+        doc: "`tcp_max_tw_buckets` of the network namespace",
+        of: Of::OVERFLOW,
+        shown: Shown::Data,
+        get: |report| known(room(report), |one| Value::number(one.limit)),
     }
     pid {
         header: "PID",

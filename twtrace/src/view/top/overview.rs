@@ -189,7 +189,8 @@ fn failure(failure: &PortFailure, host: &mut Host, theme: &Theme) -> Line<'stati
 
 /// The last connection that got no TIME_WAIT.
 fn overflow(overflow: &Overflow, host: &mut Host, theme: &Theme) -> Line<'static> {
-    let Overflow { flow, at_ns } = overflow;
+    // The limit is in the line of the namespace.
+    let Overflow { flow, at_ns, .. } = overflow;
     let text = format!(
         "{} no TIME_WAIT for {} → {} in {}",
         second(*at_ns, &mut host.clock),

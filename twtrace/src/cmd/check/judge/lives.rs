@@ -221,7 +221,13 @@ fn judge_flow(
 }
 
 pub(super) fn judge_overflows(evidence: &Evidence<'_>, failures: &mut Failures) {
-    for Refused { local, remote, at } in &evidence.made.overflows {
+    for refused in &evidence.made.overflows {
+        let Refused {
+            local,
+            remote,
+            at,
+            room,
+        } = refused;
         let name = format!("overflow of {local} > {remote}");
         let mut found = overflows(evidence.events).filter(|one| is(&one.flow, *local, *remote));
         match (found.next(), found.count()) {
@@ -229,6 +235,9 @@ pub(super) fn judge_overflows(evidence: &Evidence<'_>, failures: &mut Failures) 
                 judge_flow(evidence, &name, &one.flow, true, failures);
                 failures.check(at.holds(one.at_ns, CLOCK_GRACE), || {
                     format!("{name} happened {}", off(one.at_ns, *at))
+                });
+                failures.check(one.room == Some(*room), || {
+                    format!("{name} met {:?}, expected {room:?}", one.room)
                 });
             }
             (found, more) => {

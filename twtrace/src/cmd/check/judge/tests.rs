@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::cmd::check::life::{Life, Refused, TIME_WAIT_LASTS, Window};
-use crate::event::{BornAs, Flow, Reason};
+use crate::event::{BornAs, Flow, Reason, Room};
 
 const NETNS: u32 = 4_026_532_200;
 const UID: u32 = 10_007;
 const COMMAND: &str = "port-exhausted-";
 const CGROUP: u64 = 1;
 const SECOND: u64 = 1_000_000_000;
+const FULL: Room = Room { alive: 5, limit: 5 };
 
 /// What must be complained about, and what makes it so.
 type Lie<T> = (&'static str, fn(&mut T));
@@ -51,6 +52,7 @@ impl Case {
                     local: address(5000),
                     remote: address(443),
                     at: window(1, 2),
+                    room: FULL,
                 }],
                 ..Made::default()
             },
@@ -64,6 +66,7 @@ impl Case {
                 Event::Overflow(Overflow {
                     flow: flow(5000),
                     at_ns: SECOND,
+                    room: Some(FULL),
                 }),
                 Event::Birth(birth(4000)),
             ],

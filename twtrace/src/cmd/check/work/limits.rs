@@ -10,7 +10,7 @@ use crate::cmd::check::mini::{Group, after_fin};
 use crate::cmd::check::socket_table::SocketTable;
 use crate::cmd::check::sockets::Pair;
 use crate::cmd::check::work::resets::rst;
-use crate::event::Reason;
+use crate::event::{Reason, Room};
 use crate::kernel::netns::bring_up_loopback;
 
 const LIMIT: &str = "tcp_max_tw_buckets";
@@ -23,7 +23,7 @@ pub(in super::super) fn more(lab: &Lab<'_>) -> Step<Made> {
     let mut pairs = lab.connect_all()?;
     let too_many = pairs.split_off(MOST);
     let mut group = Group::fin_wait_2(lab, pairs)?;
-    let overflows = overflow_all(lab, too_many)?;
+    let overflows = overflow_all(lab, too_many, MOST)?;
     group.promote(lab)?;
     Ok(Made {
         overflows,
@@ -34,7 +34,7 @@ pub(in super::super) fn more(lab: &Lab<'_>) -> Step<Made> {
 /// Not even one.
 pub(in super::super) fn none(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl(LIMIT, 0)?;
-    let overflows = overflow_all(lab, lab.connect_all()?)?;
+    let overflows = overflow_all(lab, lab.connect_all()?, 0)?;
     lab.await_table("no mini-socket", |table| table.mini_sockets.is_empty())?;
     Ok(Made {
         overflows,
@@ -59,7 +59,7 @@ pub(in super::super) fn own(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl(LIMIT, 0)?;
     lab.another_namespace()?.run(leave_one)??;
     Ok(Made {
-        overflows: overflow_all(lab, lab.connect_all()?)?,
+        overflows: overflow_all(lab, lab.connect_all()?, 0)?,
         ..Made::default()
     })
 }
@@ -89,8 +89,9 @@ fn leave_one() -> Step<()> {
     ))
 }
 
-/// Closes one after another; none gets a mini-socket.
-fn overflow_all(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<Refused>> {
+/// Closes one after another; none gets a mini-socket, as there are as many as there may be.
+fn overflow_all(lab: &Lab<'_>, pairs: Vec<Pair>, most: usize) -> Step<Vec<Refused>> {
+    let most = most as u32;
     let mut overflows = Vec::new();
     for pair in pairs {
         let local = pair
@@ -108,6 +109,10 @@ fn overflow_all(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Vec<Refused>> {
             local,
             remote,
             at: Window::since(start),
+            room: Room {
+                alive: most,
+                limit: most,
+            },
         });
     }
     Ok(overflows)
