@@ -116,10 +116,12 @@ fn population(block: &Block, host: &mut Host, out: &mut Line) {
     if uncertain > 0 {
         write!(out, ", uncertain by up to {}", thousands(uncertain));
     }
+    let over = block.when == When::Total;
     if !block.listed {
-        out.text(", those from before not counted yet");
+        out.text(", those from before not counted");
+        out.text(if over { "" } else { " yet" });
     }
-    if block.when == When::Total {
+    if over {
         out.text("; destinations at their fullest:");
     }
     out.byte(b'\n');
