@@ -8,8 +8,8 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
-#[path = "support/flow.rs"]
-mod flow;
+#[path = "support/records.rs"]
+mod records;
 #[expect(dead_code, reason = "what the tests of views use")]
 mod support;
 
@@ -24,8 +24,8 @@ use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::record::{self, FLAG_LIMIT, FLAG_OWNER, KIND_OVERFLOW};
 
-use flow::{Ends, flow};
-use support::{HOST, MS, S, STARTED, bless, expect, golden, put};
+use records::{Ends, flow, kept};
+use support::{HOST, MS, S, STARTED, expect, golden, put};
 
 const LIMIT: u32 = 4_096;
 
@@ -107,11 +107,7 @@ fn record_to(path: &Path) {
 }
 
 fn recording() -> PathBuf {
-    let path = golden("v4.twtrace");
-    if bless() && !path.exists() {
-        record_to(&path);
-    }
-    path
+    kept("v4.twtrace", record_to)
 }
 
 /// What the program says of the recording.

@@ -8,8 +8,8 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
-#[path = "support/flow.rs"]
-mod flow;
+#[path = "support/records.rs"]
+mod records;
 mod support;
 
 use std::mem::{offset_of, size_of};
@@ -30,8 +30,8 @@ use twtrace_common::record::{
     KIND_END, KIND_PORT_FAILURE, KIND_SEED,
 };
 
-use flow::{Ends, flow};
-use support::{HOST, MS, S, STARTED, bless, expect, golden, options, put};
+use records::{Ends, flow, kept};
+use support::{HOST, MS, S, STARTED, expect, golden, options, put};
 
 const EADDRINUSE: u32 = 98;
 const EADDRNOTAVAIL: u32 = 99;
@@ -233,11 +233,7 @@ fn record_to(path: &Path) {
 }
 
 fn recording() -> PathBuf {
-    let path = golden("v3.twtrace");
-    if bless() && !path.exists() {
-        record_to(&path);
-    }
-    path
+    kept("v3.twtrace", record_to)
 }
 
 /// What `twtrace report` shows.

@@ -1,11 +1,12 @@
-//! Who is connected to whom, as records have it.
+//! Records, and recordings that are kept for ever.
 
 use std::mem::offset_of;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use twtrace_common::record::{self, AF_INET, AF_INET6, FLAG_OWNER};
 
-use super::support::{HOST, put};
+use super::support::{HOST, bless, golden, put};
 
 /// Who is connected to whom; port 0 is none.
 pub(crate) struct Ends(
@@ -47,4 +48,13 @@ pub(crate) fn flow(bytes: &mut [u8], kind: u8, reason: u8, flags: u8, ends: &End
         bytes[offset_of!(record::Flow, family)] = family;
         put(bytes, at, &octets);
     }
+}
+
+/// A recording in the tree; it is made once.
+pub(crate) fn kept(name: &str, record_to: fn(&Path)) -> PathBuf {
+    let path = golden(name);
+    if bless() && !path.exists() {
+        record_to(&path);
+    }
+    path
 }
