@@ -17,6 +17,8 @@ use crate::served::Served;
 
 const SERVER_PORT: u16 = 7;
 const FIRST_CLIENT_PORT: u16 = 20_000;
+/// `tcp_max_tw_buckets` of the load's namespace.
+pub(crate) const MOST_SOCKETS: u32 = 1_048_576;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, clap::Args)]
@@ -34,8 +36,11 @@ pub(crate) fn own_namespace() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
     loopback::up()?;
     // The default limit follows the VM's memory.
-    fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "262144")
-        .context("cannot set tcp_max_tw_buckets")
+    fs::write(
+        "/proc/sys/net/ipv4/tcp_max_tw_buckets",
+        MOST_SOCKETS.to_string(),
+    )
+    .context("cannot set tcp_max_tw_buckets")
 }
 
 /// The connections of one namespace.

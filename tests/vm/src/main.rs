@@ -52,6 +52,8 @@ enum Task {
     BenchRefusals(bench::Args),
     /// List 200,003 mini-sockets that are there (for VMs that count instructions).
     BenchSeeding,
+    /// Show a million connections in `top`, no two alike: its memory stays as it is.
+    Soak,
     /// Record a load, for the host to play.
     BenchRecording,
     /// Measure the time from exec to attached.
@@ -76,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),
+        Task::Soak => test::top::million(),
         Task::BenchRecording => bench::recording(),
         Task::BenchAttach(args) => bench::attach(&args),
         Task::BenchSeeding => test::ports::many(),

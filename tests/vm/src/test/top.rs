@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 
 use super::owners::BY;
 use crate::checks::Checks;
-use crate::load::{Args, Load};
+use crate::load::{Args, Load, MOST_SOCKETS};
+use crate::say;
 use crate::tenants::{TENANTS, Tenants};
 use crate::tracer::{TWTRACE, Tracer};
 
@@ -60,18 +61,41 @@ const SPREAD: Args = Args {
 };
 const BEFORE: u32 = 70_003;
 const AFTER: u32 = 70_003;
+/// More than a million different ones.
+const MILLION: Args = Args {
+    ports: 20_000,
+    hosts: 51,
+};
+const BEFORE_MILLION: u32 = 300_003;
+const UP_TO_MILLION: u32 = 700_003;
 /// What the allocator and the page cache of maps may take more.
 const MORE_KIB: u64 = 2 * 1024;
 
 pub(crate) fn soak(attach: &str) -> Result<String> {
-    let mut load = Load::start(&SPREAD)?;
+    memory(&SPREAD, [BEFORE, AFTER], attach)
+}
+
+/// No connection is like another, and as many as live for a minute are there at any time.
+pub(crate) fn million() -> Result<()> {
+    say(&memory(
+        &MILLION,
+        [BEFORE_MILLION, UP_TO_MILLION],
+        "fentry",
+    )?);
+    Ok(())
+}
+
+/// Two lots of connections: the second takes no more memory than the first.
+fn memory(spread: &Args, [first, second]: [u32; 2], attach: &str) -> Result<String> {
+    let mut load = Load::start(spread)?;
     // The load sets the limit of its own namespace only.
-    let room = (2 * u32::from(SPREAD.ports) * u32::from(SPREAD.hosts)).to_string();
+    let room = (2 * u32::from(spread.ports) * u32::from(spread.hosts)).min(MOST_SOCKETS);
+    let room = room.to_string();
     let args = ["top", "--batch", "--max-sockets", &room, "--attach", attach];
     let tracer = Tracer::start(&args, Path::new(STDOUT))?;
-    load.run(BEFORE)?;
+    load.run(first)?;
     let before = (tracer.rss_kib()?, tracer.cpu()?);
-    let took = load.run(AFTER)?;
+    let took = load.run(second)?;
     let after = (tracer.rss_kib()?, tracer.cpu()?);
     let mut checks = Checks::default();
     checks.equal("exit code", tracer.stop()?, 0);
@@ -79,7 +103,7 @@ pub(crate) fn soak(attach: &str) -> Result<String> {
         format!("RSS grew from {} to {} KiB", before.0, after.0)
     });
     let last = last_frame()?;
-    let births = format!("({})", thousands(u64::from(BEFORE + AFTER)));
+    let births = format!("({})", thousands(u64::from(first + second)));
     checks.that(last.contains(&births), || {
         format!("no {births:?} in the last frame")
     });
@@ -88,11 +112,11 @@ pub(crate) fn soak(attach: &str) -> Result<String> {
     });
     let cpu = after.1.saturating_sub(before.1);
     checks.end(format!(
-        "RSS {} KiB after {BEFORE} connections, {} KiB after {}; {} µs of CPU each, in {:.0} s",
+        "RSS {} KiB after {first} connections, {} KiB after {}; {} µs of CPU each, in {:.0} s",
         before.0,
         after.0,
-        BEFORE + AFTER,
-        Duration::from_secs_f64(cpu.as_secs_f64() / f64::from(AFTER)).as_micros(),
+        first + second,
+        Duration::from_secs_f64(cpu.as_secs_f64() / f64::from(second)).as_micros(),
         took.as_secs_f64()
     ))
 }
