@@ -17,14 +17,14 @@ use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use twtrace::event::Snapshot;
 use twtrace::event::found::{Found, PortRules, Survey};
-use twtrace::event::{Meta, Snapshot, TwCountedAt};
 use twtrace::recording::Writer;
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::record::{self, FLAG_LIMIT, FLAG_OWNER, KIND_OVERFLOW};
 
-use records::{Ends, flow, kept};
+use records::{Ends, flow, kept, meta};
 use support::{HOST, MS, S, STARTED, expect, golden, put};
 
 const LIMIT: u32 = 4_096;
@@ -48,26 +48,6 @@ fn overflow(at: u64, alive: u32) -> Vec<u8> {
         put(&mut bytes, at, &number.to_ne_bytes());
     }
     bytes
-}
-
-fn meta() -> Meta {
-    Meta {
-        kernel: "6.18.44-golden".into(),
-        attach: "fentry".into(),
-        hooks: 14,
-        tw_counted_at: TwCountedAt::Birth,
-        // 2026-02-03 13:02:11 UTC at the start.
-        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
-        started_ns: STARTED,
-        filtered: false,
-        rearms: true,
-        refusals: false,
-        drops: false,
-        births: true,
-        ports: true,
-        quiet_ends: false,
-        ts_offset: None,
-    }
 }
 
 fn snapshot(at: u64, overflowed: u64) -> Snapshot {

@@ -16,7 +16,7 @@ use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 
 use twtrace::decode::decode;
-use twtrace::event::{Call, Event, Meta, Snapshot, TwCountedAt};
+use twtrace::event::{Call, Event, Meta, Snapshot};
 use twtrace::host::Names;
 use twtrace::model::Tally;
 use twtrace::model::tally::Detail;
@@ -171,22 +171,10 @@ fn failure_record(failure: &Failure, at: u64) -> Vec<u8> {
 
 fn meta() -> Meta {
     Meta {
-        kernel: "6.18.44-golden".into(),
-        attach: "fentry".into(),
         hooks: 17,
-        tw_counted_at: TwCountedAt::Birth,
-        // 2026-02-03 13:02:11 UTC at the start.
-        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
-        started_ns: STARTED,
         // So that the books are compared with no kernel.
         filtered: true,
-        rearms: true,
-        refusals: false,
-        drops: false,
-        births: true,
-        ports: true,
-        quiet_ends: false,
-        ts_offset: None,
+        ..records::meta()
     }
 }
 

@@ -263,6 +263,21 @@ fn every_wrong_sum_is_found() {
 }
 
 #[test]
+fn an_overflow_tells_how_many_there_were_and_the_limit() {
+    for lie in [None, Some(Room { alive: 4, limit: 5 })] {
+        let mut case = Case::honest();
+        for event in &mut case.events {
+            if let Event::Overflow(one) = event {
+                one.room = lie;
+            }
+        }
+        let complaints = case.judge();
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        assert!(complaints[0].contains("met"), "{complaints:?}");
+    }
+}
+
+#[test]
 fn an_overflow_is_reported_once() {
     let mut case = Case::honest();
     case.events
