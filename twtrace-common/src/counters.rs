@@ -6,17 +6,21 @@ use crate::{
     refusal::{CLASSES, SKIPS},
 };
 
-/// One namespace's totals on one CPU; user space adds the CPUs up.
+/// One namespace's totals in one stripe; user space adds the stripes up.
 ///
 /// What has a default in recordings is younger than ABI 1.
 ///
-/// Entry 0 of the table belongs to no namespace in particular: it takes what finds no entry of
-/// its own when there are more namespaces than entries.
+/// The first entry of the table belongs to no namespace in particular: it takes what finds no entry
+/// of its own, and losses of which no namespace is known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counters {
-    /// Inode number of the namespace, 0 while the entry is free (and in entry 0).
+    /// What tells this namespace from all others since boot, see [`Owner::id`]; 0 in the first
+    /// entry. The kernel side leaves it 0: user space fills it in from the entry's [`Owner`].
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub id: u64,
+    /// Inode number of the namespace, 0 in the first entry; filled in as `id` is.
     pub netns: u32,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub reserved: u32,
@@ -73,7 +77,20 @@ pub struct Counters {
     /// Those beyond the rate at which they are reported.
     #[cfg_attr(feature = "serde", serde(default))]
     pub port_failure_limited: u64,
-    /// Calls that were not looked at for lack of a port. Only in the entry of namespace 0.
+    /// Marks that found no room in the state maps: the reason of an end may be missing.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub mark_lost: u64,
+    /// Slots taken from mini-sockets whose end must have been missed, because they are too old.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub slot_stale: u64,
+    /// Births that the first program for them was kept from, and the second one saw.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub birth_caught: u64,
+    /// Runs of the program for overflows that the kernel skipped, of which few would have seen one.
+    /// Only in the first entry.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub overflow_missed: u64,
+    /// Calls that were not looked at for lack of a port. Only in the first entry.
     #[cfg_attr(feature = "serde", serde(default))]
     pub port_missed: u64,
     /// Births and ends in this namespace left out by the filters; they are in no other field.
@@ -85,6 +102,7 @@ pub struct Counters {
 
 impl Counters {
     pub const ZERO: Self = Self {
+        id: 0,
         netns: 0,
         reserved: 0,
         born_fin_wait_2: 0,
@@ -108,6 +126,10 @@ impl Counters {
         port_failures: [0; CALLS],
         port_failure_ring_full: 0,
         port_failure_limited: 0,
+        mark_lost: 0,
+        slot_stale: 0,
+        birth_caught: 0,
+        overflow_missed: 0,
         port_missed: 0,
         filtered: 0,
         missed: 0,
@@ -115,11 +137,12 @@ impl Counters {
 }
 
 impl Counters {
-    /// Adds the counts of another CPU, or of another namespace; `netns` stays.
+    /// Adds the counts of another stripe, or of another namespace; `id` and `netns` stay.
     ///
     /// Destructured, so that a new counter cannot be forgotten.
     pub fn add(&mut self, other: &Self) {
         let Self {
+            id: _,
             netns: _,
             reserved: _,
             born_fin_wait_2,
@@ -143,6 +166,10 @@ impl Counters {
             port_failures,
             port_failure_ring_full,
             port_failure_limited,
+            mark_lost,
+            slot_stale,
+            birth_caught,
+            overflow_missed,
             port_missed,
             filtered,
             missed,
@@ -168,6 +195,10 @@ impl Counters {
         add_each(&mut self.port_failures, port_failures);
         self.port_failure_ring_full += port_failure_ring_full;
         self.port_failure_limited += port_failure_limited;
+        self.mark_lost += mark_lost;
+        self.slot_stale += slot_stale;
+        self.birth_caught += birth_caught;
+        self.overflow_missed += overflow_missed;
         self.port_missed += port_missed;
         self.filtered += filtered;
         self.missed += missed;
@@ -180,4 +211,25 @@ fn add_each(sums: &mut [u64], others: &[u64]) {
     }
 }
 
-assert_layout!(Counters, size 8 + (9 + REASONS + CLASSES + SKIPS + CALLS + 11) * 8, align 8);
+assert_layout!(Counters, size 16 + (9 + REASONS + CLASSES + SKIPS + CALLS + 15) * 8, align 8);
+
+/// Whose an entry of the table of counters is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `net_cookie`, which no other namespace has had since boot; where the kernel gives none, the
+    /// namespace's random `hash_mix` above its inode number. 0 while the entry is free,
+    /// [`LEAVING`] while user space empties it.
+    pub id: u64,
+    /// Inode number.
+    pub netns: u32,
+    pub reserved: u32,
+}
+
+/// In [`Owner::id`]: nobody finds the entry any more, and nobody may take it yet.
+pub const LEAVING: u64 = u64::MAX;
+
+/// How many entries are tried for a namespace before the first entry of all takes its counts.
+pub const OWNER_PROBES: u32 = 8;
+
+assert_layout!(Owner, size 16, align 8);

@@ -22,7 +22,7 @@ pub mod tcp;
 mod words;
 
 /// Version of everything in this crate. Raise it together with [`names::ABI_GLOBAL`].
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Why a mini-socket ended. The discriminants index counters and histograms.
 #[repr(u8)]

@@ -1,7 +1,7 @@
 //! Names of the globals, maps and programs of the object. A test opens the object and finds each.
 
 /// Present in every object of this ABI; its name carries [`crate::ABI`].
-pub const ABI_GLOBAL: &str = "TWTRACE_ABI_4";
+pub const ABI_GLOBAL: &str = "TWTRACE_ABI_5";
 /// [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 
@@ -11,12 +11,22 @@ pub const RING: &str = "RING";
 pub const SLOTS: &str = "SLOTS";
 /// Hash of [`crate::slot::Slot`] by mini-socket address: what SLOTS does not take.
 pub const SPILL: &str = "SPILL";
-/// Per-CPU array of [`crate::counters::Counters`].
+/// Array of [`crate::counters::Counters`], by entry and stripe.
 pub const COUNTERS: &str = "COUNTERS";
+/// Array of [`crate::counters::Owner`], by entry.
+pub const OWNERS: &str = "OWNERS";
+/// Hash of the ids of namespaces by the entry that they take: who is first there has it.
+pub const CLAIMS: &str = "CLAIMS";
+/// The one global that is written, by user space: 1 (u32) when the trace is over, and nothing is
+/// counted or reported any more.
+pub const CLOSED: &str = ".bss";
 /// One [`crate::histogram::Histograms`].
 pub const HISTOGRAMS: &str = "HISTOGRAMS";
-/// Per-CPU array of arguments kept between a kprobe and its kretprobe.
+/// Per-CPU array of arguments kept between a kprobe and its kretprobe, where bottom halves are
+/// disabled in between.
 pub const ARGUMENTS: &str = "ARGUMENTS";
+/// LRU hash of such arguments by task, where they are not.
+pub const FRAMES: &str = "FRAMES";
 /// Per-CPU, one [`crate::slot::Slot`]: for the end of a mini-socket that has none.
 pub const SCRATCH: &str = "SCRATCH";
 /// Per-CPU, what a mini-socket and the segment for it said at the entry of

@@ -20,6 +20,9 @@ pub const FEATURE_BIRTHS: u32 = 1 << 6;
 /// Count and report calls that get no port.
 pub const FEATURE_PORTS: u32 = 1 << 7;
 
+/// `birth_again` is attached beside `birth_slots`.
+pub const FEATURE_AGAIN: u32 = 1 << 8;
+
 /// Which `Filter` fields apply.
 pub const FILTER_IPV4: u32 = 1 << 0;
 pub const FILTER_IPV6: u32 = 1 << 1;
@@ -64,6 +67,10 @@ pub struct Offsets {
     pub cgroup_kn: u32,
     pub kn_id: u32,
     pub net_inum: u32,
+    /// Optional: unique since boot, and there from the namespace's birth on.
+    pub net_cookie: u32,
+    /// Optional: a random number of each namespace.
+    pub net_hash_mix: u32,
     /// Reference count of `struct net`; 0 references mean that the namespace is being purged.
     pub net_refs: u32,
     /// Optional: tells TCP's mini-sockets from DCCP's.
@@ -144,9 +151,12 @@ pub struct Settings {
     pub features: u32,
     /// Number of slots - 1 (a power of two less one), or 0 if SLOTS is not used.
     pub slots_mask: u32,
-    /// A namespace's counters are looked for from entry `(inum & counters_mask) + 1` on; a power
-    /// of two less one. COUNTERS has `counters_mask + 2` entries.
-    pub counters_mask: u32,
+    /// A namespace's entry is looked for from `(id & owners_mask) + 1` on; a power of two less one.
+    /// OWNERS has `owners_mask + 2` entries.
+    pub owners_mask: u32,
+    /// CPUs share so many copies of each entry, less one; a power of two less one. COUNTERS has
+    /// that many for each entry of OWNERS.
+    pub stripes_mask: u32,
     /// Wake the consumer when this many bytes wait in the ring.
     pub wake_bytes: u32,
     /// Refusals and port failures are reported only while fewer bytes than this wait in the ring:
@@ -156,7 +166,6 @@ pub struct Settings {
     pub refusal_budget: u32,
     /// How many port failures.
     pub port_failure_budget: u32,
-    pub reserved: u32,
 }
 
 /// Port failures per second and CPU that are reported; the others are only counted. An
@@ -190,6 +199,8 @@ impl Offsets {
         cgroup_kn: 0,
         kn_id: 0,
         net_inum: 0,
+        net_cookie: 0,
+        net_hash_mix: 0,
         net_refs: 0,
         skc_tw_dr: 0,
         net_tcp_death_row: 0,
@@ -242,7 +253,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 42 * 4, align 4);
+assert_layout!(Offsets, size 44 * 4, align 4);
 assert_layout!(Values, size 10 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 168 + 40 + 88 + 32, align 8);
+assert_layout!(Settings, size 176 + 40 + 88 + 32, align 8);

@@ -113,10 +113,12 @@ pub struct Slot {
     pub cgroup: u64,
     pub uid: u32,
     pub rearms: u32,
-    pub reserved: u32,
+    /// `skc_hash`, which tells this life from an earlier one at the same address whose end was
+    /// missed.
+    pub hash: u32,
     pub marks: Marks,
-    /// `FLAG_` bits of [`crate::record`]; from [`TTL_SHIFT`] on, the TTL of the FIN that moved it
-    /// to TIME_WAIT.
+    /// `FLAG_` bits of [`crate::record`]; from [`MADE_SHIFT`] on, when the slot was made, in units
+    /// of 2^[`MADE_UNIT_SHIFT`] ns; from [`TTL_SHIFT`] on, the TTL of the FIN that moved it to TIME_WAIT.
     pub flags: u32,
     /// SYNs refused.
     pub refused: u32,
@@ -126,6 +128,29 @@ pub struct Slot {
 
 /// Where the TTL begins in [`Slot::flags`].
 pub const TTL_SHIFT: u32 = 24;
+/// Where the time begins at which the slot was made: 16 bits, so it wraps after 52 days.
+pub const MADE_SHIFT: u32 = 8;
+/// log2 of the unit of that time in ns, about 69 s.
+pub const MADE_UNIT_SHIFT: u32 = 36;
+
+/// A mini-socket of which nothing new was heard for so long has ended unseen: no timer runs longer
+/// than 60 s (`TCP_TIMEWAIT_LEN`), and few are started again ten times.
+pub const STALE_NS: u64 = 600_000_000_000;
+
+/// [`Slot::flags`] of a slot that is made now.
+#[inline(always)]
+#[must_use]
+pub const fn flags_made(flags: u8, now_ns: u64) -> u32 {
+    flags as u32 | ((now_ns >> MADE_UNIT_SHIFT) as u32 & 0xffff) << MADE_SHIFT
+}
+
+/// For how long a slot has been there, to 69 s.
+#[must_use]
+pub const fn age_ns(flags: u32, now_ns: u64) -> u64 {
+    let made = (flags >> MADE_SHIFT) as u16;
+    let now = (now_ns >> MADE_UNIT_SHIFT) as u16;
+    (now.wrapping_sub(made) as u64) << MADE_UNIT_SHIFT
+}
 
 assert_layout!(Marks, size 4, align 1);
 assert_layout!(Slot, size 64, align 8);

@@ -16,6 +16,7 @@ use crate::{
     maps::{BUDGET, RING},
     read::Access,
     settings::{enabled, offset, setting},
+    state,
     tally::{self, bump_if},
 };
 
@@ -62,10 +63,13 @@ fn waiting() -> u64 {
 /// ends.
 #[inline(always)]
 pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
+    if state::closed() {
+        return;
+    }
     let netns = netns::<A>(common);
     keep!(sample.fits = FITS);
     if enabled(FEATURE_RECORDS) {
-        keep!(sample.fits = refusal_record::<A>(common, netns, sample));
+        keep!(sample.fits = refusal_record::<A>(common, netns.inum, sample));
     }
     let fits = u64::from(fresh!(sample.fits));
     tally::count(netns, |counters| {
@@ -186,8 +190,37 @@ fn address(to: &mut [u8; 16], first: u64, second: u64) {
     }
 }
 
+/// A network namespace.
+#[derive(Clone, Copy)]
+pub struct Netns {
+    /// Inode number; given to another when the namespace is gone.
+    pub inum: u32,
+    /// See [`twtrace_common::counters::Owner::id`].
+    pub id: u64,
+}
+
+/// The namespace of a `sock_common`.
+#[inline(always)]
+pub fn netns<A: Access>(common: u64) -> Netns {
+    of_net::<A>(A::get(common, offset!(skc_net)))
+}
+
+/// The namespace that a `struct net` is.
+#[inline(always)]
+pub fn of_net<A: Access>(net: u64) -> Netns {
+    let inum: u32 = A::get(net, offset!(net_inum));
+    let id = if offset!(net_cookie) != 0 {
+        A::get(net, offset!(net_cookie))
+    } else if offset!(net_hash_mix) != 0 {
+        u64::from(A::get::<u32>(net, offset!(net_hash_mix))) << 32 | u64::from(inum)
+    } else {
+        inum.into()
+    };
+    Netns { inum, id }
+}
+
 /// Inode number of the namespace of a `sock_common`.
 #[inline(always)]
-pub fn netns<A: Access>(common: u64) -> u32 {
+pub fn inum<A: Access>(common: u64) -> u32 {
     A::get(A::get::<u64>(common, offset!(skc_net)), offset!(net_inum))
 }

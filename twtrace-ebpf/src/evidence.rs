@@ -13,6 +13,7 @@ use crate::{
     maps::SAMPLE,
     read::{Access, Probed, opaque},
     settings::offset,
+    tally::{self, bump},
 };
 
 /// Byte 13 of the TCP header.
@@ -29,7 +30,7 @@ const BUFFER: usize = 72;
 
 /// Entries of SAMPLE. `tcp_timewait_state_process` runs with bottom halves disabled, and so does
 /// what follows until the mini-socket that it was called for is gone. The others may run in a
-/// task that a softirq interrupts, so each has its own; a program does not interrupt itself.
+/// task that a softirq interrupts, so each has its own, and is [`exclusive`].
 pub const MINI_SOCKET: u32 = 0;
 pub const LIMITED: u32 = 1;
 pub const DROPPED: u32 = 2;
@@ -41,7 +42,7 @@ pub const DROPPED: u32 = 2;
 /// unknown. So finding out and reporting are two halves that add up rather than multiply.
 #[repr(C)]
 pub struct Sample {
-    /// The mini-socket, at entry.
+    /// The mini-socket that the segment came to; 0 once nothing more can come of it.
     pub tw: u64,
     pub at_ns: u64,
     /// What its slot knows.
@@ -90,7 +91,12 @@ pub struct Sample {
     pub paws: u8,
     /// Whether its record found room; see `emit`.
     pub fits: u8,
-    pub reserved: [u8; 3],
+    /// How the segment may end the mini-socket, as in `Marks::segment`.
+    pub segment: u8,
+    /// A program is at work on this sample; see [`exclusive`].
+    pub busy: u8,
+    /// The mini-socket that ends is the one that this segment came to.
+    pub here: u8,
     /// TCP options.
     pub options: [u8; BUFFER],
 }
@@ -121,6 +127,28 @@ pub fn sample(entry: u32) -> Option<&'static mut Sample> {
     let sample = SAMPLE.get_ptr_mut(entry)?;
     // SAFETY: a map value of this CPU.
     Some(unsafe { &mut *sample })
+}
+
+/// One of the samples of this CPU for a program that may be interrupted, until it [`leave`]s it.
+/// Those that are kept out meanwhile are counted.
+///
+/// The kernel does not enter a program on top of itself, but before 5.12 it does so with those of
+/// fentry and fexit.
+#[inline(always)]
+pub fn exclusive(entry: u32) -> Option<&'static mut Sample> {
+    let sample = sample(entry)?;
+    if fresh!(sample.busy) != 0 {
+        tally::count_unassigned(|counters| bump(&mut counters.missed));
+        return None;
+    }
+    keep!(sample.busy = 1);
+    Some(sample)
+}
+
+/// Gives up a sample that was [`exclusive`].
+#[inline(always)]
+pub fn leave(sample: &mut Sample) {
+    keep!(sample.busy = 0);
 }
 
 /// 1 for a SYN that opens a connection, else 0.

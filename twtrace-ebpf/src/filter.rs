@@ -8,7 +8,11 @@ use twtrace_common::{
     },
 };
 
-use crate::{emit, read::Access, settings::setting};
+use crate::{
+    emit,
+    read::Access,
+    settings::{offset, setting},
+};
 
 /// `::ffff:0:0/96`, the second quarter of an IPv4-mapped address, in network order.
 const MAPPED: u32 = 0xffff_u32.to_be();
@@ -19,19 +23,70 @@ pub fn active() -> bool {
     setting!(filter.flags) != 0
 }
 
-/// Whether the connection of a `sock_common` passes all filters, where its owner is not known.
+/// Whether a filter asks who owns a connection. Such filters refuse what has no known owner.
 #[inline(always)]
-pub fn passes_unowned<A: Access>(common: u64, netns: u32) -> bool {
-    let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
-    // SAFETY: `passes` reads only what is written here.
-    let flow = unsafe { flow.assume_init_mut() };
-    emit::flow::<A>(flow, common, netns);
-    passes(flow, false)
+pub fn by_owner() -> bool {
+    setting!(filter.flags) & (FILTER_UID | FILTER_CGROUP) != 0
 }
 
-/// Whether a connection passes all filters. Owner filters refuse what has no known owner.
+/// Whether the connection of a `sock_common` passes all filters but those that ask for its owner.
+///
+/// What is cheap to ask comes first: most of what the filters are there for ends here.
 #[inline(always)]
-pub fn passes(flow: &Flow, owner_known: bool) -> bool {
+pub fn passes_flow<A: Access>(common: u64) -> bool {
+    let lport = A::get(common, offset!(skc_num));
+    let rport = u16::from_be(A::get(common, offset!(skc_dport)));
+    if !ports(lport, rport) || !place(emit::inum::<A>(common)) {
+        return false;
+    }
+    if setting!(filter.flags) & (FILTER_IPV4 | FILTER_IPV6 | FILTER_ADDR) == 0 {
+        return true;
+    }
+    let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
+    // SAFETY: `ends` reads only what is written here.
+    let flow = unsafe { flow.assume_init_mut() };
+    emit::flow::<A>(flow, common, 0);
+    ends(flow)
+}
+
+/// Whether the connection of a `sock_common` passes all filters, where its owner is not known.
+#[inline(always)]
+pub fn passes_unowned<A: Access>(common: u64) -> bool {
+    !by_owner() && passes_flow::<A>(common)
+}
+
+/// Whether a connection passes all filters; its owner is known.
+#[inline(always)]
+pub fn passes(flow: &Flow) -> bool {
+    ports(flow.lport, flow.rport)
+        && place(flow.netns)
+        && ends(flow)
+        && owner(flow.uid, flow.cgroup)
+}
+
+/// Whether an owner passes the filters.
+#[inline(always)]
+pub fn owner(uid: u32, cgroup: u64) -> bool {
+    let flags = setting!(filter.flags);
+    (flags & FILTER_UID == 0 || uid == setting!(filter.uid))
+        && (flags & FILTER_CGROUP == 0 || cgroup == setting!(filter.cgroup))
+}
+
+#[inline(always)]
+fn ports(lport: u16, rport: u16) -> bool {
+    let flags = setting!(filter.flags);
+    (flags & FILTER_LPORT == 0 || port(&setting!(filter.lports), lport))
+        && (flags & FILTER_RPORT == 0 || port(&setting!(filter.rports), rport))
+}
+
+#[inline(always)]
+fn place(netns: u32) -> bool {
+    setting!(filter.flags) & FILTER_NETNS == 0 || netns == setting!(filter.netns)
+}
+
+/// Family and addresses.
+#[inline(always)]
+fn ends(flow: &Flow) -> bool {
     let flags = setting!(filter.flags);
     if flags & (FILTER_IPV4 | FILTER_IPV6) != 0 {
         let wire = if is_ipv4(flow) {
@@ -42,21 +97,6 @@ pub fn passes(flow: &Flow, owner_known: bool) -> bool {
         if flags & wire == 0 {
             return false;
         }
-    }
-    if flags & FILTER_LPORT != 0 && !port(&setting!(filter.lports), flow.lport) {
-        return false;
-    }
-    if flags & FILTER_RPORT != 0 && !port(&setting!(filter.rports), flow.rport) {
-        return false;
-    }
-    if flags & FILTER_NETNS != 0 && flow.netns != setting!(filter.netns) {
-        return false;
-    }
-    if flags & FILTER_UID != 0 && !(owner_known && flow.uid == setting!(filter.uid)) {
-        return false;
-    }
-    if flags & FILTER_CGROUP != 0 && !(owner_known && flow.cgroup == setting!(filter.cgroup)) {
-        return false;
     }
     flags & FILTER_ADDR == 0 || address(flow, &flow.laddr) || address(flow, &flow.raddr)
 }

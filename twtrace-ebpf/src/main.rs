@@ -23,7 +23,7 @@ mod tally;
 /// Its name is the ABI number: user space sets it by name before loading, so an object of
 /// another ABI is refused with a message that says so.
 #[unsafe(no_mangle)]
-static TWTRACE_ABI_4: u32 = twtrace_common::ABI;
+static TWTRACE_ABI_5: u32 = twtrace_common::ABI;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

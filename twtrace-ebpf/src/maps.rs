@@ -2,11 +2,22 @@
 
 use aya_ebpf::{
     macros::map,
+    bindings::BPF_F_MMAPABLE,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use twtrace_common::{counters::Counters, histogram::Histograms, slot::Slot};
+use twtrace_common::{
+    counters::{Counters, Owner},
+    histogram::Histograms,
+    slot::Slot,
+};
 
-use crate::{evidence::Sample, hooks::PortCall};
+use crate::{
+    evidence::Sample,
+    hooks::{
+        PortCall,
+        pair::{Arguments, Frames, Key},
+    },
+};
 
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
@@ -14,13 +25,21 @@ pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 pub static SLOTS: Array<Slot> = Array::with_max_entries(1, 0);
 #[map]
 pub static SPILL: HashMap<u64, Slot> = HashMap::with_max_entries(1, 0);
+/// User space reads and empties these two in place.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
+pub static OWNERS: Array<Owner> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+#[map]
+pub static COUNTERS: Array<Counters> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+/// See [`crate::tally`].
+#[map]
+pub static CLAIMS: HashMap<u32, u64> = HashMap::with_max_entries(1, 0);
 #[map]
 pub static HISTOGRAMS: Array<Histograms> = Array::with_max_entries(1, 0);
 /// See [`crate::hooks::pair`].
 #[map]
-pub static ARGUMENTS: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(10, 0);
+pub static ARGUMENTS: PerCpuArray<Arguments> = PerCpuArray::with_max_entries(2, 0);
+#[map]
+pub static FRAMES: LruHashMap<Key, Frames> = LruHashMap::with_max_entries(1, 0);
 /// Where the end of a mini-socket that has no slot is put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);

@@ -3,7 +3,7 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::FExitContext,
+    EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::{FExitContext, ProbeContext},
 };
 
 /// How a field of a kernel object is read.
@@ -49,6 +49,13 @@ impl Access for Probed {
 #[inline(always)]
 pub fn argument(ctx: &FExitContext, index: usize) -> u64 {
     Probed::get(ctx.as_ptr() as u64, index * size_of::<u64>())
+}
+
+/// The kernel's stack pointer where a probed function begins.
+#[inline(always)]
+pub fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the context of a kprobe is a `struct pt_regs`.
+    unsafe { (*ctx.regs).rsp }
 }
 
 /// The same value, of which the compiler knows nothing.

@@ -9,12 +9,12 @@ pub static SETTINGS: Settings = Settings {
     filter: twtrace_common::settings::Filter::ZERO,
     features: 0,
     slots_mask: 0,
-    counters_mask: 0,
+    owners_mask: 0,
+    stripes_mask: 0,
     wake_bytes: 0,
     refusal_bytes: 0,
     refusal_budget: 0,
     port_failure_budget: 0,
-    reserved: 0,
 };
 
 /// Reads one field. Volatile, because the compiler must not fold the zeros above; the verifier

@@ -10,13 +10,26 @@
 
 use core::ptr;
 
-use twtrace_common::slot::{PROBES, Slot};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use twtrace_common::slot::{PROBES, STALE_NS, Slot, flags_made};
 
 use crate::{
     maps::{SLOTS, SPILL},
     read::opaque,
     settings::setting,
 };
+
+/// Not 0 when the trace is over. Births, ends and all else that is counted stop at the same moment
+/// then, whatever is still attached.
+#[unsafe(no_mangle)]
+static mut CLOSED: u32 = 0;
+
+/// Whether the trace is over.
+#[inline(always)]
+pub fn closed() -> bool {
+    // SAFETY: only user space writes it.
+    unsafe { ptr::read_volatile(&raw const CLOSED) != 0 }
+}
 
 /// A new slot's content.
 pub struct Birth {
@@ -25,33 +38,89 @@ pub struct Birth {
     pub time_wait_ns: u64,
     pub cgroup: u64,
     pub uid: u32,
+    /// When the slot is made; `born_ns` may not be known.
+    pub now_ns: u64,
+    /// `skc_hash`.
+    pub hash: u32,
     pub flags: u8,
 }
 
-/// Claims a slot in SLOTS. False if all neighbours are taken.
+/// What became of an attempt to claim a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    Free,
+    /// Of a mini-socket whose end must have been missed.
+    Stale,
+    /// All neighbours are taken.
+    None,
+}
+
+/// Claims a slot in SLOTS.
 #[inline(always)]
-pub fn claim(hash: u32, birth: &Birth) -> bool {
+pub fn claim(birth: &Birth) -> Claim {
     let mask = setting!(slots_mask);
     let mut probe = 0;
     while probe < PROBES {
-        let Some(slot) = SLOTS.get_ptr_mut(hash.wrapping_add(probe) & mask) else {
-            return false;
+        let Some(slot) = SLOTS.get_ptr_mut(birth.hash.wrapping_add(probe) & mask) else {
+            return Claim::None;
         };
         // SAFETY: a map value; `key` is its first field.
-        let owner = unsafe { exchange_if_zero(slot.cast::<u64>(), birth.key) };
-        // The same address again means that an end was not seen; the newborn takes the slot.
-        if owner == 0 || owner == birth.key {
+        let owner = unsafe { exchange(slot.cast::<u64>(), 0, birth.key) };
+        if owner == 0 {
             fill(slot, birth);
-            return true;
+            return Claim::Free;
+        }
+        // The same address again means the same as age.
+        if (owner == birth.key || stale(slot, birth.now_ns))
+            // SAFETY: as above.
+            && unsafe { exchange(slot.cast::<u64>(), owner, birth.key) } == owner
+        {
+            fill(slot, birth);
+            return Claim::Stale;
         }
         probe = opaque(u64::from(probe) + 1) as u32;
     }
-    false
+    Claim::None
 }
 
-/// Inserts into SPILL. False if it is full.
+/// Whether the mini-socket that a slot was made for must be gone.
+#[inline(always)]
+fn stale(slot: *const Slot, now_ns: u64) -> bool {
+    // SAFETY: a map value.
+    let (born_ns, time_wait_ns) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*slot).born_ns),
+            ptr::read_volatile(&raw const (*slot).time_wait_ns),
+        )
+    };
+    // 0: whoever has just claimed it has not written its times yet.
+    born_ns != 0
+        && now_ns.saturating_sub(born_ns) > STALE_NS
+        && now_ns.saturating_sub(time_wait_ns) > STALE_NS
+}
+
+/// Whether a mini-socket has a slot in SLOTS.
+#[inline(always)]
+pub fn holds(hash: u32, key: u64) -> bool {
+    in_slots(hash, key).is_some()
+}
+
+/// Inserts a birth into SPILL. False if it is full.
 #[inline(always)]
 pub fn spill(birth: &Birth) -> bool {
+    // Whatever stands there is of an earlier life.
+    insert(birth, BPF_ANY)
+}
+
+/// Inserts a mini-socket whose birth was not seen into SPILL, unless another CPU does so as well:
+/// its marks stay.
+#[inline(always)]
+pub fn adopt(birth: &Birth) {
+    insert(birth, BPF_NOEXIST);
+}
+
+#[inline(always)]
+fn insert(birth: &Birth, flags: u32) -> bool {
     let mut slot = core::mem::MaybeUninit::<Slot>::uninit();
     // SAFETY: every field is written, by `fill` and here.
     let slot = unsafe {
@@ -60,7 +129,7 @@ pub fn spill(birth: &Birth) -> bool {
         fill(pointer, birth);
         slot.assume_init_ref()
     };
-    SPILL.insert(birth.key, slot, 0).is_ok()
+    SPILL.insert(birth.key, slot, u64::from(flags)).is_ok()
 }
 
 /// Writes all fields but the key. Volatile, field by field: the compiler would make a copy or a
@@ -74,9 +143,12 @@ pub fn fill(slot: *mut Slot, birth: &Birth) {
         ptr::write_volatile(&raw mut (*slot).cgroup, birth.cgroup);
         ptr::write_volatile(&raw mut (*slot).uid, birth.uid);
         ptr::write_volatile(&raw mut (*slot).rearms, 0);
-        ptr::write_volatile(&raw mut (*slot).reserved, 0);
+        ptr::write_volatile(&raw mut (*slot).hash, birth.hash);
         ptr::write_volatile((&raw mut (*slot).marks).cast::<u32>(), 0);
-        ptr::write_volatile(&raw mut (*slot).flags, u32::from(birth.flags));
+        ptr::write_volatile(
+            &raw mut (*slot).flags,
+            flags_made(birth.flags, birth.now_ns),
+        );
         ptr::write_volatile(&raw mut (*slot).refused, 0);
         ptr::write_volatile(&raw mut (*slot).first_refused_ns, 0);
     }
@@ -85,24 +157,44 @@ pub fn fill(slot: *mut Slot, birth: &Birth) {
 /// The slot of a live mini-socket, and whether it is in SPILL.
 #[inline(always)]
 pub fn find(hash: u32, key: u64) -> Option<(&'static mut Slot, bool)> {
-    let mask = setting!(slots_mask);
-    if mask != 0 {
-        let mut probe = 0;
-        while probe < PROBES {
-            let slot = SLOTS.get_ptr_mut(hash.wrapping_add(probe) & mask)?;
-            // SAFETY: a map value. Its key changes only at birth and end of its mini-socket,
-            // never while the kernel hands that mini-socket to one of our hooks.
-            if unsafe { ptr::read_volatile(&raw const (*slot).key) } == key {
-                // SAFETY: as above.
-                return Some((unsafe { &mut *slot }, false));
-            }
-            probe = opaque(u64::from(probe) + 1) as u32;
-        }
+    if let Some(slot) = in_slots(hash, key) {
+        return Some((slot, false));
     }
-    // SAFETY: as above.
-    SPILL
-        .get_ptr_mut(key)
-        .map(|slot| (unsafe { &mut *slot }, true))
+    spilled(hash, key).map(|slot| (slot, true))
+}
+
+/// The slot of a live mini-socket in SPILL.
+#[inline(always)]
+pub fn spilled(hash: u32, key: u64) -> Option<&'static mut Slot> {
+    let slot = SPILL.get_ptr_mut(key)?;
+    // SAFETY: a map value.
+    let slot = unsafe { &mut *slot };
+    if slot.hash == hash {
+        return Some(slot);
+    }
+    // Adopted by one CPU while another was at its end, it has outlived its mini-socket.
+    let _ = SPILL.remove(key);
+    None
+}
+
+#[inline(always)]
+fn in_slots(hash: u32, key: u64) -> Option<&'static mut Slot> {
+    let mask = setting!(slots_mask);
+    if mask == 0 {
+        return None;
+    }
+    let mut probe = 0;
+    while probe < PROBES {
+        let slot = SLOTS.get_ptr_mut(hash.wrapping_add(probe) & mask)?;
+        // SAFETY: a map value. Its key changes only at birth and end of its mini-socket,
+        // never while the kernel hands that mini-socket to one of our hooks.
+        if unsafe { ptr::read_volatile(&raw const (*slot).key) } == key {
+            // SAFETY: as above.
+            return Some(unsafe { &mut *slot });
+        }
+        probe = opaque(u64::from(probe) + 1) as u32;
+    }
+    None
 }
 
 /// Frees what `find` returned.
@@ -111,15 +203,17 @@ pub fn release(slot: *mut Slot, spilled: bool, key: u64) {
     if spilled {
         let _ = SPILL.remove(key);
     } else {
-        // SAFETY: a map value.
-        unsafe { ptr::write_volatile(&raw mut (*slot).key, 0) };
+        // SAFETY: a map value. See `stale` for the first.
+        unsafe {
+            ptr::write_volatile(&raw mut (*slot).born_ns, 0);
+            ptr::write_volatile(&raw mut (*slot).key, 0);
+        }
     }
 }
 
-/// Stores `new` if `*target` is 0; returns what was there.
+/// Stores `new` if `*target` is `old`; returns what was there.
 #[inline(always)]
-unsafe fn exchange_if_zero(target: *mut u64, new: u64) -> u64 {
-    let mut old = 0_u64;
+unsafe fn exchange(target: *mut u64, mut old: u64, new: u64) -> u64 {
     // SAFETY: the caller hands over a valid target. The instruction takes and leaves r0.
     unsafe {
         core::arch::asm!(

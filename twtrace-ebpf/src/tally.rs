@@ -1,52 +1,93 @@
-//! Exact totals: per-CPU counters by namespace, and lifetime histograms.
+//! Exact totals: counters by namespace, and lifetime histograms.
+//!
+//! Each namespace has an entry of OWNERS, and as many copies of its counters in COUNTERS as there
+//! are stripes. A CPU keeps to one stripe, so that few share a cache line; all counting is atomic,
+//! so that nothing depends on how many do.
 
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_smp_processor_id};
 use twtrace_common::{
-    counters::Counters,
+    counters::{Counters, OWNER_PROBES},
     histogram::{BUCKETS, CLOCKS, Clock, TOTAL_BUCKETS, bucket},
 };
 
 use crate::{
-    maps::{COUNTERS, HISTOGRAMS},
+    emit::Netns,
+    maps::{CLAIMS, COUNTERS, HISTOGRAMS, OWNERS},
     read::opaque,
     settings::setting,
 };
 
-/// How many entries are tried for a namespace before entry 0 takes its counts.
-const PROBES: u32 = 4;
+/// The entry for what belongs to no namespace in particular.
+const UNASSIGNED: u32 = 0;
 
-/// Counts in the entry of a namespace on this CPU, by [`bump`].
+/// Counts for a namespace, by [`bump`].
 #[inline(always)]
-pub fn count(netns: u32, update: impl FnOnce(&mut Counters)) {
-    if let Some(entry) = entry(netns) {
-        // SAFETY: a map value of this CPU, proved non-null by the verifier.
-        update(unsafe { &mut *entry });
-    }
+pub fn count(netns: Netns, update: impl FnOnce(&mut Counters)) {
+    count_in(entry(netns).unwrap_or(UNASSIGNED), update);
+}
+
+/// Counts what no namespace is known of.
+#[inline(always)]
+pub fn count_unassigned(update: impl FnOnce(&mut Counters)) {
+    count_in(UNASSIGNED, update);
 }
 
 #[inline(always)]
-fn entry(netns: u32) -> Option<*mut Counters> {
-    let mask = setting!(counters_mask);
+fn count_in(entry: u32, update: impl FnOnce(&mut Counters)) {
+    let stripes_mask = setting!(stripes_mask);
+    // SAFETY: takes no arguments.
+    let stripe = unsafe { bpf_get_smp_processor_id() } & stripes_mask;
+    let index = entry * (stripes_mask + 1) + stripe;
+    if let Some(counters) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: a map value, which the verifier has proved non-null. `update` adds atomically.
+        update(unsafe { &mut *counters });
+    }
+}
+
+/// The entry of a namespace; `None` if there is no room for it.
+#[inline(always)]
+fn entry(netns: Netns) -> Option<u32> {
+    let start = (netns.id ^ netns.id >> 32) as u32;
+    let mask = setting!(owners_mask);
     let mut probe = 0;
-    while probe < PROBES {
-        let entry = COUNTERS.get_ptr_mut((netns.wrapping_add(probe) & mask) + 1)?;
-        // SAFETY: as in `count`.
-        let owner = unsafe { &raw mut (*entry).netns };
-        // SAFETY: as in `count`.
-        unsafe {
-            if *owner == netns {
-                return Some(entry);
-            }
-            if *owner == 0 {
-                *owner = netns;
-                return Some(entry);
-            }
+    while probe < OWNER_PROBES {
+        let at = (start.wrapping_add(probe) & mask) + 1;
+        // SAFETY: a map value.
+        let id = unsafe { read_volatile(&raw const (*OWNERS.get_ptr(at)?).id) };
+        if id == netns.id {
+            return Some(at);
+        }
+        if id == 0 {
+            return claim(at, netns);
         }
         probe = opaque(u64::from(probe) + 1) as u32;
     }
-    COUNTERS.get_ptr_mut(0)
+    None
 }
 
-/// Adds one lifetime to a histogram if `known` is 1, not if it is 0. The histograms are shared by all CPUs: one per CPU would
+/// Takes a free entry; `None` if another namespace did meanwhile.
+///
+/// The hash map decides who was first, on kernels that cannot compare and exchange, too. All who
+/// come for the same namespace then write the same.
+#[inline(always)]
+fn claim(at: u32, netns: Netns) -> Option<u32> {
+    let _ = CLAIMS.insert(at, netns.id, u64::from(BPF_NOEXIST));
+    let owner = OWNERS.get_ptr_mut(at)?;
+    // SAFETY: map values. The number is there before anybody finds the entry by its id.
+    unsafe {
+        if read_volatile(CLAIMS.get_ptr(at)?) != netns.id {
+            return None;
+        }
+        write_volatile(&raw mut (*owner).netns, netns.inum);
+        write_volatile(&raw mut (*owner).id, netns.id);
+    }
+    Some(at)
+}
+
+/// Adds one lifetime to a histogram if `known` is 1, not if it is 0. The histograms are shared by
+/// all CPUs: one per CPU would
 /// take half a megabyte of kernel memory each.
 #[inline(always)]
 pub fn record(reason: u8, clock: Clock, ns: u64, known: u64) {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use twtrace_common::slot::CANCEL_ABORT;
 
-use super::{TIME_WAIT, find_or_adopt, hash, substate};
+use super::{TIME_WAIT, find_or_adopt};
 use crate::{
     read::{Access, Probed},
     settings::offset,
@@ -32,7 +32,7 @@ fn abort_kprobe(ctx: ProbeContext) -> u32 {
 fn aborted(sk: u64) {
     // Mini-sockets are in state TIME_WAIT whatever their substate.
     if Probed::get::<u8>(sk, offset!(skc_state)) == TIME_WAIT
-        && let Some(slot) = find_or_adopt(sk, hash::<Probed>(sk), substate::<Probed>(sk))
+        && let Some(slot) = find_or_adopt::<Probed>(sk)
     {
         slot.marks.segment = 0;
         slot.marks.cancel = CANCEL_ABORT;

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use twtrace_common::{
     record::{self, FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, KIND_BIRTH},
-    settings::{FEATURE_BIRTHS, FEATURE_RECORDS},
+    settings::{FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_RECORDS},
 };
 
 use super::{FIN_WAIT2, now, owner, substate};
@@ -16,26 +16,38 @@ use crate::{
     emit, filter,
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
-    state::{self, Birth},
+    state::{self, Birth, Claim},
     tally::{self, bump},
 };
 
 #[fentry]
 fn birth_slots(ctx: FEntryContext) -> i32 {
-    born::<Direct, true>(ctx.arg(0), ctx.arg(1));
+    born::<Direct, true, false>(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// Attached after `birth_slots`, on the same function, where that is entered with bottom halves
+/// enabled: a softirq that interrupts one of the two there and makes a mini-socket of its own is
+/// kept from that one by the kernel, but not from the other.
+#[fentry]
+fn birth_again(ctx: FEntryContext) -> i32 {
+    let (tw, sk): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    if !state::holds(Direct::get(sk, offset!(skc_hash)), tw) {
+        born_unseen(tw, sk);
+    }
     0
 }
 
 #[fentry]
 fn birth_spill(ctx: FEntryContext) -> i32 {
-    born::<Direct, false>(ctx.arg(0), ctx.arg(1));
+    born::<Direct, false, false>(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[kprobe]
 fn birth_kprobe_slots(ctx: ProbeContext) -> u32 {
     if let (Some(tw), Some(sk)) = (ctx.arg(0), ctx.arg(1)) {
-        born::<Probed, true>(tw, sk);
+        born::<Probed, true, false>(tw, sk);
     }
     0
 }
@@ -43,28 +55,39 @@ fn birth_kprobe_slots(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn birth_kprobe_spill(ctx: ProbeContext) -> u32 {
     if let (Some(tw), Some(sk)) = (ctx.arg(0), ctx.arg(1)) {
-        born::<Probed, false>(tw, sk);
+        born::<Probed, false, false>(tw, sk);
     }
     0
 }
 
+/// A birth that is not in SLOTS: it was filtered out, or SLOTS had no room, or it was skipped.
 #[inline(always)]
-fn born<A: Access, const SLOTS: bool>(tw: u64, sk: u64) {
+fn born_unseen(tw: u64, sk: u64) {
+    let filtered = filter::active() && !owner::passes::<Direct>(sk);
+    if !filtered && state::spilled(Direct::get(sk, offset!(skc_hash)), tw).is_none() {
+        born::<Direct, true, true>(tw, sk);
+    }
+}
+
+#[inline(always)]
+fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
     // DCCP's mini-sockets come this way too, on kernels that have DCCP.
-    if !owner::is_tcp::<A>(sk) {
+    if !owner::is_tcp::<A>(sk) || state::closed() {
         return;
     }
     let netns = emit::netns::<A>(sk);
-    let (uid, cgroup) = owner::of::<A>(sk);
-    if filter::active() && !owner::passes::<A>(sk, netns, uid, cgroup) {
+    if filter::active() && !owner::passes::<A>(sk) {
         tally::count(netns, |counters| bump(&mut counters.filtered));
         return;
     }
     let fin_wait_2 = substate::<A>(tw) == FIN_WAIT2;
     let born_ns = now();
+    let (uid, cgroup) = owner::of::<A>(sk);
     let birth = Birth {
         key: tw,
         born_ns,
+        now_ns: born_ns,
+        hash: A::get(sk, offset!(skc_hash)),
         time_wait_ns: if fin_wait_2 { 0 } else { born_ns },
         cgroup,
         uid,
@@ -75,18 +98,31 @@ fn born<A: Access, const SLOTS: bool>(tw: u64, sk: u64) {
                 FLAG_IN_TIME_WAIT
             },
     };
-    let kept =
-        (SLOTS && state::claim(A::get(sk, offset!(skc_hash)), &birth)) || state::spill(&birth);
+    let claim = if SLOTS {
+        state::claim(&birth)
+    } else {
+        Claim::None
+    };
+    let kept = claim != Claim::None || state::spill(&birth);
+    if !kept && !AGAIN && enabled(FEATURE_AGAIN) {
+        // `birth_again` cannot tell this from a birth that was skipped, so that one counts both.
+        return;
+    }
     tally::count(netns, |counters| {
         if fin_wait_2 {
             bump(&mut counters.born_fin_wait_2);
         } else {
             bump(&mut counters.born_time_wait);
         }
+        if claim == Claim::Stale {
+            bump(&mut counters.slot_stale);
+        }
         if !kept {
             bump(&mut counters.map_full);
+        } else if AGAIN {
+            bump(&mut counters.birth_caught);
         }
-        if enabled(FEATURE_BIRTHS) && enabled(FEATURE_RECORDS) && !report::<A>(sk, netns, &birth) {
+        if enabled(FEATURE_BIRTHS) && enabled(FEATURE_RECORDS) && !report::<A>(sk, netns.inum, &birth) {
             bump(&mut counters.birth_ring_full);
         }
     });

@@ -19,7 +19,7 @@ use crate::{
     emit,
     evidence::{self, NO_WINDOW, NOT_SKIPPED, Sample, WINDOW, fresh, keep},
     filter,
-    read::{Access, Probed, argument},
+    read::{Access, Probed, argument, stack_pointer},
     settings::{offset, value},
     tally,
 };
@@ -56,15 +56,16 @@ fn refused(ctx: FExitContext) -> i32 {
 fn limited_enter(ctx: ProbeContext) -> u32 {
     if let (Some(skb), Some(mib), Some(last)) = (ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
         // For each of the two return probes.
-        pair::keep(pair::LIMITED, [skb, mib, last, 0]);
-        pair::keep(pair::REFUSED, [skb, mib, last, 0]);
+        let stack = stack_pointer(&ctx);
+        pair::push(pair::LIMITED, stack, [skb, mib, last, 0]);
+        pair::push(pair::REFUSED, stack, [skb, mib, last, 0]);
     }
     0
 }
 
 #[kretprobe]
 fn limited_return(ctx: RetProbeContext) -> u32 {
-    if let Some([skb, mib, last, _]) = pair::take(pair::LIMITED) {
+    if let Some([skb, mib, last, _]) = pair::pop(pair::LIMITED) {
         answered(skb, mib as u32, last, ctx.ret::<u64>() as u8 != 0);
     }
     0
@@ -72,7 +73,7 @@ fn limited_return(ctx: RetProbeContext) -> u32 {
 
 #[kretprobe]
 fn refused_return(ctx: RetProbeContext) -> u32 {
-    if let Some([skb, mib, last, _]) = pair::take(pair::REFUSED) {
+    if let Some([skb, mib, last, _]) = pair::pop(pair::REFUSED) {
         verdict::asked(skb, mib as u32, last, ctx.ret::<u64>() as u8 != 0);
     }
     0
@@ -97,9 +98,20 @@ fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     if !by_connection && mib != value!(mib_skipped_syn_recv) {
         return;
     }
-    let Some(sample) = evidence::sample(evidence::LIMITED) else {
-        return;
-    };
+    if let Some(sample) = evidence::exclusive(evidence::LIMITED) {
+        judge(sample, skb, by_connection, last_oow_ack_time, suppressed);
+        evidence::leave(sample);
+    }
+}
+
+#[inline(always)]
+fn judge(
+    sample: &mut Sample,
+    skb: u64,
+    by_connection: bool,
+    last_oow_ack_time: u64,
+    suppressed: bool,
+) {
     let (common, skipped) = if by_connection {
         let sk = last_oow_ack_time.wrapping_sub(offset!(tp_last_oow_ack_time) as u64);
         of_connection(sample, sk);
@@ -165,12 +177,16 @@ fn by_sequence(sample: &Sample, req: u64) -> Rule {
 /// A segment that was dropped for a reason of ours.
 #[inline(always)]
 fn unanswered(skb: u64, reason: u32, sk: u64) {
-    let Some(sample) = evidence::sample(evidence::DROPPED) else {
-        return;
-    };
-    if sk == 0 {
-        return;
+    if sk != 0
+        && let Some(sample) = evidence::exclusive(evidence::DROPPED)
+    {
+        judge_drop(sample, skb, reason, sk);
+        evidence::leave(sample);
     }
+}
+
+#[inline(always)]
+fn judge_drop(sample: &mut Sample, skb: u64, reason: u32, sk: u64) {
     let opening = Probed::get::<u8>(sk, offset!(skc_state)) == SYN_SENT;
     // On a connection that lives, those were seen when an ACK was wanted.
     if opening != (reason == value!(reason_paws)) {
@@ -245,8 +261,7 @@ fn of_segment(sample: &mut Sample, skb: u64) {
 /// What has no mini-socket has no slot either: the rest of a sample is never written, and so 0.
 #[inline(always)]
 fn report(sample: &mut Sample, common: u64) {
-    let netns = emit::netns::<Probed>(common);
-    if !filter::active() || filter::passes_unowned::<Probed>(common, netns) {
+    if !filter::active() || filter::passes_unowned::<Probed>(common) {
         emit::refusal::<Probed>(common, sample);
     }
 }

@@ -14,12 +14,14 @@ use twtrace_common::{
         FLAG_UNTRACKED, KIND_END,
     },
     settings::{FEATURE_BIRTHS, FEATURE_QUIET_ENDS, FEATURE_RECORDS, FEATURE_REOPENS},
-    slot::{Marks, REASON_TABLE, Slot},
+    slot::{Marks, REASON_TABLE, Slot, TCP_TW_SYN},
 };
 
 use super::{FIN_WAIT2, TIME_WAIT, adopted, hash, now, substate};
 use crate::{
-    emit, evidence, filter,
+    emit::{self, Netns},
+    evidence::{self, fresh, keep},
+    filter,
     maps::SCRATCH,
     read::{Access, Direct, Probed, opaque},
     settings::{enabled, offset},
@@ -67,9 +69,18 @@ struct Told {
 
 #[inline(always)]
 fn ended<A: Access>(tw: u64) {
-    let now = now();
+    if state::closed() {
+        return;
+    }
     let net: u64 = A::get(tw, offset!(skc_net));
-    let netns: u32 = A::get(net, offset!(net_inum));
+    let netns = emit::of_net::<A>(net);
+    if filter::active() && !filter::passes_flow::<A>(tw) {
+        if is_tcp::<A>(tw, net) {
+            tally::count(netns, |counters| bump(&mut counters.filtered));
+        }
+        return;
+    }
+    let now = now();
     // What inet_twsk_purge asks. No socket of it is left, so nobody else kills there, but for
     // timers and segments on their way.
     let dead = 1 ^ over(0, A::get::<u32>(net, offset!(net_refs)).into());
@@ -77,12 +88,13 @@ fn ended<A: Access>(tw: u64) {
     let Some(life) = remember::<A>(tw, substate, now) else {
         return;
     };
-    if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, netns) {
+    if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, net, netns) {
         return;
     }
     // Forget which way the test went, or the verifier walks the rest once for each.
     let flags = opaque(u64::from(life.flags)) as u8;
-    let reason = reason(&life.marks, dead, flags);
+    let (segment, in_time_wait) = last_segment(tw, &life.marks, flags);
+    let reason = reason(&life.marks, segment, dead, in_time_wait);
     lifetimes(&life, flags, reason, now);
     let mut fits = true;
     let quiet = enabled(FEATURE_QUIET_ENDS)
@@ -93,7 +105,7 @@ fn ended<A: Access>(tw: u64) {
             Some(mut entry) => {
                 // SAFETY: integers only, and every field is written.
                 let record = unsafe { &mut *entry.as_mut_ptr() };
-                emit::flow::<A>(&mut record.flow, tw, netns);
+                emit::flow::<A>(&mut record.flow, tw, netns.inum);
                 record.flow.kind = KIND_END;
                 record.flow.reason = reason;
                 record.flow.flags = flags;
@@ -105,7 +117,7 @@ fn ended<A: Access>(tw: u64) {
                 record.rearms = life.told.rearms;
                 record.refused = life.told.refused;
                 record.first_refused_ns = life.told.first_refused_ns;
-                accepted(record);
+                accepted(record, reason);
                 emit::submit(entry);
             }
             None => fits = false,
@@ -130,29 +142,64 @@ fn ended<A: Access>(tw: u64) {
     });
 }
 
-/// The numbers of the SYN that the last segment on this CPU was. They mean something only if that
-/// SYN is what ended the mini-socket: `tcp_v4_rcv` then kills at once, with bottom halves still
-/// disabled.
+/// How the segment that this CPU is at may end the mini-socket, and whether it is, or was when
+/// that segment came, in TIME_WAIT.
+///
+/// Two CPUs may have segments for it, and the slot has room for the mark of one. The one that ends
+/// it does so before its CPU turns to another, so what this CPU remembers is right, unless the
+/// timer or an abort came in between.
 #[inline(always)]
-fn accepted(record: &mut End) {
+fn last_segment(tw: u64, marks: &Marks, flags: u8) -> (u8, u64) {
+    let in_time_wait = over(
+        u64::from(FLAG_IN_TIME_WAIT) - 1,
+        u64::from(flags & FLAG_IN_TIME_WAIT),
+    );
+    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
+        return (marks.segment, in_time_wait);
+    };
+    keep!(sample.here = u8::from(fresh!(sample.tw) == tw));
+    let here = u64::from(fresh!(sample.here))
+        & over(0, marks.segment.into())
+        & (1 ^ u64::from(marks.timer & 1));
+    let pick = |there: u64, here_value: u64| there ^ ((there ^ here_value) & here.wrapping_neg());
+    let was_time_wait = over(FIN_WAIT2.into(), fresh!(sample.substate).into());
+    (
+        pick(marks.segment.into(), fresh!(sample.segment).into()) as u8,
+        pick(in_time_wait, was_time_wait),
+    )
+}
+
+/// The numbers of the SYN that was accepted over it: `tcp_v4_rcv` kills right after
+/// `tcp_timewait_state_process` has said so, on the same CPU.
+///
+/// In arithmetic, as in `lifetimes`.
+#[inline(always)]
+fn accepted(record: &mut End, reason: u8) {
+    (record.tsval, record.ts_recent, record.seq, record.rcv_nxt) = (0, 0, 0, 0);
     if !enabled(FEATURE_REOPENS) {
-        (record.tsval, record.ts_recent, record.seq, record.rcv_nxt) = (0, 0, 0, 0);
         return;
     }
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
-    record.tsval = sample.tsval;
-    record.ts_recent = sample.ts_recent;
-    record.seq = sample.seq;
-    record.rcv_nxt = sample.rcv_nxt;
-    record.flow.flags |= sample.flags & (FLAG_TSVAL | FLAG_TS_RECENT | FLAG_NUMBERS);
+    let differs = u64::from(reason ^ Reason::SynReopened as u8)
+        | u64::from(fresh!(sample.verdict) ^ TCP_TW_SYN);
+    let by_syn = u64::from(fresh!(sample.here)) & (1 ^ over(0, differs));
+    let mask = by_syn.wrapping_neg();
+    record.tsval = fresh!(sample.tsval) & mask as u32;
+    record.ts_recent = fresh!(sample.ts_recent) & mask as u32;
+    record.seq = fresh!(sample.seq) & mask as u32;
+    record.rcv_nxt = fresh!(sample.rcv_nxt) & mask as u32;
+    record.flow.flags |=
+        fresh!(sample.flags) & (FLAG_TSVAL | FLAG_TS_RECENT | FLAG_NUMBERS) & mask as u8;
+    keep!(sample.tw = 0);
 }
 
 /// Copies the state of a mini-socket and frees its slot.
 #[inline(always)]
 fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
-    if let Some((slot, spilled)) = state::find(hash::<A>(tw), tw) {
+    let hash = hash::<A>(tw);
+    if let Some((slot, spilled)) = state::find(hash, tw) {
         let life = copy(slot, substate);
         state::release(slot, spilled, tw);
         return Some(life);
@@ -160,7 +207,7 @@ fn remember<A: Access>(tw: u64, substate: u8, now: u64) -> Option<Life> {
     // Through memory, although the values are at hand: to the verifier they are then as unknown
     // as those of a slot, and it walks the rest once instead of five times.
     let slot = SCRATCH.get_ptr_mut(0)?;
-    state::fill(slot, &adopted(tw, substate, now));
+    state::fill(slot, &adopted(tw, hash, substate, now));
     // SAFETY: a map value of this CPU.
     Some(copy(unsafe { &*slot }, substate))
 }
@@ -213,32 +260,37 @@ fn told(slot: &Slot) -> Told {
     }
 }
 
-/// Whether a mini-socket whose birth was not seen is TCP's and passes the filters. Those that
-/// were seen passed both at birth.
+/// Whether a mini-socket whose birth was not seen is TCP's and passes the filters that ask for its
+/// owner. Those that were seen passed both at birth.
 #[inline(always)]
-fn ours<A: Access>(tw: u64, netns: u32) -> bool {
-    if offset!(net_tcp_death_row) != 0 {
-        let net: u64 = Probed::get(tw, offset!(skc_net));
-        let row: u64 = Probed::get(tw, offset!(skc_tw_dr));
-        if row != net.wrapping_add(offset!(net_tcp_death_row) as u64) {
-            return false;
-        }
+fn ours<A: Access>(tw: u64, net: u64, netns: Netns) -> bool {
+    if !is_tcp::<A>(tw, net) {
+        return false;
     }
-    if filter::active() {
-        if !filter::passes_unowned::<A>(tw, netns) {
-            tally::count(netns, |counters| bump(&mut counters.filtered));
-            return false;
-        }
+    if filter::by_owner() {
+        tally::count(netns, |counters| bump(&mut counters.filtered));
+        return false;
     }
     true
+}
+
+/// Whether a mini-socket is TCP's and not DCCP's.
+#[inline(always)]
+fn is_tcp<A: Access>(tw: u64, net: u64) -> bool {
+    if offset!(net_tcp_death_row) == 0 {
+        return true;
+    }
+    let row: u64 = A::get(tw, offset!(skc_tw_dr));
+    row == net.wrapping_add(offset!(net_tcp_death_row) as u64)
 }
 
 /// All reasons by their marks; see [`REASON_TABLE`].
 static REASONS_BY_MARKS: [u8; REASON_TABLE.len()] = REASON_TABLE;
 
 #[inline(always)]
-fn reason(marks: &Marks, dead: u64, flags: u8) -> u8 {
-    let mut index = marks.index(dead != 0, flags & FLAG_IN_TIME_WAIT != 0);
+fn reason(marks: &Marks, segment: u8, dead: u64, in_time_wait: u64) -> u8 {
+    let marks = Marks { segment, ..*marks };
+    let mut index = marks.index(dead != 0, in_time_wait != 0);
     // The compiler knows that this changes nothing, the verifier does not.
     // SAFETY: arithmetic on one register.
     unsafe { core::arch::asm!("{0} &= 127", inout(reg) index) };

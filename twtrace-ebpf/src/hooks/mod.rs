@@ -7,7 +7,7 @@ mod elsewhere;
 mod kill;
 mod overflow;
 mod owner;
-mod pair;
+pub mod pair;
 mod ports;
 mod reuse;
 mod segment;
@@ -22,10 +22,11 @@ use twtrace_common::{
 };
 
 use crate::{
-    maps::SPILL,
+    emit, filter,
     read::{Access, Probed},
     settings::offset,
     state::{self, Birth},
+    tally::{self, bump},
 };
 
 /// `tw_substate` values; those of `enum tcp_state`.
@@ -48,7 +49,7 @@ fn now() -> u64 {
 /// promotion if the FIN had a timestamp; so with timestamps it dates the TIME_WAIT, without them
 /// the birth. It is not touched by re-arms. Times are 0 where the kernel does not have it.
 #[inline(always)]
-fn adopted(tw: u64, substate: u8, now: u64) -> Birth {
+fn adopted(tw: u64, hash: u32, substate: u8, now: u64) -> Birth {
     let in_time_wait = substate == TIME_WAIT;
     let mut known = Birth {
         key: tw,
@@ -56,6 +57,8 @@ fn adopted(tw: u64, substate: u8, now: u64) -> Birth {
         time_wait_ns: 0,
         cgroup: 0,
         uid: 0,
+        now_ns: now,
+        hash,
         flags: FLAG_UNTRACKED
             | if in_time_wait {
                 FLAG_IN_TIME_WAIT
@@ -77,17 +80,28 @@ fn adopted(tw: u64, substate: u8, now: u64) -> Birth {
     known
 }
 
-/// The slot of a mini-socket that is being marked; makes one if its birth was not seen.
+/// The slot of a mini-socket that is being marked; makes one if its birth was not seen. What the
+/// filters leave out has none, and is not looked for.
 #[inline(always)]
-fn find_or_adopt(tw: u64, hash: u32, substate: u8) -> Option<&'static mut Slot> {
+fn find_or_adopt<A: Access>(tw: u64) -> Option<&'static mut Slot> {
+    if filter::active() && !filter::passes_flow::<A>(tw) {
+        return None;
+    }
+    let hash = hash::<A>(tw);
     if let Some((slot, _)) = state::find(hash, tw) {
         return Some(slot);
     }
-    state::spill(&adopted(tw, substate, now()));
-    SPILL.get_ptr_mut(tw).map(|slot| {
-        // SAFETY: a map value; see `state::find`.
-        unsafe { &mut *slot }
-    })
+    if filter::by_owner() {
+        return None;
+    }
+    state::adopt(&adopted(tw, hash, substate::<A>(tw), now()));
+    let slot = state::spilled(hash, tw);
+    if slot.is_none() {
+        tally::count(emit::netns::<Probed>(tw), |counters| {
+            bump(&mut counters.mark_lost);
+        });
+    }
+    slot
 }
 
 /// `skc_hash` of a mini-socket.

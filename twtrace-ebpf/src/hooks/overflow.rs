@@ -15,8 +15,9 @@ use twtrace_common::{
 use super::{now, owner, pair};
 use crate::{
     emit, filter,
-    read::{Access, Direct, Probed},
+    read::{Access, Direct, Probed, stack_pointer},
     settings::{enabled, offset, value},
+    state,
     tally::{self, bump},
 };
 
@@ -31,14 +32,14 @@ fn overflow(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn overflow_enter(ctx: ProbeContext) -> u32 {
     if let (Some(sk), Some(row)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) {
-        pair::keep(pair::ALLOC, [sk, row, 0, 0]);
+        pair::push(pair::ALLOC, stack_pointer(&ctx), [sk, row, 0, 0]);
     }
     0
 }
 
 #[kretprobe]
 fn overflow_return(ctx: RetProbeContext) -> u32 {
-    if let Some([sk, row, _, _]) = pair::take(pair::ALLOC)
+    if let Some([sk, row, _, _]) = pair::pop(pair::ALLOC)
         && ctx.ret::<u64>() == 0
     {
         overflowed::<Probed>(sk, row);
@@ -52,9 +53,11 @@ fn overflowed<A: Access>(sk: u64, row: u64) {
     if !owner::is_tcp::<A>(sk) {
         return;
     }
+    if state::closed() {
+        return;
+    }
     let netns = emit::netns::<A>(sk);
-    let (uid, cgroup) = owner::of::<A>(sk);
-    if filter::active() && !owner::passes::<A>(sk, netns, uid, cgroup) {
+    if filter::active() && !owner::passes::<A>(sk) {
         tally::count(netns, |counters| bump(&mut counters.filtered));
         return;
     }
@@ -64,12 +67,11 @@ fn overflowed<A: Access>(sk: u64, row: u64) {
             Some(mut entry) => {
                 // SAFETY: integers only, and every field is written.
                 let record = unsafe { &mut *entry.as_mut_ptr() };
-                emit::flow::<A>(&mut record.flow, sk, netns);
+                emit::flow::<A>(&mut record.flow, sk, netns.inum);
                 record.flow.kind = KIND_OVERFLOW;
                 record.flow.reason = 0;
                 record.flow.flags = owner::flag() | room::<A>(record, row);
-                record.flow.uid = uid;
-                record.flow.cgroup = cgroup;
+                (record.flow.uid, record.flow.cgroup) = owner::of::<A>(sk);
                 record.at_ns = now();
                 emit::submit(entry);
             }

@@ -1,12 +1,12 @@
 //! What only the full socket knows: protocol, owner, and so whether it passes the filters.
 
 use twtrace_common::{
-    record::{FLAG_OWNER, Flow},
+    record::FLAG_OWNER,
     settings::{FEATURE_OWNERS, FILTER_CGROUP, FILTER_UID},
 };
 
 use crate::{
-    emit, filter,
+    filter,
     read::{Access, Probed},
     settings::{enabled, offset, setting},
 };
@@ -58,12 +58,13 @@ fn cgroup<A: Access>(sk: u64) -> u64 {
 
 /// Whether a full socket passes the filters.
 #[inline(always)]
-pub fn passes<A: Access>(sk: u64, netns: u32, uid: u32, cgroup: u64) -> bool {
-    let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
-    // SAFETY: the filters read only what is written here.
-    let flow = unsafe { flow.assume_init_mut() };
-    emit::flow::<A>(flow, sk, netns);
-    flow.uid = uid;
-    flow.cgroup = cgroup;
-    filter::passes(flow, true)
+pub fn passes<A: Access>(sk: u64) -> bool {
+    if !filter::passes_flow::<A>(sk) {
+        return false;
+    }
+    if !filter::by_owner() {
+        return true;
+    }
+    let (uid, cgroup) = of::<A>(sk);
+    filter::owner(uid, cgroup)
 }

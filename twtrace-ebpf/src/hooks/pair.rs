@@ -1,59 +1,142 @@
 //! Carrying arguments from a kprobe to its kretprobe.
 //!
-//! Per function and CPU, two deep: most of these functions run with bottom halves disabled from
-//! entry to return, so nothing else can enter them on this CPU meanwhile; `inet_twsk_alloc` may
-//! be interrupted by a softirq that enters it once more and returns first.
+//! Where bottom halves are disabled from entry to return, a cell of this CPU does: nothing else can
+//! enter the function on this CPU meanwhile. Elsewhere the task may be moved to another CPU, or a
+//! softirq may interrupt it and enter the function once more, and return first. There each task
+//! has a stack of two, and the kernel's stack pointer tells what was left on it by a call whose
+//! return probe never came.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 
 use crate::{
-    maps::ARGUMENTS,
+    maps::{ARGUMENTS, FRAMES},
     tally::{self, bump},
 };
 
-/// Cell numbers in ARGUMENTS.
+/// Cells in ARGUMENTS.
+pub const SEGMENT: u32 = 0;
+pub const UNIQUE: u32 = 1;
+
+/// Functions in FRAMES.
 pub const ALLOC: u32 = 0;
-pub const SEGMENT: u32 = 1;
-pub const UNIQUE: u32 = 2;
-pub const LIMITED: u32 = 3;
-pub const REFUSED: u32 = 4;
+pub const LIMITED: u32 = 1;
+pub const REFUSED: u32 = 2;
 
-/// How deep each cell is.
-const DEPTH: u32 = 2;
+/// What is kept of one call.
+pub type Arguments = [u64; 4];
 
-/// Keeps up to four arguments; the first is never 0.
+/// Whose frames they are.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Key {
+    /// pid and tgid; of the idle tasks, which share 0, the CPU.
+    task: u64,
+    function: u64,
+}
+
+/// Calls of one function by one task, and by the softirqs on top of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Frames {
+    /// Stack pointer at the entry; 0 if the frame is free.
+    stack: [u64; 2],
+    arguments: [Arguments; 2],
+}
+
+/// Keeps the arguments of a call during which this CPU is not left; the first is never 0.
 #[inline(always)]
-pub fn keep(cell: u32, arguments: [u64; 4]) {
-    for level in 0..DEPTH {
-        let Some(kept) = ARGUMENTS.get_ptr_mut(cell * DEPTH + level) else {
-            return;
+pub fn keep(cell: u32, arguments: Arguments) {
+    let Some(kept) = ARGUMENTS.get_ptr_mut(cell) else {
+        return;
+    };
+    // SAFETY: a map value of this CPU.
+    let kept = unsafe { &mut *kept };
+    if kept[0] != 0 {
+        unpaired();
+    }
+    *kept = arguments;
+}
+
+/// Takes back what was kept; `None` if the entry was not seen.
+#[inline(always)]
+pub fn take(cell: u32) -> Option<Arguments> {
+    // SAFETY: a map value of this CPU.
+    let kept = unsafe { &mut *ARGUMENTS.get_ptr_mut(cell)? };
+    let first = kept[0];
+    kept[0] = 0;
+    (first != 0).then_some([first, kept[1], kept[2], kept[3]])
+}
+
+/// Keeps the arguments of a call during which the task may be moved or interrupted.
+#[inline(always)]
+pub fn push(function: u32, stack: u64, arguments: Arguments) {
+    let key = key(function);
+    let Some(frames) = FRAMES.get_ptr_mut(key) else {
+        let none = Frames {
+            stack: [stack, 0],
+            arguments: [arguments, [0; 4]],
         };
-        // SAFETY: a map value of this CPU.
-        let kept = unsafe { &mut *kept };
-        let last = level == DEPTH - 1;
-        if kept[0] != 0 && last {
-            // The return probe of an earlier call never came.
-            tally::count(0, |counters| bump(&mut counters.missed));
+        if FRAMES.insert(key, none, 0).is_err() {
+            unpaired();
         }
-        if kept[0] == 0 || last {
-            kept[0] = arguments[0];
-            kept[1] = arguments[1];
-            kept[2] = arguments[2];
-            kept[3] = arguments[3];
-            return;
-        }
+        return;
+    };
+    // SAFETY: a map value that only this task, and softirqs on top of it, write.
+    let frames = unsafe { &mut *frames };
+    if frames.stack[1] != 0 {
+        // Nothing interrupts a softirq that comes here.
+        unpaired();
+        frames.stack[1] = 0;
+    }
+    if frames.stack[0] != 0 && has_returned(frames.stack[0], stack) {
+        unpaired();
+        frames.stack[0] = 0;
+    }
+    if frames.stack[0] == 0 {
+        frames.stack[0] = stack;
+        frames.arguments[0] = arguments;
+    } else {
+        frames.stack[1] = stack;
+        frames.arguments[1] = arguments;
     }
 }
 
 /// Takes back what was kept last; `None` if the entry was not seen.
 #[inline(always)]
-pub fn take(cell: u32) -> Option<[u64; 4]> {
-    for level in (0..DEPTH).rev() {
-        // SAFETY: a map value of this CPU.
-        let kept = unsafe { &mut *ARGUMENTS.get_ptr_mut(cell * DEPTH + level)? };
-        let first = kept[0];
-        if first != 0 {
-            kept[0] = 0;
-            return Some([first, kept[1], kept[2], kept[3]]);
-        }
+pub fn pop(function: u32) -> Option<Arguments> {
+    // SAFETY: as in `push`.
+    let frames = unsafe { &mut *FRAMES.get_ptr_mut(key(function))? };
+    if frames.stack[1] != 0 {
+        frames.stack[1] = 0;
+        return Some(frames.arguments[1]);
     }
-    None
+    let stack = frames.stack[0];
+    frames.stack[0] = 0;
+    (stack != 0).then_some(frames.arguments[0])
+}
+
+/// Whether a call that began at `kept` must be over, now that another begins at `now`: a stack
+/// grows down, so one that is still on the same stack began above.
+#[inline(always)]
+fn has_returned(kept: u64, now: u64) -> bool {
+    /// log2 of the least size of a kernel stack; they are aligned to their size.
+    const STACK_SHIFT: u64 = 14;
+    kept >> STACK_SHIFT == now >> STACK_SHIFT && kept <= now
+}
+
+#[inline(always)]
+fn key(function: u32) -> Key {
+    let task = bpf_get_current_pid_tgid();
+    // SAFETY: takes no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    Key {
+        task: if task == 0 { cpu.into() } else { task },
+        function: function.into(),
+    }
+}
+
+/// The return probe of an earlier call never came.
+#[inline(always)]
+fn unpaired() {
+    tally::count_unassigned(|counters| bump(&mut counters.missed));
 }

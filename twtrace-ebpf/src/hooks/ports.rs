@@ -23,6 +23,7 @@ use crate::{
     maps::{BLOCKED_CALLS, PORT_CALLS},
     read::{Access, Direct, Probed},
     settings::{enabled, offset, setting},
+    state,
     tally::{self, bump, bump_at, bump_if},
 };
 
@@ -138,7 +139,7 @@ fn enter(sk: u64, port: u16) {
     };
     if call.sk != 0 {
         // The return probe of an earlier call never came.
-        tally::count(0, |counters| bump(&mut counters.port_missed));
+        tally::count_unassigned(|counters| bump(&mut counters.port_missed));
     }
     call.sk = sk;
     call.port = u32::from(port);
@@ -161,7 +162,7 @@ fn call_of_task() -> Option<&'static mut PortCall> {
         time_wait: 0,
     };
     if PORT_CALLS.insert(task, none, 0).is_err() {
-        tally::count(0, |counters| bump(&mut counters.port_missed));
+        tally::count_unassigned(|counters| bump(&mut counters.port_missed));
     }
     // SAFETY: as above.
     PORT_CALLS
@@ -230,19 +231,22 @@ fn failed<A: Access>(sk: u64, call: Call, port: u16, errno: u32, time_wait: u32)
     if !owner::is_tcp::<A>(sk) {
         return;
     }
+    if state::closed() {
+        return;
+    }
     let netns = emit::netns::<A>(sk);
     if filter::active() {
         let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
         // SAFETY: the filters read only what is written here.
         let flow = unsafe { flow.assume_init_mut() };
-        describe::<A>(flow, sk, call, port, netns);
-        if !filter::passes(flow, true) {
+        describe::<A>(flow, sk, call, port, netns.inum);
+        if !filter::passes(flow) {
             return;
         }
     }
     let mut fits = FITS;
     if enabled(FEATURE_RECORDS) {
-        fits = report::<A>(sk, call, port, netns, errno, time_wait);
+        fits = report::<A>(sk, call, port, netns.inum, errno, time_wait);
     }
     tally::count(netns, |counters| {
         bump_at(&mut counters.port_failures, call as u8);

@@ -11,7 +11,7 @@ use twtrace_common::{
     slot::{CANCEL_BOUND, CANCEL_CONNECT},
 };
 
-use super::{find_or_adopt, hash, pair, ports, substate};
+use super::{find_or_adopt, pair, ports};
 use crate::{read::Probed, settings::enabled};
 
 #[fexit]
@@ -54,7 +54,7 @@ fn answered(sk: u64, tw: u64, twp: u64, unique: bool) {
 
 #[inline(always)]
 fn reused(tw: u64, by_connect: bool) {
-    if let Some(slot) = find_or_adopt(tw, hash::<Probed>(tw), substate::<Probed>(tw)) {
+    if let Some(slot) = find_or_adopt::<Probed>(tw) {
         slot.marks.cancel = if by_connect {
             CANCEL_CONNECT
         } else {

@@ -81,11 +81,11 @@ const RETURNS: u32 = FEATURE_REARMS | FEATURE_REFUSALS | FEATURE_BIRTHS;
 
 #[inline(always)]
 fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
+    if filter::active() && !filter::passes_flow::<A>(tw) {
+        return;
+    }
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
-    if enabled(RETURNS) {
-        sample::<A>(tw, th, substate, flags);
-    }
     let fin_wait_2 = substate == FIN_WAIT2;
     let may_promote = fin_wait_2 && flags & FIN != 0;
     // All is found out before the search, and forgotten how: the verifier walks the rest once.
@@ -96,6 +96,9 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     } else {
         flags & SYN
     })) as u8;
+    if enabled(RETURNS) || flags & (RST | SYN) != 0 {
+        sample::<A>([tw, th], substate, flags, segment);
+    }
     let hop_limit = opaque(if enabled(FEATURE_REOPENS) && may_promote {
         u64::from(evidence::hop_limit::<A>(skb))
     } else {
@@ -103,9 +106,12 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     }) as u32;
     // Most segments in TIME_WAIT neither end it nor move it.
     if (fin_wait_2 || flags & (RST | SYN) != 0 || enabled(RETURNS))
-        && let Some(slot) = find_or_adopt(tw, hash::<A>(tw), substate)
+        && let Some(slot) = find_or_adopt::<A>(tw)
     {
-        slot.marks.segment = segment;
+        // Most segments end nothing, and another CPU may be at one that does.
+        if segment != 0 {
+            slot.marks.segment = segment;
+        }
         if may_promote {
             slot.time_wait_ns = now();
             slot.flags = slot.flags & ((1 << TTL_SHIFT) - 1) | hop_limit << TTL_SHIFT;
@@ -115,25 +121,34 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
 
 const _: () = assert!(SEGMENT_SYN == SYN);
 
-/// Remembers what the segment may change, and what it says where that may be asked for when all
-/// is over: see [`verdict::returned`].
+/// Remembers which segment this CPU is at, and what it may change. Nothing of an earlier one is
+/// left: the numbers are read where they are asked for, but for a RST, which may end the
+/// mini-socket before that.
 #[inline(always)]
-fn sample<A: Access>(tw: u64, th: u64, substate: u8, flags: u8) {
+fn sample<A: Access>([tw, th]: [u64; 2], substate: u8, flags: u8, segment: u8) {
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
-    sample.tw = tw;
-    sample.asked = 0;
-    sample.substate = substate;
-    sample.header_flags = flags;
-    sample.expires = A::get(tw, offset!(tw_timer_expires));
-    let opens = enabled(FEATURE_REOPENS) && flags & SYN != 0;
-    let unexpected = substate == FIN_WAIT2 && flags & FIN == 0;
-    if enabled(FEATURE_REFUSALS) && (opens || unexpected || flags & RST != 0) {
+    keep!(sample.tw = tw);
+    keep!(sample.substate = substate);
+    keep!(sample.segment = segment);
+    if !enabled(RETURNS) {
+        return;
+    }
+    keep!(sample.asked = 0);
+    keep!(sample.verdict = UNDECIDED);
+    keep!(sample.flags = 0);
+    keep!(sample.tcp_flags = 0);
+    keep!(sample.header_flags = flags);
+    keep!(sample.expires = A::get(tw, offset!(tw_timer_expires)));
+    if enabled(FEATURE_REFUSALS) && flags & RST != 0 {
         evidence::read_mini_socket::<A>(sample, tw);
         evidence::read_segment::<A>(sample, th);
     }
 }
+
+/// In [`Sample::verdict`]: `tcp_timewait_state_process` has not returned.
+const UNDECIDED: u8 = 255;
 
 #[inline(always)]
 fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -> u64) -> i32 {
@@ -143,6 +158,22 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
     if fresh!(sample.tw) != tw {
         return 0;
     }
+    returned::<A>(sample, tw, skb, verdict, drop_reason);
+    // Only a SYN that is accepted has yet to end its mini-socket.
+    if fresh!(sample.verdict) != TCP_TW_SYN {
+        keep!(sample.tw = 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn returned<A: Access>(
+    sample: &mut Sample,
+    tw: u64,
+    skb: u64,
+    verdict: u32,
+    drop_reason: impl FnOnce() -> u64,
+) {
     keep!(sample.verdict = verdict as u8);
     keep!(sample.rearmed = 0);
     keep!(sample.differs = 0);
@@ -154,20 +185,19 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
         } else if enabled(FEATURE_BIRTHS) && substate::<A>(tw) == TIME_WAIT {
             // By a FIN that was accepted: there is nothing to judge.
             promoted::<A>(tw);
-            return 0;
+            return;
         }
     }
     if enabled(FEATURE_REFUSALS) {
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
     let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
-    if rearmed | differs != 0 {
+    if rearmed | differs != 0 && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
             bump_if(&mut counters.rearmed, rearmed.into());
             bump_if(&mut counters.verdict_differs, differs.into());
         });
     }
-    0
 }
 
 /// Counts a restart of the timer in TIME_WAIT, if the segment caused one.
@@ -190,7 +220,7 @@ fn promoted<A: Access>(tw: u64) {
         state::find(hash::<A>(tw), tw)
             .is_some_and(|(slot, _)| slot.flags & u32::from(FLAG_UNTRACKED) == 0)
     };
-    if !filter::active() || tracked() {
+    if (!filter::active() || tracked()) && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
             bump(&mut counters.promoted);
         });

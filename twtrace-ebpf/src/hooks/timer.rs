@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext},
 };
 
-use super::{find_or_adopt, hash, substate};
+use super::find_or_adopt;
 use crate::{read::Probed, settings::offset};
 
 #[fentry]
@@ -27,7 +27,7 @@ fn fired(timer: u64) {
     // The timer is a member of the mini-socket; fields before it are out of the type that the
     // verifier knows here, hence probe reads in both kinds of program.
     let tw = timer.wrapping_sub(offset!(tw_timer) as u64);
-    if let Some(slot) = find_or_adopt(tw, hash::<Probed>(tw), substate::<Probed>(tw)) {
+    if let Some(slot) = find_or_adopt::<Probed>(tw) {
         slot.marks.timer = 1;
     }
 }

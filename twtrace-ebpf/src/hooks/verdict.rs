@@ -8,7 +8,7 @@ use twtrace_common::{
     histogram::over,
     record::{FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED},
     refusal::{Class, Reply, Rule, Skipped, Stage},
-    settings::NO_VALUE,
+    settings::{FEATURE_REOPENS, NO_VALUE},
     slot::{Slot, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
     tcp::{RST, SYN},
 };
@@ -19,7 +19,7 @@ use crate::{
     evidence::{self, MINI_SOCKET, NO_WINDOW, NOT_SKIPPED, Sample, fresh, keep},
     filter,
     read::{Access, Probed},
-    settings::{offset, value},
+    settings::{enabled, offset, value},
     state,
 };
 
@@ -41,12 +41,19 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     }
     keep!(sample.asked = 1);
     keep!(sample.reply = Reply::Ack as u8 + u8::from(suppressed));
-    evidence::read_mini_socket::<Probed>(sample, tw);
-    evidence::read_segment::<Probed>(sample, evidence::tcp_header::<Probed>(skb));
+    read::<Probed>(sample, tw, skb);
     judge::<Probed>(sample, tw, skb);
 }
 
-/// `tcp_timewait_state_process` returned, and what it has to say was read at its entry.
+/// Reads what the mini-socket expects and what the segment says.
+#[inline(always)]
+fn read<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
+    evidence::read_mini_socket::<A>(sample, tw);
+    // The packet's memory has no type that the verifier knows.
+    evidence::read_segment::<Probed>(sample, evidence::tcp_header::<A>(skb));
+}
+
+/// `tcp_timewait_state_process` returned. Whatever it did not kill itself is as it was.
 #[inline(always)]
 pub fn returned<A: Access>(
     sample: &mut Sample,
@@ -56,10 +63,14 @@ pub fn returned<A: Access>(
 ) {
     if fresh!(sample.asked) == 0 {
         if fresh!(sample.verdict) == TCP_TW_SYN {
-            keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS);
+            if enabled(FEATURE_REOPENS) {
+                read::<A>(sample, tw, skb);
+                keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS);
+            }
             return;
         }
         if fresh!(sample.verdict) == TCP_TW_RST {
+            read::<A>(sample, tw, skb);
             keep!(sample.reply = Reply::Rst as u8);
         } else if fresh!(sample.header_flags) & RST != 0 && fresh!(sample.substate) == TIME_WAIT {
             keep!(sample.reply = Reply::None as u8);
@@ -186,5 +197,5 @@ fn passes<A: Access>(sample: &Sample, tw: u64) -> bool {
     if fresh!(sample.slot) & FLAG_UNTRACKED == 0 {
         return true;
     }
-    filter::passes_unowned::<A>(tw, emit::netns::<A>(tw))
+    filter::passes_unowned::<A>(tw)
 }

@@ -88,6 +88,14 @@ impl Namespaces {
         self.all
     }
 
+    /// How many mini-sockets there are in all of them.
+    pub fn mini_sockets(&self) -> u32 {
+        self.ways
+            .values()
+            .filter_map(|way| mini_sockets(&way.read_proc_net("sockstat").ok()?))
+            .sum()
+    }
+
     /// The namespaces known, by inode number.
     pub fn inodes(&self) -> impl Iterator<Item = u32> + '_ {
         self.ways.keys().copied()
@@ -145,6 +153,16 @@ fn parse(netns: u32, text: &str) -> Result<KernelCounters> {
     Ok(KernelCounters { netns, tcp_ext })
 }
 
+/// `TCP: inuse 3 orphan 0 tw 19 …`, where `tw` has those in FIN_WAIT2, too
+/// (`sockstat_seq_show`).
+fn mini_sockets(sockstat: &str) -> Option<u32> {
+    let line = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP: "))?;
+    let mut words = line.split(' ').skip_while(|&word| word != "tw");
+    words.nth(1)?.parse().ok()
+}
+
 /// Ours of the `TcpExt` counters; `None` if there are none at all.
 pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<String, u64>> {
     Some(
@@ -185,6 +203,14 @@ mod tests {
         );
         assert!(parse(7, "IpExt: A\nIpExt: 1\n").is_err());
         assert!(parse(7, "TcpExt: TW\n").is_err());
+    }
+
+    #[test]
+    fn mini_sockets_are_read_from_sockstat() {
+        let text = "sockets: used 9\nTCP: inuse 3 orphan 0 tw 19 alloc 5 mem 1\nUDP: inuse 2\n";
+        assert_eq!(mini_sockets(text), Some(19));
+        assert_eq!(mini_sockets("TCP: inuse 3 orphan 0\n"), None);
+        assert_eq!(mini_sockets(""), None);
     }
 
     #[test]

@@ -70,6 +70,17 @@ pub const UNWANTED: &str = "drops do not tell reason and socket here (seen from 
 const SEGMENT_EXIT: &str = "segment_exit";
 const SEGMENT_KRETPROBE: &str = "segment_kretprobe";
 
+/// See [`has_second_birth`].
+pub(super) const BIRTH_AGAIN: &str = "birth_again";
+/// What `tcp_time_wait` calls with bottom halves enabled (6.12 and later).
+const UNGUARDED_BIRTH: &str = "inet_twsk_hashdance_schedule";
+
+/// Whether births are looked at by two programs: where the function may be entered with bottom
+/// halves enabled, a softirq on top of the one program would be kept from it.
+pub(super) fn has_second_birth(btf: &Btf, attach: super::Attach) -> bool {
+    attach != super::Attach::Kprobe && btf.number(UNGUARDED_BIRTH, Kind::Function).is_some()
+}
+
 /// Whether a program of a point that is wanted is of use.
 fn is_needed(program: &str, options: &Options) -> bool {
     // Only re-arms, refusals and promotions at their moment are seen there.
@@ -77,6 +88,8 @@ fn is_needed(program: &str, options: &Options) -> bool {
     !returns || options.rearms || options.refusals || options.births
 }
 
+const BIRTH: &str = "birth";
+const OVERFLOW: &str = "overflow";
 /// Without it, refusals cannot be counted.
 pub const REFUSAL: &str = "refusal";
 /// Without it, some of them cannot.
@@ -92,7 +105,7 @@ pub const POINTS: &[Point] = &[
     // First: before 6.3, attaching the first of all fentry programs waits for RCU tasks
     // (`register_ftrace_direct`), 0.13 s and more.
     Point {
-        name: "overflow",
+        name: OVERFLOW,
         without: Some("overflows are not seen"),
         functions: &["inet_twsk_alloc"],
         parameters: &[&["sk", "dr", "state"]],
@@ -214,14 +227,16 @@ pub const POINTS: &[Point] = &[
         wanted: ALWAYS,
     },
     Point {
-        name: "birth",
+        name: BIRTH,
         without: None,
         functions: &["inet_twsk_hashdance_schedule", "inet_twsk_hashdance"],
         parameters: &[
             &["tw", "sk", "hashinfo", "timeo"],
             &["tw", "sk", "hashinfo"],
         ],
-        fentry: &[("birth_slots", Fentry)],
+        // The kernel runs those of one function in the reverse order of attaching, and the last here
+        // is attached first. So `birth_slots` runs first, and `birth_again` after it.
+        fentry: &[("birth_slots", Fentry), (BIRTH_AGAIN, Fentry)],
         kprobe: &[("birth_kprobe_slots", Kprobe)],
         any_time: false,
         wanted: ALWAYS,
@@ -248,6 +263,18 @@ pub fn without_slots(program: &str) -> Option<&'static str> {
 }
 
 impl Point {
+    /// Whether it is the point of births.
+    #[must_use]
+    pub fn is_birth(&self) -> bool {
+        self.name == BIRTH
+    }
+
+    /// Whether it is the point of overflows.
+    #[must_use]
+    pub fn is_overflow(&self) -> bool {
+        self.name == OVERFLOW
+    }
+
     /// Whether it looks at calls for a port. Its programs run in tasks, and if one is preempted
     /// inside of it, the kernel skips it for others on that CPU: what is missed so are calls, not
     /// births or ends.
@@ -319,9 +346,10 @@ impl Point {
             kind,
             function,
         };
-        let needed = programs
-            .iter()
-            .filter(|program| is_needed(program.0, options));
+        let needed = programs.iter().filter(|program| {
+            is_needed(program.0, options)
+                && (program.0 != BIRTH_AGAIN || function == UNGUARDED_BIRTH)
+        });
         needed.map(resolve).collect()
     }
 }
@@ -357,7 +385,11 @@ mod tests {
             names::RING,
             names::SLOTS,
             names::SPILL,
+            names::OWNERS,
             names::COUNTERS,
+            names::CLAIMS,
+            names::CLOSED,
+            names::FRAMES,
             names::HISTOGRAMS,
             names::ARGUMENTS,
             names::SCRATCH,

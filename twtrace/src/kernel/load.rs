@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::settings::{
-    FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS, FEATURE_REARMS,
+    FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS, FEATURE_REARMS,
     FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
     REFUSAL_WINDOW_NS, Settings, Values,
 };
@@ -32,15 +32,17 @@ struct Plain(Settings);
 // SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
 unsafe impl Pod for Plain {}
 
-/// Creates the maps and prepares the programs; none is loaded yet.
+/// Creates the maps and prepares the programs; none is loaded yet. `again`: births have a second
+/// program.
 pub(super) fn load(
     loader: EbpfLoader<'static>,
     options: &Options,
     offsets: Offsets,
     values: Values,
     sizes: Sizes,
+    again: bool,
 ) -> Result<Ebpf> {
-    let settings = Plain(settings(options, offsets, values, sizes));
+    let settings = Plain(settings(options, offsets, values, sizes, again));
     // Also one for as long as the settings live.
     let mut loader: EbpfLoader<'_> = loader;
     loader
@@ -49,7 +51,10 @@ pub(super) fn load(
         .map_max_entries(names::RING, ring_bytes(options))
         .map_max_entries(names::SLOTS, sizes.slots)
         .map_max_entries(names::SPILL, sizes.spill)
-        .map_max_entries(names::COUNTERS, sizes.namespaces + 1)
+        .map_max_entries(names::OWNERS, sizes.entries)
+        .map_max_entries(names::COUNTERS, sizes.entries * sizes.stripes)
+        .map_max_entries(names::CLAIMS, sizes.entries)
+        .map_max_entries(names::FRAMES, FRAMES)
         .map_max_entries(names::PORT_CALLS, port_calls(options))
         .load(OBJECT)
         .map_err(explain)
@@ -70,7 +75,13 @@ pub(super) fn loader() -> Result<EbpfLoader<'static>> {
     Ok(beside("loader", make, aya::features)?.0)
 }
 
-fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -> Settings {
+fn settings(
+    options: &Options,
+    offsets: Offsets,
+    values: Values,
+    sizes: Sizes,
+    again: bool,
+) -> Settings {
     let feature = |on: bool, bit: u32| if on { bit } else { 0 };
     let ring = ring_bytes(options);
     Settings {
@@ -84,14 +95,15 @@ fn settings(options: &Options, offsets: Offsets, values: Values, sizes: Sizes) -
             | feature(options.reopens, FEATURE_REOPENS)
             | feature(options.quiet_ends, FEATURE_QUIET_ENDS)
             | feature(options.births, FEATURE_BIRTHS)
-            | feature(options.ports, FEATURE_PORTS),
+            | feature(options.ports, FEATURE_PORTS)
+            | feature(again, FEATURE_AGAIN),
         slots_mask: sizes.slots - 1,
-        counters_mask: sizes.namespaces - 1,
+        owners_mask: sizes.entries - 2,
+        stripes_mask: sizes.stripes - 1,
         wake_bytes: ring / 4,
         refusal_bytes: ring / 2,
         refusal_budget: per_window(options.refusal_rate),
         port_failure_budget: per_window(PORT_FAILURE_RATE),
-        reserved: 0,
     }
 }
 
@@ -100,6 +112,10 @@ fn per_window(rate: u32) -> u32 {
     let windows = (1_000_000_000 / REFUSAL_WINDOW_NS) as u32;
     (rate / windows).max(1)
 }
+
+/// Calls that may be between a kprobe and its kretprobe at the same time, where a task may be
+/// preempted there, and many more.
+const FRAMES: u32 = 4 * 1024;
 
 /// Tasks that may look for a port at the same time, and many more: they are forgotten when so many
 /// others have looked for one since. One that looks through the whole range is preempted in between.

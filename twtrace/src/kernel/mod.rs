@@ -17,12 +17,14 @@ pub mod probe;
 pub mod recycle;
 mod session;
 mod size;
+mod spill;
 pub mod sock_diag;
 pub mod socket_table;
 pub mod survey;
 mod syscall;
 pub mod sysctl;
 mod threads;
+mod totals;
 
 use std::path::PathBuf;
 

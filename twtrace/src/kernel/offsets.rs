@@ -20,6 +20,8 @@ enum Need {
     Optional,
     /// Optional, and of use only if it is embedded rather than pointed to.
     Embedded,
+    /// Optional, and of use only if it is a plain number.
+    Scalar,
 }
 
 macro_rules! field {
@@ -56,6 +58,9 @@ const FIELDS: &[Field] = &[
     field!(Required cgroup_kn: "cgroup" "kn"),
     field!(Required kn_id: "kernfs_node" "id"),
     field!(Required net_inum: "net" "ns.inum"),
+    // Before 5.12 an atomic64_t, and 0 until somebody asks for it.
+    field!(Scalar net_cookie: "net" "net_cookie"),
+    field!(Optional net_hash_mix: "net" "hash_mix"),
     // `__ns_ref` from 6.18 on, `count` of ns_common before, of net itself in 5.10.
     field!(Required net_refs: "net" "ns.__ns_ref" | "net" "ns.count" | "net" "count"),
     field!(Optional skc_tw_dr: "sock_common" "skc_tw_dr"),
@@ -105,6 +110,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets> {
             .find_map(|(structure, path)| btf.member(structure, path));
         match found {
             Some(member) if field.need == Need::Embedded && !member.aggregate => {}
+            Some(member) if field.need == Need::Scalar && member.aggregate => {}
             Some(member) => *(field.target)(&mut offsets) = member.offset,
             None if field.need == Need::Required => return Err(missing(field)),
             None => {}

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::loaded_links;
-use aya::{Ebpf, Pod};
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
@@ -16,9 +16,11 @@ use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
 use super::hooks::{Hook, HookKind, Point};
 use super::load::{chain, load, loader};
-use super::size::sizes;
+use super::size::{Room, sizes};
+use super::spill::Spill;
 use super::syscall::{self, ProgramFacts};
 use super::threads::beside;
+use super::totals::{Totals, activity};
 use super::{Options, hooks, offsets, plan};
 use crate::error::{Error, Result};
 use crate::event::facts::Answer;
@@ -26,12 +28,6 @@ use crate::event::{KernelCounters, Meta, Snapshot};
 
 /// How often a snapshot is tried again when something ended while it was taken.
 const TRIES: u32 = 4;
-
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct PlainCounters(Counters);
-// SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
-unsafe impl Pod for PlainCounters {}
 
 /// Our counters before and after a look at the kernel's.
 struct Around {
@@ -48,12 +44,14 @@ type Kprobes = BTreeMap<&'static str, OwnedFd>;
 pub struct Session {
     // Fields are dropped in this order; the programs last.
     ring: RingBuf<MapData>,
-    counters: PerCpuArray<MapData, PlainCounters>,
+    totals: Totals,
+    spill: Spill,
+    closed: Array<MapData, u32>,
     histograms: MapData,
     namespaces: Namespaces,
     meta: Meta,
     /// As last read: detached programs tell nothing.
-    port_missed: u64,
+    skipped: Skipped,
     attached: Vec<Attached>,
     kprobes: Kprobes,
     #[cfg(feature = "log")]
@@ -95,12 +93,19 @@ impl Session {
         let tw_counted_at = offsets::tw_counted_at(&btf);
         let slots = matches!(slots, Answer::Yes);
         let known = namespaces.as_ref().map_or(0, Namespaces::count_all);
-        let sizes = sizes(options.max_sockets, slots, known);
+        let sizes = sizes(Room {
+            max_sockets: options.max_sockets,
+            existing: namespaces.as_ref().map_or(0, Namespaces::mini_sockets),
+            slots,
+            namespaces: known,
+            cpus: syscall::possible_cpus(),
+        });
+        let again = slots && hooks::has_second_birth(&btf, options.attach);
         let loader = loader?;
         let (stand_in, ebpf) = beside(
             "stand-in",
             || stand_in(&btf),
-            || load(loader, options, offsets, values, sizes),
+            || load(loader, options, offsets, values, sizes, again),
         )?;
         let mut ebpf = ebpf?;
         // Who may not trace is told so first, whatever namespaces may be seen.
@@ -112,7 +117,15 @@ impl Session {
         let session = Self {
             ring: RingBuf::try_from(take(&mut ebpf, names::RING)?)
                 .map_err(|error| broken(&error))?,
-            counters: PerCpuArray::try_from(take(&mut ebpf, names::COUNTERS)?)
+            totals: Totals::new(
+                take_array(&mut ebpf, names::OWNERS)?,
+                take_array(&mut ebpf, names::COUNTERS)?,
+                HashMap::try_from(take(&mut ebpf, names::CLAIMS)?)
+                    .map_err(|error| broken(&error))?,
+                (sizes.entries as usize, sizes.stripes as usize),
+            )?,
+            spill: Spill::new(take(&mut ebpf, names::SPILL)?)?,
+            closed: Array::try_from(take(&mut ebpf, names::CLOSED)?)
                 .map_err(|error| broken(&error))?,
             histograms: take_array(&mut ebpf, names::HISTOGRAMS)?,
             namespaces,
@@ -136,7 +149,7 @@ impl Session {
                 quiet_ends: options.quiet_ends,
                 ts_offset: offsets::ts_offset(&btf),
             },
-            port_missed: 0,
+            skipped: Skipped::default(),
             kprobes: kprobes(&attached, &ebpf),
             attached,
             #[cfg(feature = "log")]
@@ -185,18 +198,44 @@ impl Session {
 
     /// Reads our totals alone: namespaces are not looked for, which takes as long as there are
     /// tasks, and nothing is tried again.
-    pub fn glance(&self) -> Result<Snapshot> {
-        let counters = self.counters()?;
+    pub fn glance(&mut self) -> Result<Snapshot> {
+        self.skipped = self.skipped();
+        let counters = self.counters();
         self.totals(&counters.clone(), counters, Vec::new())
     }
 
-    /// Detaches everything and reads all totals. What is in the ring then is all there is.
+    /// Whether a birth was missed so far because the kernel skipped a program of ours. An end whose
+    /// birth was not seen may then be younger than the trace.
+    pub fn births_missed(&self) -> bool {
+        let runs = self.births_skipped();
+        runs > 0 && runs > self.counters().iter().map(|one| one.birth_caught).sum()
+    }
+
+    /// What a long trace leaves behind in the maps is taken away. To be called every minute or so.
+    pub fn sweep(&mut self) {
+        self.totals.make_room();
+        self.spill.sweep(syscall::monotonic_ns());
+    }
+
+    /// Ends the trace, detaches everything and reads all totals. What is in the ring then is all
+    /// there is.
     pub fn finish(&mut self) -> Result<Snapshot> {
         let read = self.kernel_counters()?;
-        let missed = self.missed();
+        self.close();
+        self.skipped = self.skipped();
+        let totals = self.totals(&read.before, self.counters(), read.kernel)?;
         self.detach();
-        let totals = self.totals(&read.before, self.counters()?, read.kernel)?;
-        Ok(Snapshot { missed, ..totals })
+        Ok(totals)
+    }
+
+    /// Births, ends and all else that is counted stop at one moment, and what was at work then is
+    /// waited for.
+    fn close(&mut self) {
+        let told = self.closed.set(0, 1, 0).is_ok() && syscall::wait_for_programs();
+        if !told {
+            // Births go before the ends that would be taken for older ones.
+            self.detach();
+        }
     }
 
     fn detach(&mut self) {
@@ -213,14 +252,14 @@ impl Session {
     /// The kernel's counters, and ours around them. Tried again while things happen in between.
     fn kernel_counters(&mut self) -> Result<Around> {
         self.namespaces.refresh();
-        self.port_missed = self.port_missed();
-        let mut before = self.counters()?;
+        self.skipped = self.skipped();
+        let mut before = self.counters();
         let mut tried = 0;
         loop {
             let kernel = self.namespaces.read();
-            let after = self.counters()?;
+            let after = self.counters();
             tried += 1;
-            if activity(&after) == activity(&before) || tried == TRIES {
+            if sum(&after) == sum(&before) || tried == TRIES {
                 return Ok(Around {
                     before,
                     kernel,
@@ -239,15 +278,18 @@ impl Session {
     ) -> Result<Snapshot> {
         Ok(Snapshot {
             at_ns: syscall::monotonic_ns(),
-            slack: activity(&counters) - activity(before),
+            slack: sum(&counters).saturating_sub(sum(before)),
             // Half a megabyte of zeroes when tracing begins, as a rule.
             histograms: if counters.iter().any(|one| one.ended != Counters::ZERO.ended) {
                 self.histograms()?
             } else {
                 vec![0; TOTAL_BUCKETS]
             },
+            missed: self.skipped.others.map(|others| {
+                let caught: u64 = counters.iter().map(|one| one.birth_caught).sum();
+                others + self.skipped.births.saturating_sub(caught)
+            }),
             counters,
-            missed: self.missed(),
             kernel,
         })
     }
@@ -272,31 +314,22 @@ impl Session {
         })
     }
 
-    /// One per namespace, all CPUs added up.
-    fn counters(&self) -> Result<Vec<Counters>> {
-        let mut found: BTreeMap<u32, Counters> = BTreeMap::new();
-        for index in 0..self.counters.len() {
-            let per_cpu = self
-                .counters
-                .get(&index, 0)
-                .map_err(|error| broken(&error))?;
-            for PlainCounters(one) in per_cpu.iter() {
-                if index == 0 || one.netns != 0 {
-                    let sum = found.entry(one.netns).or_insert(Counters {
-                        netns: one.netns,
-                        ..Counters::ZERO
-                    });
-                    sum.add(one);
-                }
+    /// One per namespace, and what the kernel skipped with those that belong to none.
+    fn counters(&self) -> Vec<Counters> {
+        let mut found = self.totals.read();
+        let skipped = Counters {
+            port_missed: self.skipped.ports,
+            overflow_missed: self.skipped.overflows,
+            slot_stale: self.spill.stale,
+            ..Counters::ZERO
+        };
+        if skipped != Counters::ZERO {
+            match found.first_mut().filter(|first| first.id == 0) {
+                Some(shared) => shared.add(&skipped),
+                None => found.insert(0, skipped),
             }
         }
-        if let Some(shared) = found.get_mut(&0) {
-            shared.port_missed += self.port_missed;
-        }
-        Ok(found
-            .into_values()
-            .filter(|one| one.netns != 0 || *one != Counters::ZERO)
-            .collect())
+        found
     }
 
     fn histograms(&self) -> Result<Vec<u64>> {
@@ -310,19 +343,37 @@ impl Session {
         Ok(counts)
     }
 
-    /// Runs that the kernel skipped, but for those that look for ports.
-    fn missed(&self) -> Option<u64> {
-        self.facts(|point| !point.looks_for_ports())
-            .map(|(_, facts)| facts.missed)
-            .sum()
-    }
-
-    /// Of those that look for ports.
-    fn port_missed(&self) -> u64 {
-        self.facts(Point::looks_for_ports)
+    /// Of the first program for births. Where the second is skipped, the first has run.
+    fn births_skipped(&self) -> u64 {
+        self.facts(Point::is_birth)
+            .filter(|(program, _)| *program != hooks::BIRTH_AGAIN)
             .filter_map(|(_, facts)| facts.missed)
             .sum()
     }
+
+    fn skipped(&self) -> Skipped {
+        let sum = |of| self.facts(of).filter_map(|(_, facts)| facts.missed).sum();
+        let others = |point: &Point| {
+            !point.looks_for_ports() && !point.is_birth() && !point.is_overflow()
+        };
+        Skipped {
+            births: self.births_skipped(),
+            overflows: sum(Point::is_overflow),
+            ports: sum(Point::looks_for_ports),
+            others: self.facts(others).map(|(_, facts)| facts.missed).sum(),
+        }
+    }
+}
+
+/// Runs of our programs that the kernel skipped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Skipped {
+    /// Of the first program for births.
+    births: u64,
+    overflows: u64,
+    ports: u64,
+    /// `None` if the kernel does not tell.
+    others: Option<u64>,
 }
 
 fn hooks_of<'a>(
@@ -391,18 +442,7 @@ fn mode_name(attached: &[Attached]) -> &'static str {
     }
 }
 
-/// How much was counted so far, to tell whether anything was counted meanwhile.
-fn activity(counters: &[Counters]) -> u64 {
-    counters
-        .iter()
-        .map(|one| {
-            one.born_fin_wait_2
-                + one.born_time_wait
-                + one.overflowed
-                + one.filtered
-                + one.ended.iter().sum::<u64>()
-                + one.refused.iter().sum::<u64>()
-                + one.skipped.iter().sum::<u64>()
-        })
-        .sum()
+/// How much was counted so far in all namespaces.
+fn sum(counters: &[Counters]) -> u64 {
+    counters.iter().map(activity).sum()
 }

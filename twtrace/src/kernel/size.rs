@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use twtrace_common::counters::Counters;
+
 /// Room in the state maps and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -9,9 +11,30 @@ pub(super) struct Sizes {
     pub slots: u32,
     /// Entries of SPILL.
     pub spill: u32,
-    /// Namespaces with counters of their own, a power of two.
-    pub namespaces: u32,
+    /// Entries of OWNERS: a power of two for namespaces, and one for what belongs to none.
+    pub entries: u32,
+    /// Copies of each entry's counters, a power of two: CPUs that share none do not slow each
+    /// other down.
+    pub stripes: u32,
 }
+
+/// What there is to make room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// What the user asked for.
+    pub max_sockets: Option<u32>,
+    /// Mini-sockets that are there already.
+    pub existing: u32,
+    /// Whether SLOTS can be used.
+    pub slots: bool,
+    /// Namespaces that are there already.
+    pub namespaces: u32,
+    /// CPUs that may ever be there.
+    pub cpus: u32,
+}
+
+/// COUNTERS takes no more, so that hosts of many CPUs and namespaces share rather than pay.
+const MOST_COUNTERS: usize = 4 << 20;
 
 const FEWEST_SOCKETS: u32 = 16 * 1024;
 /// 128 MiB of slots; more only if asked for.
@@ -21,28 +44,32 @@ const MOST_SOCKETS: u32 = 1 << 20;
 ///
 /// With compare-and-exchange most go to SLOTS: it gets one and a half times their number, so that
 /// few find their neighbourhood full, and SPILL takes those.
-pub(super) fn sizes(max_sockets: Option<u32>, slots: bool, namespaces: u32) -> Sizes {
-    let sockets = max_sockets.unwrap_or_else(expected_sockets).max(1);
-    // Inode numbers come in leaps, so entries are hit at random; and those of namespaces that
-    // went away stay taken. A sixteenth full, one in 65,536 namespaces finds its four taken.
-    let namespaces = namespaces
-        .saturating_mul(16)
-        .clamp(512, 16 * 1024)
-        .next_power_of_two();
-    if slots {
-        Sizes {
-            slots: (sockets.saturating_add(sockets / 2))
-                .min(1 << 30)
-                .next_power_of_two(),
-            spill: (sockets / 4).max(1),
-            namespaces,
-        }
+///
+/// Those that are there already get a slot in SPILL when something happens to them, whatever room
+/// the others have.
+pub(super) fn sizes(room: Room) -> Sizes {
+    let sockets = room.max_sockets.unwrap_or_else(expected_sockets).max(1);
+    let existing = room.existing.saturating_add(room.existing / 8);
+    let (slots, spill) = if room.slots {
+        let slots = sockets.saturating_add(sockets / 2);
+        (slots.min(1 << 30).next_power_of_two(), sockets / 4)
     } else {
-        Sizes {
-            slots: 1,
-            spill: sockets,
-            namespaces,
-        }
+        (1, sockets)
+    };
+    // A quarter full, one in 65,536 namespaces finds its eight entries taken.
+    let namespaces = room
+        .namespaces
+        .saturating_mul(4)
+        .clamp(256, 4096)
+        .next_power_of_two();
+    let entries = namespaces + 1;
+    let one = entries as usize * size_of::<Counters>();
+    let affordable = 1 << (MOST_COUNTERS / one).max(1).ilog2();
+    Sizes {
+        slots,
+        spill: spill.saturating_add(existing).max(1),
+        entries,
+        stripes: room.cpus.max(1).next_power_of_two().min(affordable),
     }
 }
 
@@ -59,17 +86,54 @@ fn expected_sockets() -> u32 {
 mod tests {
     use super::*;
 
+    const ROOM: Room = Room {
+        max_sockets: Some(65_536),
+        existing: 0,
+        slots: true,
+        namespaces: 3,
+        cpus: 2,
+    };
+
     #[test]
     fn slots_are_a_power_of_two_with_room_to_spare() {
-        let sizes = sizes(Some(65_536), true, 3);
+        let sizes = sizes(ROOM);
         assert_eq!(sizes.slots, 131_072);
         assert_eq!(sizes.spill, 16_384);
-        assert_eq!(sizes.namespaces, 512);
+        assert_eq!((sizes.entries, sizes.stripes), (257, 2));
     }
 
     #[test]
     fn without_slots_all_go_to_the_hash_map() {
-        let sizes = sizes(Some(1), false, 0);
+        let sizes = sizes(Room {
+            max_sockets: Some(1),
+            slots: false,
+            ..ROOM
+        });
         assert_eq!((sizes.slots, sizes.spill), (1, 1));
+    }
+
+    #[test]
+    fn what_is_there_already_has_room_of_its_own() {
+        let sizes = sizes(Room {
+            max_sockets: Some(400),
+            existing: 800,
+            ..ROOM
+        });
+        assert_eq!(sizes.spill, 1_000);
+    }
+
+    #[test]
+    fn counters_of_many_cpus_and_namespaces_take_four_megabytes() {
+        for (namespaces, cpus) in [(1, 1), (1, 4096), (200, 128), (1_000, 128), (100_000, 512)] {
+            let sizes = sizes(Room {
+                namespaces,
+                cpus,
+                ..ROOM
+            });
+            let bytes = (sizes.entries * sizes.stripes) as usize * size_of::<Counters>();
+            assert!(bytes <= MOST_COUNTERS, "{namespaces}, {cpus}: {bytes}");
+            assert!(sizes.stripes.is_power_of_two() && sizes.stripes < 2 * cpus);
+            assert!(sizes.entries > namespaces.min(4096));
+        }
     }
 }

@@ -3,9 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use aya::maps::MapData;
+
 use crate::event::facts::Answer;
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_BTF_GET_FD_BY_ID: libc::c_int = 19;
@@ -54,6 +57,98 @@ pub(super) fn lookup(map: BorrowedFd<'_>, index: u32, value: &mut [u64]) -> io::
         flags: 0,
     };
     bpf(BPF_MAP_LOOKUP_ELEM, &mut attribute).map(drop)
+}
+
+/// The key behind another in a hash map, or the first; `None` behind the last. Behind one that was
+/// removed meanwhile comes the first.
+pub(super) fn next_key(map: BorrowedFd<'_>, after: Option<u64>) -> Option<u64> {
+    #[repr(C)]
+    struct Attribute {
+        map_fd: u32,
+        padding: u32,
+        key: u64,
+        next_key: u64,
+        flags: u64,
+    }
+    let mut next = 0_u64;
+    let mut attribute = Attribute {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: after.as_ref().map_or(0, |key| std::ptr::from_ref(key) as u64),
+        next_key: (&raw mut next) as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_GET_NEXT_KEY, &mut attribute).ok().map(|_| next)
+}
+
+/// The values of an array map that is made for it (`BPF_F_MMAPABLE`), in this process's memory.
+#[derive(Debug)]
+pub(super) struct Mapped<T> {
+    values: *mut T,
+    length: usize,
+}
+
+impl<T> Mapped<T> {
+    /// Maps `length` values. The kernel refuses more than the map has.
+    pub(super) fn new(map: MapData, length: usize) -> crate::error::Result<Self> {
+        const { assert!(size_of::<T>().is_multiple_of(8)) };
+        // SAFETY: a new mapping, which takes the place of none.
+        let values = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length * size_of::<T>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.fd().as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if values == libc::MAP_FAILED {
+            let error = io::Error::last_os_error();
+            return Err(crate::error::Error::new(format!(
+                "cannot map an eBPF map into memory: {error}"
+            )));
+        }
+        Ok(Self {
+            values: values.cast(),
+            length,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// A value; its memory is there as long as `self`.
+    pub(super) fn at(&self, index: usize) -> *mut T {
+        assert!(index < self.length, "no such value");
+        // SAFETY: in range.
+        unsafe { self.values.add(index) }
+    }
+}
+
+// SAFETY: memory of the whole process; whoever reads or writes says why that is sound.
+unsafe impl<T: Send> Send for Mapped<T> {}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped by `new`, with this length.
+        unsafe { libc::munmap(self.values.cast(), self.length * size_of::<T>()) };
+    }
+}
+
+/// CPUs that may ever be there.
+pub(super) fn possible_cpus() -> u32 {
+    aya::util::nr_cpus().map_or(1, |cpus| cpus as u32)
+}
+
+/// Waits until every eBPF program that runs now is over. False if the kernel cannot (with
+/// nohz_full).
+pub(super) fn wait_for_programs() -> bool {
+    /// Programs run within RCU, and this waits for a grace period of it.
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes integers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 }
 }
 
 /// A copy of the running kernel's BTF, which has `length` bytes.
