@@ -108,7 +108,8 @@ pub struct Tracing {
     /// How to attach: fentry needs BTF per function, kprobe is 2-5 times dearer
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
-    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    /// BTF of the running kernel, where it has no /sys/kernel/btf/vmlinux; where it has one, FILE
+    /// must be the same
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
     /// Room for this many live mini-sockets [default: tcp_max_tw_buckets]
@@ -403,7 +404,8 @@ pub struct DoctorArgs {
     /// The same as -o json
     #[arg(long, conflicts_with = "output")]
     pub json: bool,
-    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    /// BTF of the running kernel, where it has no /sys/kernel/btf/vmlinux; where it has one, FILE
+    /// must be the same
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
     /// Print what was read instead of what it means, for --read
@@ -447,7 +449,8 @@ pub struct CheckArgs {
     /// How to attach
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
-    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    /// BTF of the running kernel, where it has no /sys/kernel/btf/vmlinux; where it has one, FILE
+    /// must be the same
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
 }

@@ -231,8 +231,12 @@ impl Event {
 /// The kernel's own TCP counters of one network namespace (`/proc/net/netstat`, `TcpExt`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelCounters {
-    /// Inode number of the namespace.
+    /// Inode number of the namespace. It is given again once the namespace is gone.
     pub netns: u32,
+    /// Cookie of the namespace, which no other has until the next boot; `None` where the kernel
+    /// does not tell (before 5.14) or where it may not be entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
     /// By name as in `/proc/net/netstat`; only those that tell of TIME_WAIT.
     pub tcp_ext: BTreeMap<String, u64>,
 }

@@ -8,7 +8,7 @@ use crate::cli::{DoctorArgs, PlainOutput};
 use crate::error::{Error, Exit, Result};
 use crate::event::facts::Facts;
 use crate::host::Names;
-use crate::kernel::probe;
+use crate::kernel::{GivenBtf, probe};
 use crate::model::doctor::{Severity, diagnose};
 use crate::view::doctor;
 
@@ -16,7 +16,10 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
     let mut out = Output::stdout();
     let facts = match &args.read {
         Some(file) => read(file)?,
-        None => probe::look(args.btf.as_deref())?,
+        None => {
+            let btf = args.btf.clone().map(GivenBtf::new).transpose()?;
+            probe::look(btf.as_ref())?
+        }
     };
     if args.facts {
         put(&mut out, &format!("{}\n", to_json(&facts)?))?;

@@ -13,6 +13,7 @@ use twtrace_common::settings::{
 use crate::cli::Filters;
 use crate::error::{Error, Result};
 use crate::host::cgroup2_mount;
+use crate::kernel::netns::inode_of;
 
 /// Builds the filter; names are resolved here, on this host.
 pub(super) fn build(filters: &Filters) -> Result<Filter> {
@@ -109,18 +110,12 @@ fn netns(text: &str) -> Result<u32> {
         name if name.contains('/') => PathBuf::from(name),
         name => Path::new("/run/netns").join(name),
     };
-    let inode = fs::metadata(&path)
-        .map_err(|error| {
-            Error::new(format!(
-                "cannot find network namespace {text}: {}: {error}",
-                path.display()
-            ))
-            .hint("ip netns list shows the named ones, lsns -t net all with processes")
-        })?
-        .ino();
-    u32::try_from(inode).map_err(|_| {
-        Error::new(format!("{} is not a network namespace", path.display()))
-            .hint("name a file such as /proc/PID/ns/net")
+    inode_of(&path).map_err(|error| {
+        Error::new(format!(
+            "cannot find network namespace {text}: {}: {error}",
+            path.display()
+        ))
+        .hint("ip netns list shows the named ones, lsns -t net all with processes")
     })
 }
 
@@ -201,9 +196,18 @@ mod tests {
             assert!(error.contains(why) && error.contains("hint: "), "{error}");
         }
         assert!(ports(&[1; 9], "--lport").is_err());
-        assert!(netns("no-such-namespace").is_err());
+        for text in ["no-such-namespace", "/etc/passwd", "/proc/self/ns/mnt"] {
+            let error = netns(text).unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("hint: "), "{error}");
+        }
         assert!(uid("no-such-user").is_err());
         assert!(cgroup("no-such-cgroup").is_err());
+    }
+
+    #[test]
+    fn a_namespace_has_many_names() {
+        let own = netns("/proc/self/ns/net").unwrap();
+        assert_eq!(netns(&own.to_string()).unwrap(), own);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Asking the kernel beside the trace, in a thread of its own: which mini-sockets are there, and
 //! who else uses ports.
 
+use std::collections::VecDeque;
 use std::sync::mpsc as orders;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
@@ -171,23 +172,15 @@ fn survey(filter: &Filter, out: &mpsc::Sender<Message>) -> std::result::Result<R
 }
 
 fn list(filter: &Filter, out: &mpsc::Sender<Message>) -> std::result::Result<(), Deaf> {
-    let mut batch = Seeds::default();
+    let mut batches = Batches::new(out);
     let mut heard = Ok(());
-    let listed = listing::list(filter, &mut |item| {
-        if heard.is_err() {
-            return;
-        }
-        match item {
-            Item::Seed(seed) => {
-                batch.0.extend_from_slice(seed);
-                if batch.0.len() >= BATCH * size_of::<Seed>() {
-                    heard = send(out, Message::Seeds(std::mem::take(&mut batch)));
-                }
-            }
-            Item::Namespace(listed) => {
-                heard = send(out, Message::Seeds(std::mem::take(&mut batch)))
-                    .and_then(|()| send(out, Message::Found(Found::Listed(listed))));
-            }
+    let listed = listing::list(filter, &mut |item| match item {
+        _ if heard.is_err() => {}
+        Item::Seed(seed) => batches.add(seed),
+        Item::Namespace(listed) => {
+            heard = batches
+                .send_all()
+                .and_then(|()| send(out, Message::Found(Found::Listed(listed))));
         }
     });
     heard?;
@@ -200,4 +193,85 @@ fn list(filter: &Filter, out: &mpsc::Sender<Message>) -> std::result::Result<(),
 
 fn send(out: &mpsc::Sender<Message>, message: Message) -> std::result::Result<(), Deaf> {
     out.blocking_send(message).map_err(|_| Deaf)
+}
+
+/// Seeds on their way out.
+struct Batches<'a> {
+    out: &'a mpsc::Sender<Message>,
+    open: Seeds,
+    /// Those for which there was no room.
+    full: VecDeque<Seeds>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(out: &'a mpsc::Sender<Message>) -> Self {
+        Self {
+            out,
+            open: Seeds::default(),
+            full: VecDeque::new(),
+        }
+    }
+
+    /// Waits for nobody: who adds is in the namespace, which cannot go away meanwhile.
+    fn add(&mut self, seed: &[u8]) {
+        self.open.0.extend_from_slice(seed);
+        if self.open.0.len() < BATCH * size_of::<Seed>() {
+            return;
+        }
+        self.full.push_back(std::mem::take(&mut self.open));
+        while let Ok(room) = self.out.try_reserve()
+            && let Some(batch) = self.full.pop_front()
+        {
+            room.send(Message::Seeds(batch));
+        }
+    }
+
+    /// Waits until all are on their way.
+    fn send_all(&mut self) -> std::result::Result<(), Deaf> {
+        let last = std::mem::take(&mut self.open);
+        let mut batches = self.full.drain(..).chain([last]);
+        batches.try_for_each(|batch| send(self.out, Message::Seeds(batch)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One seed after the other, told apart by their first byte.
+    fn seed(number: usize) -> [u8; size_of::<Seed>()] {
+        let mut seed = [0; size_of::<Seed>()];
+        seed[0] = number as u8;
+        seed
+    }
+
+    #[test]
+    fn who_lists_waits_for_nobody_and_loses_nothing() {
+        const SEEDS: usize = BATCH * (WAITING + 3) + 7;
+        let (sender, mut messages) = mpsc::channel(WAITING);
+        let mut batches = Batches::new(&sender);
+        // Nobody listens yet, and there is not room for all.
+        (0..SEEDS).for_each(|number| batches.add(&seed(number)));
+        assert_eq!(messages.len(), WAITING);
+        let listen = thread::spawn(move || {
+            let mut got = Vec::new();
+            while let Some(Message::Seeds(seeds)) = messages.blocking_recv() {
+                got.extend(seeds.each().map(|seed| seed[0]));
+            }
+            got
+        });
+        assert!(batches.send_all().is_ok());
+        drop(sender);
+        let expected: Vec<_> = (0..SEEDS).map(|number| seed(number)[0]).collect();
+        assert_eq!(listen.join().unwrap(), expected);
+    }
+
+    #[test]
+    fn when_nobody_listens_any_more_it_is_noticed() {
+        let (sender, messages) = mpsc::channel(WAITING);
+        drop(messages);
+        let mut batches = Batches::new(&sender);
+        (0..3 * BATCH).for_each(|number| batches.add(&seed(number)));
+        assert!(batches.send_all().is_err());
+    }
 }

@@ -23,7 +23,7 @@ use anstream::{AutoStream, ColorChoice};
 
 use crate::cli::{CheckArgs, Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
-use crate::kernel::Options;
+use crate::kernel::{GivenBtf, Options};
 
 /// Runs what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
@@ -60,7 +60,7 @@ fn run_check(args: CheckArgs) -> Result<Exit> {
         baseline: args.baseline,
         against: args.against,
         attach: args.attach.into(),
-        btf: args.btf,
+        btf: args.btf.map(GivenBtf::new).transpose()?,
     };
     check::run(&args, &mut io::stdout().lock())
 }
@@ -71,7 +71,7 @@ fn options(tracing: &Tracing, filters: &crate::cli::Filters) -> Result<Options> 
         attach: tracing.attach.into(),
         filter: filter::build(filters)?,
         max_sockets: tracing.max_sockets,
-        btf: tracing.btf.clone(),
+        btf: tracing.btf.clone().map(GivenBtf::new).transpose()?,
         ..Options::default()
     })
 }

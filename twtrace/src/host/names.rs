@@ -136,12 +136,20 @@ fn namespaces(directory: &Path) -> HashMap<u32, String> {
         .collect()
 }
 
+/// The inode number of a namespace; `None` of what is no namespace, such as a file that was
+/// forgotten in /run/netns.
 fn inode(path: &Path) -> Option<u32> {
-    u32::try_from(fs::metadata(path).ok()?.ino()).ok()
+    let nsfs = fs::metadata("/proc/self/ns/net").ok()?.dev();
+    let found = fs::metadata(path)
+        .ok()
+        .filter(|found| found.dev() == nsfs)?;
+    u32::try_from(found.ino()).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -153,14 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_found_by_inode_number() {
+    fn namespaces_are_found_by_inode_number_and_other_files_are_not() {
+        let own = Path::new("/proc/self/ns/net");
         let directory = std::env::temp_dir().join(format!("twtrace-names-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("web-7"), "").unwrap();
-        let inode = inode(&directory.join("web-7")).unwrap();
+        symlink(own, directory.join("web-7")).unwrap();
+        fs::write(directory.join("forgotten"), "").unwrap();
         let names = namespaces(&directory);
         fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(names[&inode], "web-7");
+        assert_eq!(names, [(inode(own).unwrap(), "web-7".into())].into());
     }
 
     #[test]

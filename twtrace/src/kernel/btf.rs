@@ -5,14 +5,17 @@
 //! (docs/overhead.md). This one walks the types once, looks for the wanted names on the way and
 //! copies nothing.
 
+mod given;
 mod source;
 mod starts;
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
 
+pub use self::given::GivenBtf;
 use self::starts::Starts;
 use crate::error::{Error, Result};
 
@@ -67,13 +70,7 @@ pub struct Member {
 impl Btf {
     /// Reads BTF from a file, by default the running kernel's.
     pub fn read(path: &Path, wanted: &[(&'static str, Kind)]) -> Result<Self> {
-        let data = source::read(path).map_err(|error| {
-            Error::new(format!(
-                "cannot read the kernel's type information {}: {error}",
-                path.display()
-            ))
-            .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name a BTF file of this very kernel with --btf")
-        })?;
+        let data = source::read(path).map_err(|error| unreadable(path, &error))?;
         Self::parse(data, wanted).map_err(|why| {
             Error::new(format!(
                 "cannot use the type information in {}: {why}",
@@ -350,6 +347,14 @@ impl Wanted<'_> {
 
 fn kind_of(info: u32) -> u32 {
     (info >> 24) & 0x1f
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::new(format!(
+        "cannot read the kernel's type information {}: {error}",
+        path.display()
+    ))
+    .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name a BTF file of this very kernel with --btf")
 }
 
 /// Bytes behind the common header of a type (linux/btf.h).

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::error::{Error, Result};
 use crate::event::KernelCounters;
-use crate::kernel::netns::{self, Netns, Way};
+use crate::kernel::netns::{self, Abroad, Netns, Visitor, Ways};
 
 /// The TcpExt counters that tell of TIME_WAIT and of refusals; older kernels lack some.
 pub(super) const NAMES: [&str; 15] = [
@@ -26,7 +26,10 @@ pub(super) const NAMES: [&str; 15] = [
     "TSEcrRejected",
 ];
 
-/// The namespaces of the system and a way to the counters of each.
+/// How often ways are searched for to a namespace that is there: tasks may move all the time.
+const SEARCHES: usize = 4;
+
+/// The namespaces of the system and ways to each.
 ///
 /// Keeps no namespace alive, see [`netns`].
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub struct Namespaces {
     filter: Option<u32>,
     /// How many there were at the last look, those that the filter leaves out included.
     all: u32,
-    ways: BTreeMap<u32, Way>,
+    ways: BTreeMap<u32, Ways>,
 }
 
 impl Namespaces {
@@ -53,33 +56,20 @@ impl Namespaces {
         }
     }
 
-    /// Looks for new namespaces, and for another way to those that lost theirs.
+    /// Looks for all of them again.
     pub fn refresh(&mut self) {
-        self.ways.retain(|inode, way| way.inode() == Some(*inode));
-        let all = netns::find_all();
+        let mut all = netns::find_all();
         self.all = all.len() as u32;
-        for (inode, way) in all {
-            if self.filter.is_none_or(|wanted| wanted == inode) {
-                self.ways.entry(inode).or_insert(way);
-            }
-        }
+        all.retain(|inode, _| self.filter.is_none_or(|wanted| wanted == *inode));
+        self.ways = all;
     }
 
     /// Reads the counters of each namespace that is still there.
-    ///
-    /// One whose last known task left is searched for again; what is not found then is gone.
     pub fn read(&mut self) -> Vec<KernelCounters> {
-        let (mut read, lost) = self.read_known();
-        if !lost.is_empty() {
-            self.refresh();
-            read.extend(
-                self.read_known()
-                    .0
-                    .into_iter()
-                    .filter(|one| lost.contains(&one.netns)),
-            );
-        }
-        read
+        let mut read = Reading(Vec::with_capacity(self.ways.len()));
+        // Without a thread nothing is read.
+        let _ = netns::abroad(|abroad| self.visit_each(abroad, &mut read));
+        read.0
     }
 
     /// How many there are, whatever the filter.
@@ -88,43 +78,95 @@ impl Namespaces {
         self.all
     }
 
-    /// How many mini-sockets there are in all of them.
-    pub fn mini_sockets(&self) -> u32 {
-        self.ways
-            .values()
-            .filter_map(|way| mini_sockets(&way.read_proc_net("sockstat").ok()?))
-            .sum()
+    /// How many mini-sockets there are in all of them, as far as that can be read.
+    pub fn mini_sockets(&mut self) -> u32 {
+        let mut counting = Counting(0);
+        let _ = netns::abroad(|abroad| self.visit_each(abroad, &mut counting));
+        counting.0
     }
 
-    /// The namespaces known, by inode number.
-    pub fn inodes(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ways.keys().copied()
-    }
-
-    /// Each namespace by its inode number, opened if it is still there.
-    pub fn each(&self) -> impl Iterator<Item = (u32, Result<Netns>)> + '_ {
-        self.ways.iter().map(|(inode, way)| (*inode, way.open()))
-    }
-
-    /// Opens each namespace that is still there.
-    pub fn open(&self) -> impl Iterator<Item = Netns> + '_ {
-        self.ways.values().filter_map(|way| way.open().ok())
-    }
-
-    fn read_known(&self) -> (Vec<KernelCounters>, BTreeSet<u32>) {
-        let mut read = Vec::with_capacity(self.ways.len());
-        let mut lost = BTreeSet::new();
-        for (inode, way) in &self.ways {
-            // A task can move on between the look and the read: looked at again afterwards.
-            let counters = way
-                .read_proc_net("netstat")
-                .and_then(|text| parse(*inode, &text));
-            match counters {
-                Ok(counters) if way.inode() == Some(*inode) => read.push(counters),
-                _ => drop(lost.insert(*inode)),
+    /// Takes a visitor to each namespace.
+    ///
+    /// One to which no way leads any more is searched for again; what is not found then is gone.
+    pub fn visit_each(&mut self, abroad: &Abroad, visitor: &mut impl Visitor) {
+        let mut left: BTreeSet<u32> = self.ways.keys().copied().collect();
+        for _ in 0..SEARCHES {
+            self.visit_some(&mut left, abroad, visitor);
+            if left.is_empty() {
+                return;
             }
+            self.refresh();
         }
-        (read, lost)
+        for (&inode, ways) in self.ways.iter().filter(|(inode, _)| left.contains(inode)) {
+            visitor.tell(inode, ways, None);
+        }
+    }
+
+    /// To those that are left: afterwards, those are left that are there and were not reached.
+    fn visit_some(&self, left: &mut BTreeSet<u32>, abroad: &Abroad, visitor: &mut impl Visitor) {
+        left.retain(|&inode| {
+            let Some(ways) = self.ways.get(&inode) else {
+                return false;
+            };
+            let Ok(netns) = ways.open() else {
+                return true;
+            };
+            let found = abroad.visit(netns, || visitor.look(inode)).ok();
+            visitor.tell(inode, ways, found);
+            false
+        });
+    }
+}
+
+/// Counts mini-sockets on its way.
+struct Counting(u32);
+
+impl Visitor for Counting {
+    type Found = Option<u32>;
+
+    fn look(&mut self, _netns: u32) -> Option<u32> {
+        mini_sockets(&fs::read_to_string("/proc/thread-self/net/sockstat").ok()?)
+    }
+
+    fn tell(&mut self, _netns: u32, ways: &Ways, found: Option<Option<u32>>) {
+        let elsewhere = || mini_sockets(&ways.read_proc_net("sockstat").ok()?);
+        self.0 += found.unwrap_or_else(elsewhere).unwrap_or(0);
+    }
+}
+
+/// Reads counters on its way.
+struct Reading(Vec<KernelCounters>);
+
+impl Visitor for Reading {
+    type Found = Seen;
+
+    fn look(&mut self, _netns: u32) -> Seen {
+        look_here()
+    }
+
+    fn tell(&mut self, netns: u32, ways: &Ways, found: Option<Seen>) {
+        // Who may not enter may still look at the tasks of a namespace.
+        let seen = found.unwrap_or_else(|| Seen {
+            cookie: None,
+            netstat: ways.read_proc_net("netstat"),
+        });
+        self.0.extend(parse(netns, seen));
+    }
+}
+
+/// What can be seen of a namespace.
+struct Seen {
+    cookie: Option<u64>,
+    netstat: Result<String>,
+}
+
+/// Looks around in the calling thread's namespace.
+fn look_here() -> Seen {
+    const PATH: &str = "/proc/thread-self/net/netstat";
+    let read = fs::read_to_string(PATH);
+    Seen {
+        cookie: netns::cookie(),
+        netstat: read.map_err(|error| Error::new(format!("cannot read {PATH}: {error}"))),
     }
 }
 
@@ -135,10 +177,7 @@ pub fn read_all(filter: Option<u32>) -> Result<Vec<KernelCounters>> {
 
 /// The counters of the calling thread's namespace.
 pub fn read_current() -> Result<KernelCounters> {
-    const PATH: &str = "/proc/thread-self/net/netstat";
-    let text = fs::read_to_string(PATH)
-        .map_err(|error| Error::new(format!("cannot read {PATH}: {error}")))?;
-    parse(Netns::current()?.inode, &text)
+    parse(Netns::current()?.inode, look_here())
 }
 
 fn no_such_namespace(inode: u32) -> Error {
@@ -147,10 +186,14 @@ fn no_such_namespace(inode: u32) -> Error {
 }
 
 /// `/proc/net/netstat` is pairs of lines: `TcpExt: name name …`, `TcpExt: value value …`.
-fn parse(netns: u32, text: &str) -> Result<KernelCounters> {
-    let tcp_ext = tcp_ext(text)
+fn parse(netns: u32, seen: Seen) -> Result<KernelCounters> {
+    let tcp_ext = tcp_ext(&seen.netstat?)
         .ok_or_else(|| Error::new("cannot read /proc/net/netstat: it has no TcpExt lines"))?;
-    Ok(KernelCounters { netns, tcp_ext })
+    Ok(KernelCounters {
+        netns,
+        cookie: seen.cookie,
+        tcp_ext,
+    })
 }
 
 /// `TCP: inuse 3 orphan 0 tw 19 …`, where `tw` has those in FIN_WAIT2, too
@@ -192,17 +235,24 @@ mod tests {
     fn only_counters_of_time_wait_are_kept() {
         let text =
             "TcpExt: SyncookiesSent TW TWRecycled NewName\nTcpExt: 5 19 3 7\nIpExt: A\nIpExt: 1\n";
-        let counters = parse(7, text).unwrap();
+        let parse = |text: &str| {
+            let seen = Seen {
+                cookie: Some(3),
+                netstat: Ok(text.to_owned()),
+            };
+            super::parse(7, seen)
+        };
         let expected = [("TW".to_owned(), 19), ("TWRecycled".to_owned(), 3)];
         assert_eq!(
-            counters,
+            parse(text).unwrap(),
             KernelCounters {
                 netns: 7,
+                cookie: Some(3),
                 tcp_ext: expected.into()
             }
         );
-        assert!(parse(7, "IpExt: A\nIpExt: 1\n").is_err());
-        assert!(parse(7, "TcpExt: TW\n").is_err());
+        assert!(parse("IpExt: A\nIpExt: 1\n").is_err());
+        assert!(parse("TcpExt: TW\n").is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use twtrace_common::record::{
 use twtrace_common::settings::{FILTER_NETNS, Filter};
 
 use super::counters::Namespaces;
-use super::netns::Netns;
+use super::netns::{Visitor, Ways, abroad};
 use super::sock_diag::{SockDiag, Substate};
 use super::{filter, socket_table, syscall};
 use crate::error::Result;
@@ -29,29 +29,37 @@ pub enum Item<'a> {
     Namespace(Listed),
 }
 
-/// Moves the calling thread into each namespace in turn and does `work` there; it comes back in
-/// the end, and leaves nothing open.
-pub(super) fn in_each(filter: &Filter, work: &mut dyn FnMut(u32, bool)) -> Result<()> {
+/// Takes a visitor to each namespace that the filter leaves.
+pub(super) fn visit_each(filter: &Filter, visitor: &mut (impl Visitor + Send)) -> Result<()> {
     let only = (filter.flags & FILTER_NETNS != 0).then_some(filter.netns);
-    let home = Netns::current()?;
-    let namespaces = Namespaces::find(only)?;
-    for (inode, netns) in namespaces.each() {
-        let entered = netns.is_ok_and(|netns| netns.enter().is_ok());
-        work(inode, entered);
-    }
-    home.enter()
+    let mut namespaces = Namespaces::find(only)?;
+    abroad(|abroad| namespaces.visit_each(abroad, visitor))
 }
 
-/// Lists all mini-sockets that pass the filter. The calling thread must be one of its own.
-pub fn list(filter: &Filter, sink: &mut dyn FnMut(Item<'_>)) -> Result<()> {
-    in_each(filter, &mut |netns, entered| {
-        let listed = if entered {
-            here(netns, filter, sink)
-        } else {
-            nothing(netns)
-        };
-        sink(Item::Namespace(listed));
-    })
+/// Lists all mini-sockets that pass the filter, from a thread of its own.
+///
+/// Seeds are shown from inside of their namespace: the sink must not wait then, or it keeps the
+/// namespace alive.
+pub fn list(filter: &Filter, sink: &mut (dyn FnMut(Item<'_>) + Send)) -> Result<()> {
+    visit_each(filter, &mut Listing { filter, sink })
+}
+
+struct Listing<'a> {
+    filter: &'a Filter,
+    sink: &'a mut (dyn FnMut(Item<'_>) + Send),
+}
+
+impl Visitor for Listing<'_> {
+    type Found = Listed;
+
+    fn look(&mut self, netns: u32) -> Listed {
+        here(netns, self.filter, self.sink)
+    }
+
+    fn tell(&mut self, netns: u32, _ways: &Ways, found: Option<Listed>) {
+        let listed = found.unwrap_or_else(|| nothing(netns));
+        (self.sink)(Item::Namespace(listed));
+    }
 }
 
 fn nothing(netns: u32) -> Listed {
@@ -189,6 +197,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::kernel::netns::Netns;
 
     /// A way to list the calling thread's namespace.
     type By = fn(u32, &Filter, &mut dyn FnMut(Item<'_>)) -> Listed;

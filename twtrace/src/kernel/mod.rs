@@ -26,11 +26,10 @@ pub mod sysctl;
 mod threads;
 mod totals;
 
-use std::path::PathBuf;
-
 use twtrace_common::settings::Filter;
 
 pub use attach::{Attached, Mode};
+pub use btf::GivenBtf;
 pub use load::OBJECT;
 pub use session::Session;
 pub use syscall::{disconnect, kernel_release, monotonic_ns, thread_cpu_ns, trim_memory};
@@ -80,7 +79,7 @@ pub struct Options {
     /// Room for this many live mini-sockets; by default what `tcp_max_tw_buckets` allows.
     pub max_sockets: Option<u32>,
     /// BTF of the running kernel, by default /sys/kernel/btf/vmlinux.
-    pub btf: Option<PathBuf>,
+    pub btf: Option<GivenBtf>,
 }
 
 impl Default for Options {

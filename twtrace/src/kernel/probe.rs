@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::btf::{Btf, VMLINUX};
+use super::btf::{Btf, GivenBtf, VMLINUX};
 use super::counters::{NAMES, section};
-use super::netns::{self, Netns, Way};
+use super::netns::{self, Abroad, Netns, Ways};
 use super::plan::{self, Trials};
 use super::sock_diag::{Kind, Shown, SockDiag, Substate};
 use super::survey::{self, Pair, Use};
@@ -36,13 +36,13 @@ const MISTAKEN: [&str; 5] = [
 const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
-pub fn look(btf: Option<&Path>) -> Result<Facts> {
-    let path = btf.unwrap_or(Path::new(VMLINUX));
+pub fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
+    let path = btf.map_or(Path::new(VMLINUX), |given| given);
     let own = Netns::current()?.inode;
     let (tracing, namespaces) = beside(
         "types",
         || tracing(path),
-        || -> Result<_> { Ok((namespace(own)?, others(own))) },
+        || -> Result<_> { Ok((namespace(own)?, others(own)?)) },
     )?;
     let (mut namespaces, (rest, unread)) = {
         let (own, others) = namespaces?;
@@ -142,41 +142,50 @@ fn symbols_of_interest() -> Option<String> {
 }
 
 /// Looks into the other namespaces while there is time.
-fn others(own: u32) -> (Vec<Namespace>, Unread) {
+fn others(own: u32) -> Result<(Vec<Namespace>, Unread)> {
     let mut ways = netns::find_all();
     ways.remove(&own);
-    let mut unread = Unread::default();
     if !privileges::may_enter_namespaces() {
-        unread = Unread {
+        let unread = Unread {
             count: ways.len() as u64,
             why: Some("entering them needs CAP_SYS_ADMIN (root)".into()),
             more: true,
         };
-        return (Vec::new(), unread);
+        return Ok((Vec::new(), unread));
     }
+    netns::abroad(|abroad| visit(abroad, &ways))
+}
+
+fn visit(abroad: &Abroad, all: &BTreeMap<u32, Ways>) -> (Vec<Namespace>, Unread) {
     let started = Instant::now();
     let mut read = Vec::new();
-    for (inode, way) in ways {
+    let mut failed = Vec::new();
+    for (&inode, ways) in all {
         let outcome = if started.elapsed() < PATIENCE {
-            enter(inode, &way).map_err(|error| error.message().to_owned())
+            let visit = |netns| abroad.visit(netns, || namespace(inode));
+            ways.open().and_then(visit).flatten()
         } else {
-            Err("there are too many to look at all in a moment".to_owned())
+            Err(Error::new("there are too many to look at all in a moment"))
         };
         match outcome {
             Ok(namespace) => read.push(namespace),
-            // It went away meanwhile.
-            Err(_) if way.inode() != Some(inode) => {}
-            Err(why) => {
-                unread.count += 1;
-                unread.why = Some(why);
-            }
+            Err(why) => failed.push((inode, why)),
         }
     }
-    (read, unread)
+    (read, unread(failed))
 }
 
-fn enter(inode: u32, way: &Way) -> Result<Namespace> {
-    way.open()?.run(|| namespace(inode))?
+/// What could not be looked into and has not gone away meanwhile.
+fn unread(mut failed: Vec<(u32, Error)>) -> Unread {
+    if !failed.is_empty() {
+        let there = netns::find_all();
+        failed.retain(|(inode, _)| there.contains_key(inode));
+    }
+    Unread {
+        count: failed.len() as u64,
+        why: failed.last().map(|(_, why)| why.message().to_owned()),
+        ..Unread::default()
+    }
 }
 
 /// Reads the calling thread's namespace.

@@ -82,7 +82,7 @@ impl Session {
             || {
                 (
                     syscall::has_compare_exchange(),
-                    Namespaces::find(only_netns),
+                    Namespaces::find(only_netns).map(|mut found| (found.mini_sockets(), found)),
                     loader(),
                 )
             },
@@ -92,12 +92,12 @@ impl Session {
         let values = offsets::values(&btf);
         let tw_counted_at = offsets::tw_counted_at(&btf);
         let slots = matches!(slots, Answer::Yes);
-        let known = namespaces.as_ref().map_or(0, Namespaces::count_all);
+        let known = namespaces.as_ref().ok();
         let sizes = sizes(Room {
             max_sockets: options.max_sockets,
-            existing: namespaces.as_ref().map_or(0, Namespaces::mini_sockets),
+            existing: known.map_or(0, |known| known.0),
             slots,
-            namespaces: known,
+            namespaces: known.map_or(0, |known| known.1.count_all()),
             cpus: syscall::possible_cpus(),
         });
         let again = slots && hooks::has_second_birth(&btf, options.attach);
@@ -109,7 +109,7 @@ impl Session {
         )?;
         let mut ebpf = ebpf?;
         // Who may not trace is told so first, whatever namespaces may be seen.
-        let namespaces = namespaces?;
+        let namespaces = namespaces?.1;
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
         let attached = attach_all(&mut ebpf, &btf, &stand_in, options, slots)?;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use twtrace_common::settings::Filter;
 
-use super::listing::in_each;
+use super::listing::visit_each;
+use super::netns::{Visitor, Ways};
 use super::sock_diag::{Kind, Shown, SockDiag};
 use super::socket_table::{self, LISTEN};
 use super::{syscall, sysctl};
@@ -16,13 +17,27 @@ use crate::event::found::{PortRules, Survey, Users};
 /// Destinations told of one namespace: the others have few ports each.
 const MAX_USERS: usize = 4_096;
 
-/// Surveys each namespace that the filter leaves. The calling thread must be one of its own.
-pub fn survey(filter: &Filter, sink: &mut dyn FnMut(Survey)) -> Result<()> {
-    in_each(filter, &mut |netns, entered| {
-        if entered && let Ok(survey) = here(netns) {
-            sink(survey);
+/// Surveys each namespace that the filter leaves, from a thread of its own.
+pub fn survey(filter: &Filter, sink: &mut (dyn FnMut(Survey) + Send)) -> Result<()> {
+    visit_each(filter, &mut Surveying { sink })
+}
+
+struct Surveying<'a> {
+    sink: &'a mut (dyn FnMut(Survey) + Send),
+}
+
+impl Visitor for Surveying<'_> {
+    type Found = Result<Survey>;
+
+    fn look(&mut self, netns: u32) -> Result<Survey> {
+        here(netns)
+    }
+
+    fn tell(&mut self, _netns: u32, _ways: &Ways, found: Option<Result<Survey>>) {
+        if let Some(Ok(survey)) = found {
+            (self.sink)(survey);
         }
-    })
+    }
 }
 
 /// Surveys the calling thread's namespace.

@@ -417,6 +417,37 @@ pub fn disconnect(socket: &impl AsFd) -> io::Result<()> {
     }
 }
 
+/// The cookie of the network namespace that a socket is in (SO_NETNS_COOKIE, 5.14 and later).
+pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0_u64;
+    let mut size = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: the pointers are to locals; the kernel writes no more than the size says.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    match result {
+        0 => Ok(cookie),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Of which kind a namespace is, as a flag of clone(2).
+pub(super) fn namespace_type(namespace: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: takes no argument.
+    match unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE as _) } {
+        -1 => Err(io::Error::last_os_error()),
+        kind => Ok(kind),
+    }
+}
+
 /// Gives freed memory back to the system; the BTF parsers leave some 20 MB behind.
 pub fn trim_memory() {
     // SAFETY: takes no pointers.

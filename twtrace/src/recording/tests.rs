@@ -78,6 +78,7 @@ fn snapshot(at_ns: u64) -> Snapshot {
         missed: None,
         kernel: vec![KernelCounters {
             netns: 4_026_531_840,
+            cookie: Some(at_ns),
             tcp_ext: [("TW".to_owned(), 3)].into(),
         }],
         slack: 2,

@@ -444,6 +444,7 @@ pub(crate) fn meta() -> Meta {
 fn kernel(names: &[(&str, u64)]) -> KernelCounters {
     KernelCounters {
         netns: HOST,
+        cookie: None,
         tcp_ext: names
             .iter()
             .map(|&(name, value)| (name.to_owned(), value))

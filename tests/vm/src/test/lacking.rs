@@ -7,12 +7,16 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
 use crate::checks::Checks;
 use crate::load::{Args, Load};
 use crate::tracer::{TWTRACE, Tracer, Written};
 
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// Lies over it while twtrace runs.
 const ALTERED: &str = "/tmp/altered.btf";
 const LOAD: Args = Args {
     ports: 50,
@@ -24,6 +28,12 @@ const CONNECTIONS: u32 = 2 * 50;
 const STRAY: u64 = 3;
 
 pub(crate) fn run(attach: &str) -> Result<String> {
+    let result = without_each(attach);
+    with_all()?;
+    result
+}
+
+fn without_each(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
 
     without("tcp_abort")?;
@@ -70,16 +80,29 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     )
 }
 
-/// Writes this kernel's BTF with one letter of a name changed.
+/// Hides this kernel's BTF behind one with one letter of a name changed.
 fn without(function: &str) -> Result<()> {
-    let mut btf = fs::read("/sys/kernel/btf/vmlinux")?;
+    with_all()?;
+    let mut btf = fs::read(VMLINUX)?;
     let name = format!("\0{function}\0");
     let at = btf
         .windows(name.len())
         .position(|window| window == name.as_bytes())
         .with_context(|| format!("{function} is not in this kernel's BTF"))?;
     btf[at + 1] = b'X';
-    fs::write(ALTERED, btf).context("cannot write the altered BTF")
+    fs::write(ALTERED, btf).context("cannot write the altered BTF")?;
+    let bind = MsFlags::MS_BIND;
+    mount(Some(ALTERED), VMLINUX, None::<&str>, bind, None::<&str>)
+        .context("cannot mount the altered BTF")
+}
+
+/// Shows it again.
+fn with_all() -> Result<()> {
+    match umount2(VMLINUX, MntFlags::empty()) {
+        // Nothing lies over it.
+        Err(Errno::EINVAL) => Ok(()),
+        result => result.context("cannot unmount the altered BTF"),
+    }
 }
 
 /// `trace` goes on without refusals, and does not compare what it did not count; `conflicts` cannot.
@@ -109,7 +132,7 @@ fn no_refusals(attach: &str, checks: &mut Checks) -> Result<()> {
 /// A trace that ends as soon as it has begun.
 fn run_briefly(command: &str, attach: &str) -> Result<Output> {
     Command::new(TWTRACE)
-        .args([command, "-o", "json", "--btf", ALTERED])
+        .args([command, "-o", "json"])
         .args(["--attach", attach, "-c", "/bin/twtrace-vm true"])
         .output()
         .context("cannot start twtrace")
@@ -127,7 +150,7 @@ fn complaints(output: &Output) -> Vec<String> {
 
 fn ends(attach: &str) -> Result<u64> {
     let stdout = Path::new("/tmp/lacking.json");
-    let args = ["trace", "-o", "json", "--btf", ALTERED, "--attach", attach];
+    let args = ["trace", "-o", "json", "--attach", attach];
     let mut load = Load::start(&LOAD)?;
     let tracer = Tracer::start(&args, stdout)?;
     load.run(CONNECTIONS)?;

@@ -39,7 +39,7 @@ use scenarios::{SCENARIOS, Scenario};
 
 use crate::error::{Error, Exit, Result};
 use crate::kernel::btf::VMLINUX;
-use crate::kernel::{Attach, Options, Session};
+use crate::kernel::{Attach, GivenBtf, Options, Session};
 
 /// What to check, and how.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ pub struct Args {
     pub against: Option<PathBuf>,
     pub attach: Attach,
     /// BTF of the running kernel, by default its own.
-    pub btf: Option<PathBuf>,
+    pub btf: Option<GivenBtf>,
 }
 
 /// Runs the command.

@@ -24,6 +24,7 @@ fn kernel(netns: u32, values: [u64; 4]) -> KernelCounters {
     let names = ["TW", "TWKilled", "TWRecycled", "TCPTimeWaitOverflow"];
     KernelCounters {
         netns,
+        cookie: None,
         tcp_ext: names.map(String::from).into_iter().zip(values).collect(),
     }
 }

@@ -58,6 +58,7 @@ impl Case {
             },
             kernel: KernelCounters {
                 netns: NETNS,
+                cookie: None,
                 tcp_ext: tcp_ext.into(),
             },
             left: 0,
@@ -386,6 +387,7 @@ fn churn() -> Case {
         },
         kernel: KernelCounters {
             netns: NETNS,
+            cookie: None,
             tcp_ext: [("TW".into(), 3)].into(),
         },
         left: 1,
