@@ -102,6 +102,9 @@ pub struct Tracing {
     /// Trace while this command runs (through /bin/sh if there is one)
     #[arg(short = 'c', long = "cmd", value_name = "COMMAND")]
     pub command: Option<String>,
+    /// Run the command as this user (name or number) [default: the user who called sudo]
+    #[arg(long, value_name = "USER", requires = "command")]
+    pub user: Option<String>,
     /// Create this file once everything is attached
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,

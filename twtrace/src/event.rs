@@ -245,7 +245,7 @@ pub struct KernelCounters {
 ///
 /// `kernel` is read between two reads of our counters; `slack` is how far ours moved meanwhile,
 /// so a difference of up to `slack` proves nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// CLOCK_MONOTONIC ns.
     pub at_ns: u64,

@@ -1,6 +1,5 @@
 //! Table of contents: parse, run, say what went wrong, exit.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,8 +11,7 @@ fn main() -> ExitCode {
     let exit = match cmd::run(Cli::parse()) {
         Ok(exit) => exit,
         Err(error) => {
-            // Nobody reads stderr: then nobody is told.
-            let _ = writeln!(std::io::stderr(), "twtrace: {error}");
+            cmd::talk(&format!("twtrace: {error}"));
             Exit::CannotRun
         }
     };

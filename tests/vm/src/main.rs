@@ -58,6 +58,8 @@ enum Task {
     BenchRecording,
     /// Measure the time from exec to attached.
     BenchAttach(bench::Args),
+    /// Say into a file who this is, and stay.
+    Whoami(test::privileges::Whoami),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -82,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         Task::BenchRecording => bench::recording(),
         Task::BenchAttach(args) => bench::attach(&args),
         Task::BenchSeeding => test::ports::many(),
+        Task::Whoami(args) => test::privileges::whoami(&args),
     }
 }
 

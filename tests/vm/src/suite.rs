@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::say;
 use crate::test::{
     books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt, kill9,
-    lacking, mutants, owners, ports, top,
+    lacking, mutants, owners, ports, privileges, slow, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,11 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("exhausted destination, fentry", ports::exhaustion, "fentry"),
     ("exhausted destination, kprobe", ports::exhaustion, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),
+    ("slow reader, --duration", slow::duration, "fentry"),
+    ("slow reader, SIGTERM", slow::sigterm, "fentry"),
+    ("slow reader, recording", slow::recording, "fentry"),
+    ("privileges kept", privileges::kept, "fentry"),
+    ("privileges of a command", privileges::user, "fentry"),
     ("doctor", doctor::run, "fentry"),
     ("doctor, elsewhere", doctor::elsewhere, "fentry"),
     ("a function lacking", lacking::run, "fentry"),

@@ -32,6 +32,11 @@ impl Tracer {
 
     /// The same with stdout of any kind.
     pub(crate) fn with_stdout(args: &[&str], stdout: Stdio) -> Result<Self> {
+        Self::with_streams(args, stdout, Stdio::inherit())
+    }
+
+    /// The same with stderr, too.
+    pub(crate) fn with_streams(args: &[&str], stdout: Stdio, stderr: Stdio) -> Result<Self> {
         let ready = Path::new("/tmp/ready");
         if ready.exists() {
             fs::remove_file(ready)?;
@@ -43,6 +48,7 @@ impl Tracer {
             .arg(ready)
             .stdin(Stdio::null())
             .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .with_context(|| format!("cannot start {TWTRACE}"))?;
         while !ready.exists() {
@@ -70,16 +76,22 @@ impl Tracer {
     }
 
     /// Sends SIGINT, as a person would, and returns the exit code.
-    pub(crate) fn stop(mut self) -> Result<i32> {
+    pub(crate) fn stop(self) -> Result<i32> {
         self.signal(Signal::SIGINT)?;
+        self.end(END_LIMIT)
+    }
+
+    /// Waits for its end and returns the exit code. After so long, it is killed.
+    pub(crate) fn end(mut self, limit: Duration) -> Result<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return status.code().context("twtrace was killed");
             }
-            if started.elapsed() > END_LIMIT {
+            if started.elapsed() > limit {
                 self.child.kill()?;
-                bail!("twtrace did not end after SIGINT");
+                self.child.wait()?;
+                bail!("twtrace did not end within {limit:?}");
             }
             thread::sleep(POLL);
         }
@@ -90,6 +102,11 @@ impl Tracer {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Resident memory in KiB.

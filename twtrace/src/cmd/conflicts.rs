@@ -3,6 +3,7 @@
 use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 
 use super::live::{self, Moment, Sink};
+use super::outlet::Outlet;
 use super::output::Output;
 use super::replay::{Closing, check_view, view_options};
 use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
@@ -16,13 +17,7 @@ use crate::model::{Conflict, Conflicts, Report, Tally, conflicts};
 use crate::view::{Of, Output as Format, Renderer, WhatIf};
 
 pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
-    let given = super::options(&args.tracing, &args.filters)?;
-    let options = Options {
-        quiet_ends: true,
-        owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
-        rearms: false,
-        ..super::with_records(given, &args.ring)
-    };
+    let options = options(args)?;
     check_questions(args.questions)?;
     check_view(&args.view)?;
     let runtime = live::runtime()?;
@@ -37,12 +32,22 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
         let names = Names::of_this_host();
         let mut sink = Live {
             story: Story::new(&args.view, args.questions, live.meta(), names)?,
-            out: Output::stdout(),
+            out: Output::live()?,
         };
         sink.story.header(&mut sink.out);
         sink.out.flush()?;
         live.run(&mut sink).await?;
         sink.story.close(&mut sink.out, false)
+    })
+}
+
+pub(super) fn options(args: &ConflictsArgs) -> Result<Options> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    Ok(Options {
+        quiet_ends: true,
+        owners: given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0,
+        rearms: false,
+        ..super::with_records(given, &args.ring)
     })
 }
 
@@ -77,6 +82,10 @@ impl Sink for Live {
 
     fn done(&self) -> bool {
         self.out.closed()
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        self.out.outlet()
     }
 }
 

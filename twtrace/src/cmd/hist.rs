@@ -8,8 +8,10 @@ use std::time::Duration;
 use twtrace_common::histogram::Clock;
 use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 
+use super::files;
 use super::groups::{self, Grouped};
 use super::live::{self, Moment, Sink};
+use super::outlet::Outlet;
 use super::output::Output;
 use super::replay::{Closing, view_options};
 use crate::cli::{Grouping, HistArgs, View};
@@ -23,17 +25,7 @@ use crate::model::{Stats, Tally, stats};
 use crate::view::{Of, Output as Format, Renderer, Scope};
 
 pub(super) fn run(args: &HistArgs) -> Result<Exit> {
-    let given = super::options(&args.tracing, &args.filters)?;
-    let filters_owners = given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0;
-    let options = Options {
-        records: args.grouping.by.is_some(),
-        refusals: false,
-        drops: false,
-        reopens: false,
-        owners: filters_owners || groups::of_owners(args.grouping),
-        rearms: false,
-        ..given
-    };
+    let options = options(args)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let every = args.interval.map(Duration::from_secs);
@@ -45,12 +37,26 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
                 Names::of_this_host(),
                 args.hgrm.as_deref(),
             )?,
-            out: Output::stdout(),
+            out: Output::live()?,
             left: args.count,
         };
         sink.figures.header(&mut sink.out);
         live.run(&mut sink).await?;
         sink.figures.close(&mut sink.out, false)
+    })
+}
+
+pub(super) fn options(args: &HistArgs) -> Result<Options> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    let filters_owners = given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0;
+    Ok(Options {
+        records: args.grouping.by.is_some(),
+        refusals: false,
+        drops: false,
+        reopens: false,
+        owners: filters_owners || groups::of_owners(args.grouping),
+        rearms: false,
+        ..given
     })
 }
 
@@ -82,6 +88,10 @@ impl Sink for Hist {
 
     fn done(&self) -> bool {
         self.out.closed() || self.left == Some(0)
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        self.out.outlet()
     }
 }
 
@@ -189,13 +199,10 @@ struct Percentiles {
 
 impl Percentiles {
     fn create(path: &Path) -> Result<Self> {
-        match File::create(path) {
-            Ok(file) => Ok(Self {
-                path: path.to_owned(),
-                file,
-            }),
-            Err(error) => Err(unwritten(path, &error)),
-        }
+        Ok(Self {
+            path: path.to_owned(),
+            file: files::create(path, "the percentile file")?,
+        })
     }
 
     /// All reasons together: the format holds one histogram.

@@ -1,6 +1,6 @@
 //! Running a trace: start it, wait for what ends it, hand over what comes.
 
-use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -8,21 +8,31 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::process::Child;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout_at};
 
+use super::child::{self, User};
+use super::files;
 use super::lookout::{self, Lookout, Message};
+use super::outlet::Outlet;
 use super::output::{progress, talk};
+use super::signals::Signals;
 use crate::cli::Tracing;
 use crate::error::{Error, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
-use crate::kernel::{Options, Session, privileges, recycle};
+use crate::kernel::privileges::{self, Later};
+use crate::kernel::{Options, Session, recycle};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.
 const DRAIN: Duration = Duration::from_millis(50);
+/// Records that are handed over before signals and timers have their turn.
+const TURN: u32 = 16_384;
+/// One in so many records is followed by a look at the room for output.
+const LOOK: u32 = 64;
+/// How long the end of a trace may take: it is over within 2 s.
+const GRACE: Duration = Duration::from_millis(1_500);
 
 /// What a command does with a trace.
 pub(super) trait Sink {
@@ -49,6 +59,8 @@ pub(super) trait Sink {
     fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()>;
     /// Nobody wants any more.
     fn done(&self) -> bool;
+    /// The thread that writes for it. While it has no room, nothing is handed to the sink.
+    fn outlet(&self) -> Option<&Outlet>;
     /// Waits for what concerns this sink alone, such as a key, and acts on it. Dropped while it
     /// waits, it must lose nothing.
     async fn attend(&mut self) -> Result<()> {
@@ -71,6 +83,8 @@ pub(super) struct Live {
     session: Session,
     until: Option<Duration>,
     child: Option<Child>,
+    /// Who the child runs as.
+    user: Option<User>,
     every: Option<Duration>,
     options: Options,
     signals: Signals,
@@ -84,6 +98,7 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
         .as_deref()
         .map(|text| duration("--duration", text))
         .transpose()?;
+    let user = User::of(tracing)?;
     // Before anybody is told that tracing has begun, or an early signal would end it unheard.
     let signals = Signals::new()?;
     if let Some(found) = recycle::look(Path::new("/")) {
@@ -93,15 +108,18 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
     let mut session = Session::start(options)?;
     // What happens once anybody is told is then on top of these.
     let opening = session.snapshot()?;
-    announce(&session);
+    announce(&session, user.as_ref());
     if let Some(path) = &tracing.ready_file {
-        ready(path)?;
+        files::create(path, "the ready file")?;
     }
-    let child = tracing.command.as_deref().map(spawn).transpose()?;
+    let command = tracing.command.as_deref();
+    let child = command.map(|command| child::spawn(command, user.as_ref()));
+    let child = child.transpose()?;
     Ok(Live {
         session,
         until,
         child,
+        user,
         every,
         options: options.clone(),
         signals,
@@ -125,11 +143,18 @@ impl Live {
     /// Hands over everything until the trace is over, then closes it. The files that the sink
     /// writes must be open by now: what it takes to make them is given up here.
     pub(super) async fn run<S: Sink>(mut self, sink: &mut S) -> Result<()> {
-        privileges::drop_unneeded();
+        let later = Later::of(&self.options, self.user.is_some());
+        // What is there when tracing begins is listed whatever comes later.
+        privileges::keep(Later {
+            namespaces: true,
+            ..later
+        });
+        let outlet = sink.outlet().cloned();
+        let opening = std::mem::take(&mut self.opening);
         let listing = Found::Listing {
-            at_ns: self.opening.at_ns,
+            at_ns: opening.at_ns,
         };
-        sink.totals(Moment::Start, self.opening)?;
+        sink.totals(Moment::Start, opening)?;
         let mut lookout = None;
         if self.options.births {
             sink.found(listing)?;
@@ -137,6 +162,18 @@ impl Live {
         } else {
             lookout::say_what_is_there(self.options.filter);
         }
+        privileges::keep(later);
+        self.follow(sink, outlet.as_ref(), &mut lookout).await?;
+        self.close(sink, outlet.as_ref()).await
+    }
+
+    /// Hands over what comes until something ends the trace.
+    async fn follow<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        outlet: Option<&Outlet>,
+        lookout: &mut Option<Lookout>,
+    ) -> Result<()> {
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.options.records.then(|| ticks(DRAIN));
@@ -145,15 +182,20 @@ impl Live {
             unsafe { AsyncFd::register_with_interest(self.session.wake_up()?, Interest::READABLE) }
                 .map_err(|error| Error::new(format!("cannot wait for the ring buffer: {error}")))?;
         while !sink.done() {
+            // Without room for output, what comes stays in the ring, and is counted if that is full.
+            let room = !outlet.is_some_and(Outlet::is_full);
             tokio::select! {
                 () = self.signals.any() => break,
                 () = at(deadline) => break,
                 status = wait(&mut self.child) => {
-                    report_child(status);
+                    child::report(status);
                     break;
                 }
-                () = tick(&mut every) => {
-                    drain(&mut self.session, sink)?;
+                () = room_in(outlet), if !room => drain_now(&mut drains),
+                () = tick(&mut every), if room => {
+                    if drain(&mut self.session, sink, outlet)?.is_break() {
+                        drain_now(&mut drains);
+                    }
                     let totals = totals_for::<S>(&mut self.session)?;
                     let listing = Found::Listing { at_ns: totals.at_ns };
                     sink.totals(Moment::Interval, totals)?;
@@ -162,26 +204,45 @@ impl Live {
                         lookout.list_again();
                     }
                 }
-                message = lookout::next(&mut lookout) => {
+                message = lookout::next(lookout), if room => {
                     hand_over(message, &mut self.session, sink)?;
                 }
-                () = tick(&mut drains) => {
-                    drain(&mut self.session, sink)?;
-                    if let Some(lookout) = &lookout {
+                () = tick(&mut drains), if room => {
+                    if drain(&mut self.session, sink, outlet)?.is_break() {
+                        drain_now(&mut drains);
+                    }
+                    if let Some(lookout) = lookout {
                         sink.wants_survey().into_iter().for_each(|one| lookout.survey(one));
                     }
                 }
                 attended = sink.attend() => attended?,
-                ready = ring.readable() => {
-                    drain(&mut self.session, sink)?;
-                    if let Ok(mut ready) = ready {
+                ready = ring.readable(), if room => {
+                    let drained = drain(&mut self.session, sink, outlet)?;
+                    if let Ok(mut ready) = ready && drained.is_continue() {
                         ready.clear_ready();
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Detaches, and hands over what is left. Output has [`GRACE`] for all that it holds: what a
+    /// slow reader does not take until then is cut off and counted.
+    async fn close<S: Sink>(mut self, sink: &mut S, outlet: Option<&Outlet>) -> Result<()> {
+        let limit = Instant::now() + GRACE;
+        if let Some(outlet) = outlet {
+            outlet.end_by(limit.into_std());
+        }
         let totals = self.session.finish()?;
-        drain(&mut self.session, sink)?;
+        while drain(&mut self.session, sink, outlet)?.is_break() {
+            if let Some(outlet) = outlet
+                && outlet.is_full()
+                && timeout_at(limit, outlet.room()).await.is_err()
+            {
+                outlet.cut();
+            }
+        }
         sink.totals(Moment::End, totals)?;
         sink.idle()
     }
@@ -192,7 +253,8 @@ fn hand_over<S: Sink>(message: Message, session: &mut Session, sink: &mut S) -> 
     match message {
         Message::Seeds(seeds) => seeds.each().try_for_each(|seed| sink.record(seed)),
         Message::Found(found @ Found::ListingOver { .. }) => {
-            drain(session, sink)?;
+            // All of it, room or not: what happened while it was listed must not come after it.
+            while drain(session, sink, None)?.is_break() {}
             sink.found(found)?;
             sink.totals(Moment::Listed, totals_for::<S>(session)?)
         }
@@ -209,25 +271,53 @@ fn totals_for<S: Sink>(session: &mut Session) -> Result<Snapshot> {
     }
 }
 
-fn drain(session: &mut Session, sink: &mut impl Sink) -> Result<()> {
+/// Hands over what is in the ring, as far as there is room for the output and nobody else waits
+/// for too long; `Break` if there may be more.
+fn drain(
+    session: &mut Session,
+    sink: &mut impl Sink,
+    outlet: Option<&Outlet>,
+) -> Result<ControlFlow<()>> {
     let mut result = Ok(());
-    session.drain(&mut |record| {
-        if result.is_ok() {
-            result = sink.record(record);
+    let mut left = TURN;
+    let drained = session.drain(&mut |record| {
+        result = sink.record(record);
+        left -= 1;
+        let full = || left.is_multiple_of(LOOK) && outlet.is_some_and(Outlet::is_full);
+        match result.is_err() || left == 0 || full() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     });
     result?;
-    sink.idle()
+    sink.idle()?;
+    Ok(drained)
 }
 
-fn announce(session: &Session) {
+/// The next drain does not wait for its time.
+fn drain_now(drains: &mut Option<Interval>) {
+    if let Some(drains) = drains {
+        drains.reset_immediately();
+    }
+}
+
+async fn room_in(outlet: Option<&Outlet>) {
+    match outlet {
+        Some(outlet) => outlet.room().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn announce(session: &Session, user: Option<&User>) {
     let meta = session.meta();
+    let user = user.map(|user| format!(" · running the command as {}", user.name));
     talk(&format!(
-        "twtrace {} · kernel {} · {} · {} hooks",
+        "twtrace {} · kernel {} · {} · {} hooks{}",
         env!("CARGO_PKG_VERSION"),
         meta.kernel,
         meta.attach,
-        meta.hooks
+        meta.hooks,
+        user.unwrap_or_default()
     ));
     for lost in session.attached().iter().filter(|one| one.way.is_none()) {
         talk(&format!(
@@ -236,47 +326,6 @@ fn announce(session: &Session) {
             lost.refused.join("; "),
             lost.point.without.unwrap_or_default()
         ));
-    }
-}
-
-fn ready(path: &Path) -> Result<()> {
-    File::create(path).map(drop).map_err(|error| {
-        Error::new(format!(
-            "cannot create the ready file {}: {error}",
-            path.display()
-        ))
-    })
-}
-
-fn spawn(command: &str) -> Result<Child> {
-    const SHELL: &str = "/bin/sh";
-    let mut child = if Path::new(SHELL).exists() {
-        let mut child = Command::new(SHELL);
-        child.args(["-c", command]);
-        child
-    } else {
-        let mut words = shlex::split(command)
-            .filter(|words| !words.is_empty())
-            .ok_or_else(|| {
-                Error::new(format!("cannot understand the command: {command}"))
-                    .hint("there is no /bin/sh, so it must be plain words")
-            })?
-            .into_iter();
-        let mut child = Command::new(words.next().unwrap_or_default());
-        child.args(words);
-        child
-    };
-    child
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| Error::new(format!("cannot run the command {command}: {error}")))
-}
-
-fn report_child(status: std::io::Result<ExitStatus>) {
-    match status {
-        Ok(status) if status.success() => {}
-        Ok(status) => talk(&format!("warning: the command ended with {status}")),
-        Err(error) => talk(&format!("warning: lost track of the command: {error}")),
     }
 }
 
@@ -295,34 +344,6 @@ pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
             Error::new(format!("{flag} {text}: it is no length of time"))
                 .hint("e.g. 30s, 5m, 1h30m")
         })
-}
-
-/// What ends a command from outside.
-pub(super) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Error::new(format!("cannot listen for signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    pub(super) async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }
 
 pub(super) fn ticks(period: Duration) -> Interval {

@@ -1,18 +1,22 @@
 //! One file per subcommand, and what they share. The only place that does I/O end to end.
 
 pub mod check;
+mod child;
 mod conflicts;
 mod doctor;
+mod files;
 mod filter;
 mod groups;
 mod hist;
 mod live;
 mod lookout;
+mod outlet;
 mod output;
 mod ports;
 mod record;
 mod replay;
 mod report;
+mod signals;
 mod top;
 mod trace;
 mod version;
@@ -24,6 +28,8 @@ use anstream::{AutoStream, ColorChoice};
 use crate::cli::{CheckArgs, Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
 use crate::kernel::{GivenBtf, Options};
+
+pub use output::talk;
 
 /// Runs what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
@@ -82,5 +88,63 @@ fn with_records(options: Options, ring: &Ring) -> Options {
         ring_bytes: ring.ring_bytes,
         refusal_rate: ring.max_refusals,
         ..options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::kernel::privileges::Later;
+
+    const README: &str = include_str!("../../../README.md");
+
+    /// What a command line keeps of root's capabilities once it is attached.
+    fn kept(line: &str) -> (&'static str, BTreeSet<String>) {
+        let (name, options, tracing) = match Cli::parse_from(line.split(' ')).command {
+            Some(Command::Trace(args)) => ("trace", trace::options(&args), args.tracing),
+            Some(Command::Hist(args)) => ("hist", hist::options(&args), args.tracing),
+            Some(Command::Conflicts(args)) => {
+                ("conflicts", conflicts::options(&args), args.tracing)
+            }
+            Some(Command::Ports(args)) => ("ports", ports::options(&args), args.tracing),
+            Some(Command::Top(args)) => ("top", top::options(&args), args.tracing),
+            Some(Command::Record(args)) => ("record", record::options(&args), args.tracing),
+            _ => unreachable!("{line} does not trace"),
+        };
+        let later = Later::of(&options.unwrap(), tracing.user.is_some());
+        let needed = later.needs(&caps::all());
+        (name, needed.iter().map(ToString::to_string).collect())
+    }
+
+    /// Between the backticks of a cell.
+    fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+        cell.split('`').skip(1).step_by(2)
+    }
+
+    #[test]
+    fn readme_says_which_capabilities_each_command_keeps() {
+        let table = README.split("<!-- KEPT: begin -->").nth(1).unwrap();
+        let table = table.split("<!-- KEPT: end -->").next().unwrap();
+        let rows = table.lines().filter(|line| line.contains('`'));
+        let mut seen = BTreeSet::new();
+        for row in rows {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            let expected: BTreeSet<_> = cells[2].split(", ").map(str::to_owned).collect();
+            for line in quoted(cells[1]) {
+                let (name, capabilities) = kept(line);
+                assert_eq!(capabilities, expected, "{line}");
+                seen.insert((name, line.contains(" -L ")));
+            }
+        }
+        let commands = ["trace", "hist", "conflicts", "ports", "top", "record"];
+        for command in commands {
+            for filtered in [false, true] {
+                assert!(seen.contains(&(command, filtered)), "{command}, {filtered}");
+            }
+        }
     }
 }

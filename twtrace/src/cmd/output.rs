@@ -1,25 +1,56 @@
-//! stdout and stderr: data on the one, talk on the other.
+//! stdout and stderr: data on the one, messages on the other.
 
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::outlet::{Cut, Outlet};
 use crate::error::{Error, Result};
 use crate::view::Unknown;
 
 /// Bytes that are collected before a write; less is written when the ring is empty.
-const BATCH: usize = 64 * 1024;
+const BATCH: usize = 128 * 1024;
+/// PIPE_BUF: a pipe takes so many at once, or none of them.
+const PIECE: usize = 4_096;
+/// How long a message waits for a reader of stderr.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Buffered stdout. A reader that went away is no error: see [`Output::closed`].
 pub(super) struct Output {
     buffer: Vec<u8>,
     closed: bool,
+    /// The thread that writes; without it, who flushes waits.
+    outlet: Option<Outlet>,
 }
 
 impl Output {
+    /// For commands that have nothing to do while they wait for the reader.
     pub(super) fn stdout() -> Self {
         Self {
             buffer: Vec::with_capacity(BATCH + 4096),
             closed: false,
+            outlet: None,
         }
+    }
+
+    /// For live traces: nothing waits for the reader.
+    pub(super) fn live() -> Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        let stdout = stdout.map_err(|error| cannot_write(&error))?;
+        Ok(Self {
+            outlet: Some(Outlet::new(File::from(stdout))?),
+            ..Self::stdout()
+        })
+    }
+
+    /// The thread that writes.
+    pub(super) fn outlet(&self) -> Option<&Outlet> {
+        self.outlet.as_ref()
     }
 
     /// Where the views append.
@@ -35,16 +66,32 @@ impl Output {
         self.flush()
     }
 
-    /// Writes all.
+    /// Writes all, or has it written.
     pub(super) fn flush(&mut self) -> Result<()> {
-        let result = io::stdout().lock().write_all(&self.buffer);
+        let result = match &self.outlet {
+            Some(outlet) => outlet.hand(&mut self.buffer),
+            None => io::stdout().lock().write_all(&self.buffer),
+        };
         self.buffer.clear();
+        self.check(result)
+    }
+
+    /// The last of all: waits until all is written, or until the time is up that a live trace has
+    /// for its end. Says what was cut off then.
+    pub(super) fn finish(&mut self) -> Result<Option<Cut>> {
+        self.flush()?;
+        let mut cut = None;
+        if let Some(outlet) = &self.outlet {
+            let result = outlet.finish().map(|found| cut = found);
+            self.check(result)?;
+        }
+        Ok(cut)
+    }
+
+    fn check(&mut self, result: io::Result<()>) -> Result<()> {
         match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
-            Err(error) => {
-                return Err(Error::new(format!("cannot write to stdout: {error}"))
-                    .hint("what was written before is complete"));
-            }
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.closed = true,
+            Err(error) => return Err(cannot_write(&error)),
             Ok(()) => {}
         }
         Ok(())
@@ -52,8 +99,14 @@ impl Output {
 
     /// The reader went away (`twtrace trace | head`): time to stop, successfully.
     pub(super) fn closed(&self) -> bool {
-        self.closed
+        let failed = || self.outlet.as_ref().and_then(Outlet::failed);
+        self.closed || failed() == Some(ErrorKind::BrokenPipe)
     }
+}
+
+fn cannot_write(error: &io::Error) -> Error {
+    Error::new(format!("cannot write to stdout: {error}"))
+        .hint("what was written before is complete")
 }
 
 impl From<Unknown> for Error {
@@ -62,15 +115,117 @@ impl From<Unknown> for Error {
     }
 }
 
-/// A line on stderr.
-pub(super) fn talk(line: &str) {
-    // Nobody reads stderr: then nobody is told.
-    let _ = writeln!(io::stderr(), "{line}");
+/// Messages since the last that a blocked stderr took.
+static UNTOLD: AtomicU64 = AtomicU64::new(0);
+
+/// A line on stderr, or several. Where nobody reads stderr, nobody is told; a reader that only
+/// stands still is waited for once, and never for long.
+pub fn talk(line: &str) {
+    tell(&mut io::stderr().lock(), &UNTOLD, line);
+}
+
+fn tell(to: &mut (impl Write + AsFd), untold: &AtomicU64, line: &str) {
+    let before = untold.load(Ordering::Relaxed);
+    let (patience, text) = match before {
+        0 => (PATIENCE, format!("{line}\n")),
+        1.. => (
+            Duration::ZERO,
+            format!("({before} messages before this one were dropped: nobody read them)\n{line}\n"),
+        ),
+    };
+    for piece in pieces(text.as_bytes()) {
+        if !wait_for_room(to, Some(patience)) {
+            untold.store(before + 1, Ordering::Relaxed);
+            return;
+        }
+        if to.write_all(piece).is_err() {
+            return;
+        }
+    }
+    untold.store(0, Ordering::Relaxed);
 }
 
 /// A line on stderr that only a person at a terminal needs, such as progress.
 pub(super) fn progress(line: &str) {
     if io::stderr().is_terminal() {
         talk(line);
+    }
+}
+
+/// What a pipe takes at once, piece by piece: whole lines where they are not too long.
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let most = &rest[..rest.len().min(PIECE)];
+        let end = most.iter().rposition(|&byte| byte == b'\n');
+        let (piece, after) = rest.split_at(end.map_or(most.len(), |end| end + 1));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Waits until a write can be tried, for so long or for ever; `false` if it would block still.
+pub(super) fn wait_for_room(file: &impl AsFd, patience: Option<Duration>) -> bool {
+    let patience = patience.map_or(PollTimeout::NONE, |patience| {
+        PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)
+    });
+    let mut files = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+    loop {
+        match poll(&mut files, patience) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::EINTR) => {}
+            // The write itself tells what is wrong.
+            Err(_) => return true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeWriter, Read, pipe};
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_whole_lines_where_these_are_short() {
+        let text = [
+            vec![b'a'; 3_000],
+            vec![b'\n'],
+            vec![b'b'; 9_000],
+            vec![b'\n', b'c'],
+        ]
+        .concat();
+        let lengths: Vec<_> = pieces(&text).map(<[u8]>::len).collect();
+        assert_eq!(lengths, [3_001, 4_096, 4_096, 809, 1]);
+        assert_eq!(pieces(&text).collect::<Vec<_>>().concat(), text);
+        assert_eq!(pieces(b"").count(), 0);
+    }
+
+    fn fill(pipe: &mut PipeWriter) {
+        while wait_for_room(pipe, Some(Duration::ZERO)) {
+            pipe.write_all(&[b'x'; PIECE]).unwrap();
+        }
+    }
+
+    #[test]
+    fn messages_wait_once_for_a_reader_that_stands_still() {
+        let (mut reader, mut writer) = pipe().unwrap();
+        fill(&mut writer);
+        let untold = AtomicU64::new(0);
+        let began = Instant::now();
+        for number in 0..1_000 {
+            tell(&mut writer, &untold, &format!("message {number}"));
+        }
+        assert!(began.elapsed() >= PATIENCE);
+        assert!(began.elapsed() < Duration::from_secs(2));
+        let mut some = vec![0; 16 * PIECE];
+        reader.read_exact(&mut some).unwrap();
+        tell(&mut writer, &untold, "now");
+        drop(writer);
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        let expected = "(1000 messages before this one were dropped: nobody read them)\nnow\n";
+        assert_eq!(said, expected);
     }
 }

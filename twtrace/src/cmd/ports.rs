@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::live::{self, Moment, Sink};
+use super::outlet::Outlet;
 use super::output::{Output, talk};
 use super::replay::{Closing, check_view, view_options};
 use crate::cli::{FailOn, PortsArgs, View};
@@ -23,16 +24,7 @@ const LOOK_NS: u64 = 1_000_000_000;
 const LISTING_PAUSE_NS: u64 = 30_000_000_000;
 
 pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
-    let given = super::options(&args.tracing, &args.filters)?;
-    let options = Options {
-        births: true,
-        ports: true,
-        refusals: false,
-        drops: false,
-        reopens: false,
-        rearms: false,
-        ..super::with_records(given, &args.ring)
-    };
+    let options = options(args)?;
     check_view(&args.view)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
@@ -41,7 +33,7 @@ pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
         let names = Names::of_this_host();
         let mut sink = Live {
             watch: Watch::new(&args.view, args.top, args.fail_on, live.meta(), names)?,
-            out: Output::stdout(),
+            out: Output::live()?,
             left: args.count,
             listed_ns: 0,
         };
@@ -49,6 +41,19 @@ pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
         sink.out.flush()?;
         live.run(&mut sink).await?;
         sink.watch.close(&mut sink.out, false)
+    })
+}
+
+pub(super) fn options(args: &PortsArgs) -> Result<Options> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    Ok(Options {
+        births: true,
+        ports: true,
+        refusals: false,
+        drops: false,
+        reopens: false,
+        rearms: false,
+        ..super::with_records(given, &args.ring)
     })
 }
 
@@ -104,6 +109,10 @@ impl Sink for Live {
 
     fn done(&self) -> bool {
         self.out.closed() || self.left == Some(0)
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        self.out.outlet()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::files;
 use super::live::{self, Moment, Sink};
+use super::outlet::Outlet;
 use super::output::talk;
 use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
@@ -12,24 +14,23 @@ use crate::host::{Names, Roll};
 use crate::kernel::Options;
 use crate::model::Tally;
 use crate::model::tally::Detail;
-use crate::recording::Writer;
+use crate::recording::{self, Writer};
+use crate::view::thousands;
 
 /// How often totals are recorded: what a recording that was cut still has books for.
 const TOTALS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
-    let given = super::options(&args.tracing, &args.filters)?;
-    let options = Options {
-        births: true,
-        ports: true,
-        ..super::with_records(given, &args.ring)
-    };
+    let options = options(args)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let live = live::start(&options, &args.tracing, Some(TOTALS))?;
+        let outlet = Outlet::new(files::create(&args.file, "recording")?)?;
+        let name = args.file.display().to_string();
         let mut sink = Record {
             tally: Tally::new(live.meta(), Detail::Records),
-            writer: Writer::create(&args.file, live.meta())?,
+            writer: Writer::new(name, Box::new(outlet.clone()), live.meta())?,
+            outlet,
             roll: Roll::new(Names::of_this_host()),
             records: 0,
         };
@@ -38,9 +39,20 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
     })
 }
 
+pub(super) fn options(args: &RecordArgs) -> Result<Options> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    Ok(Options {
+        births: true,
+        ports: true,
+        ..super::with_records(given, &args.ring)
+    })
+}
+
 struct Record {
     tally: Tally,
     writer: Writer,
+    /// What the writer writes to.
+    outlet: Outlet,
     roll: Roll,
     records: u64,
 }
@@ -48,13 +60,21 @@ struct Record {
 impl Record {
     fn close(self, args: &RecordArgs) -> Result<Exit> {
         self.writer.finish()?;
+        let name = args.file.display();
+        let cut = self.outlet.finish();
+        let cut = cut.map_err(|error| recording::cannot_write(&name.to_string(), &error))?;
+        if let Some(cut) = cut {
+            talk(&format!(
+                "warning: {name} was written too slowly: its last {} bytes are missing, and it reads up to there",
+                thousands(cut.bytes)
+            ));
+        }
         let summary = self.tally.summary(false);
         talk(&format!(
-            "{1} records in {0}; read them with: twtrace report {0}",
-            args.file.display(),
+            "{} records in {name}; read them with: twtrace report {name}",
             self.records
         ));
-        Ok(if summary.complete() {
+        Ok(if summary.complete() && cut.is_none() {
             Exit::Done
         } else {
             Exit::Incomplete
@@ -96,5 +116,9 @@ impl Sink for Record {
 
     fn done(&self) -> bool {
         false
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        Some(&self.outlet)
     }
 }

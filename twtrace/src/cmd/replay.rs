@@ -117,11 +117,19 @@ impl Closing {
         out: &mut Output,
     ) -> Result<Exit> {
         renderer.summary(summary, self.lines(out));
+        let cut = out.finish()?;
+        if let Some(cut) = cut {
+            talk(&cut.warning());
+            // It was cut off as well.
+            let lines = self.talk.get_or_insert_default();
+            if lines.is_empty() {
+                renderer.summary_for_people(summary, lines);
+            }
+        }
         if let Some(lines) = self.talk {
             talk(String::from_utf8_lossy(&lines).trim_end());
         }
-        out.flush()?;
-        Ok(if summary.complete() {
+        Ok(if summary.complete() && cut.is_none() {
             Exit::Done
         } else {
             Exit::Incomplete

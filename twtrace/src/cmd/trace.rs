@@ -1,6 +1,7 @@
 //! `twtrace trace`: a line per end, then the books.
 
 use super::live::{self, Moment, Sink};
+use super::outlet::Outlet;
 use super::output::Output;
 use super::replay::{Lines, check_view};
 use crate::cli::{OutputArg, TraceArgs, View};
@@ -10,13 +11,7 @@ use crate::host::Names;
 use crate::kernel::Options;
 
 pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
-    let given = super::options(&args.tracing, &args.filters)?;
-    let options = Options {
-        drops: false,
-        ports: args.ports,
-        reopens: tells_of_reopens(&args.view),
-        ..super::with_records(given, &args.ring)
-    };
+    let options = options(args)?;
     check_view(&args.view)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
@@ -29,12 +24,22 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
         )?;
         let mut sink = Trace {
             lines,
-            out: Output::stdout(),
+            out: Output::live()?,
         };
         sink.lines.header(&mut sink.out);
         sink.out.flush()?;
         live.run(&mut sink).await?;
         sink.lines.close(&mut sink.out, false)
+    })
+}
+
+pub(super) fn options(args: &TraceArgs) -> Result<Options> {
+    let given = super::options(&args.tracing, &args.filters)?;
+    Ok(Options {
+        drops: false,
+        ports: args.ports,
+        reopens: tells_of_reopens(&args.view),
+        ..super::with_records(given, &args.ring)
     })
 }
 
@@ -65,5 +70,9 @@ impl Sink for Trace {
 
     fn done(&self) -> bool {
         self.out.closed()
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        self.out.outlet()
     }
 }

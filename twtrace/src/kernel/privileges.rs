@@ -3,30 +3,87 @@
 use std::fs;
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl::set_no_new_privs;
 
+use super::Options;
 use crate::event::facts::Privileges;
 
-/// Needed after attaching: reading maps (CAP_BPF, or CAP_SYS_ADMIN before 5.8), entering
-/// namespaces for their counters (CAP_SYS_ADMIN) and finding them (the other two).
-const KEPT: [Capability; 4] = [
-    Capability::CAP_SYS_ADMIN,
-    Capability::CAP_BPF,
-    Capability::CAP_SYS_PTRACE,
-    Capability::CAP_DAC_READ_SEARCH,
-];
+/// What a trace still does once everything is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// Finds and enters network namespaces: for their counters, sockets and sysctls.
+    pub namespaces: bool,
+    /// Looks up the names of cgroups.
+    pub owners: bool,
+    /// Ends a command that runs as another user.
+    pub kills: bool,
+}
 
-/// Gives up every capability that is not needed after attaching. A command started later by a
-/// process that is root gets its own again by exec.
-pub fn drop_unneeded() {
-    let kept: CapsHashSet = KEPT.into_iter().collect();
-    let Ok(permitted) = caps::read(None, CapSet::Permitted) else {
-        return;
-    };
-    let rest: CapsHashSet = permitted.intersection(&kept).copied().collect();
-    // The effective set first: it must stay within the permitted one.
-    if caps::set(None, CapSet::Effective, &rest).is_ok() {
-        let _ = caps::set(None, CapSet::Permitted, &rest);
+impl Later {
+    /// With a filter, the kernel's own counters are not compared, and without births, what is
+    /// there is listed only when tracing begins.
+    #[must_use]
+    pub fn of(options: &Options, kills: bool) -> Self {
+        Self {
+            namespaces: options.births || options.filter.flags == 0,
+            owners: options.owners,
+            kills,
+        }
     }
+
+    /// The capabilities that it takes, of those that there are.
+    #[must_use]
+    pub fn needs(self, permitted: &CapsHashSet) -> CapsHashSet {
+        let mut needed = CapsHashSet::new();
+        // Before 6.5, bpf(2) reads maps only with CAP_BPF or all of CAP_SYS_ADMIN.
+        needed.insert(match permitted.contains(&Capability::CAP_BPF) {
+            true => Capability::CAP_BPF,
+            false => Capability::CAP_SYS_ADMIN,
+        });
+        if self.namespaces {
+            // setns(2); /proc/PID/ns of others; mounts of namespaces below closed directories.
+            needed.extend([
+                Capability::CAP_SYS_ADMIN,
+                Capability::CAP_SYS_PTRACE,
+                Capability::CAP_DAC_READ_SEARCH,
+            ]);
+        }
+        if self.owners {
+            // open_by_handle_at(2).
+            needed.insert(Capability::CAP_DAC_READ_SEARCH);
+        }
+        if self.kills {
+            needed.insert(Capability::CAP_KILL);
+        }
+        needed.intersection(permitted).copied().collect()
+    }
+}
+
+/// Gives up, for this thread and those that it starts from now on, every capability that is not
+/// needed, and all ways to get one back. A command must have been started before: what it
+/// executes could gain nothing either, and sudo would not work in it.
+pub fn keep(later: Later) {
+    // This takes CAP_SETPCAP. Where it fails, the next line closes the same door.
+    let _ = caps::clear(None, CapSet::Bounding);
+    let _ = set_no_new_privs();
+    let _ = caps::clear(None, CapSet::Ambient);
+    if let Ok(permitted) = caps::read(None, CapSet::Permitted) {
+        hold(&later.needs(&permitted));
+    }
+}
+
+/// Gives up all capabilities, for this thread and those that it starts.
+pub fn give_up_all() {
+    let _ = set_no_new_privs();
+    hold(&CapsHashSet::new());
+}
+
+fn hold(rest: &CapsHashSet) {
+    // The effective set first: it must stay within the permitted one.
+    if caps::set(None, CapSet::Effective, rest).is_ok() {
+        let _ = caps::set(None, CapSet::Permitted, rest);
+    }
+    let _ = caps::clear(None, CapSet::Inheritable);
 }
 
 /// What to do about an EPERM: names the first thing found that refuses.
@@ -71,6 +128,12 @@ pub fn may_enter_namespaces() -> bool {
     has(Capability::CAP_SYS_ADMIN)
 }
 
+/// Whether a command may be run as another user.
+#[must_use]
+pub fn may_change_user() -> bool {
+    has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
+}
+
 fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or_default()
 }
@@ -86,4 +149,118 @@ fn lockdown() -> Option<String> {
 fn number(name: &str) -> Option<i64> {
     let text = fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// A line of the calling thread's status.
+    fn status(name: &str) -> String {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(name));
+        lines.next().unwrap().trim().to_owned()
+    }
+
+    /// Does it in a thread, which has capabilities of its own, and looks what is left.
+    fn left_after(give_up: fn()) -> [String; 6] {
+        let names = [
+            "CapPrm:",
+            "CapEff:",
+            "CapInh:",
+            "CapAmb:",
+            "CapBnd:",
+            "NoNewPrivs:",
+        ];
+        let thread = thread::spawn(move || {
+            give_up();
+            names.map(status)
+        });
+        thread.join().unwrap()
+    }
+
+    fn mask(capabilities: &CapsHashSet) -> String {
+        let mask: u64 = capabilities.iter().map(Capability::bitmask).sum();
+        format!("{mask:016x}")
+    }
+
+    const COUNTS_ONLY: Later = Later {
+        namespaces: false,
+        owners: false,
+        kills: false,
+    };
+
+    #[test]
+    fn what_is_not_needed_is_gone_for_good() {
+        let permitted = caps::read(None, CapSet::Permitted).unwrap();
+        let none = mask(&CapsHashSet::new());
+        // Without CAP_SETPCAP the bounding set stays, behind no_new_privs.
+        let bounding = match permitted.contains(&Capability::CAP_SETPCAP) {
+            true => none.clone(),
+            false => status("CapBnd:"),
+        };
+        let gone = |left: CapsHashSet, bounding: String| {
+            let left = mask(&left);
+            [
+                left.clone(),
+                left,
+                none.clone(),
+                none.clone(),
+                bounding,
+                "1".into(),
+            ]
+        };
+        let all = |namespaces| Later {
+            namespaces,
+            ..COUNTS_ONLY
+        };
+        assert_eq!(
+            left_after(|| keep(COUNTS_ONLY)),
+            gone(COUNTS_ONLY.needs(&permitted), bounding.clone())
+        );
+        assert_eq!(
+            left_after(|| keep(Later {
+                namespaces: true,
+                ..COUNTS_ONLY
+            })),
+            gone(all(true).needs(&permitted), bounding)
+        );
+        assert_eq!(
+            left_after(give_up_all),
+            gone(CapsHashSet::new(), status("CapBnd:"))
+        );
+    }
+
+    #[test]
+    fn what_was_given_up_for_a_while_can_be_given_up_further_but_not_be_had_again() {
+        let twice = left_after(|| {
+            keep(Later {
+                namespaces: true,
+                ..COUNTS_ONLY
+            });
+            keep(COUNTS_ONLY);
+            keep(Later {
+                namespaces: true,
+                ..COUNTS_ONLY
+            });
+        });
+        let permitted = caps::read(None, CapSet::Permitted).unwrap();
+        assert_eq!(twice[0], mask(&COUNTS_ONLY.needs(&permitted)));
+    }
+
+    #[test]
+    fn maps_are_read_with_whatever_allows_it() {
+        let admin: CapsHashSet = [Capability::CAP_SYS_ADMIN, Capability::CAP_KILL].into();
+        assert_eq!(
+            COUNTS_ONLY.needs(&admin),
+            [Capability::CAP_SYS_ADMIN].into()
+        );
+        assert_eq!(
+            COUNTS_ONLY.needs(&caps::all()),
+            [Capability::CAP_BPF].into()
+        );
+        assert!(COUNTS_ONLY.needs(&CapsHashSet::new()).is_empty());
+    }
 }

@@ -1,6 +1,7 @@
 //! One trace: attached programs, their records and their totals.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -173,13 +174,14 @@ impl Session {
         &self.attached
     }
 
-    /// Hands every record in the ring to `sink`, untouched.
-    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+    /// Hands the records in the ring to `sink`, untouched, until it has had enough (`Break`).
+    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> ControlFlow<()> {
         #[cfg(feature = "log")]
         self.log.flush();
         while let Some(record) = self.ring.next() {
-            sink(&record);
+            sink(&record)?;
         }
+        ControlFlow::Continue(())
     }
 
     /// A descriptor that is readable when the ring has filled up to the wake-up mark.

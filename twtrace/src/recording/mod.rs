@@ -11,7 +11,7 @@ mod upgrade;
 mod write;
 
 pub use read::{Item, Reader};
-pub use write::Writer;
+pub use write::{Writer, cannot_write};
 
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,8 @@ impl Writer {
         Self::new(name, Box::new(file), meta)
     }
 
-    pub(super) fn new(name: String, file: Box<dyn Write + Send>, meta: &Meta) -> Result<Self> {
+    /// Writes to what is open already; `name` is for messages.
+    pub fn new(name: String, file: Box<dyn Write + Send>, meta: &Meta) -> Result<Self> {
         let mut writer = Self {
             name,
             file,
@@ -161,7 +162,9 @@ impl Writer {
     }
 }
 
-fn cannot_write(name: &str, error: &io::Error) -> Error {
+/// What to tell if a recording could not be written.
+#[must_use]
+pub fn cannot_write(name: &str, error: &io::Error) -> Error {
     let message = Error::new(format!("cannot write to recording {name}: {error}"));
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {

@@ -25,3 +25,4 @@ pub use conflicts::WhatIf;
 pub use histogram::Scope;
 pub use ports::{Block, When, already_there};
 pub use render::{Options, Output, Renderer, Unknown};
+pub use units::thousands;

@@ -264,6 +264,12 @@ impl Renderer {
         self.finish(out);
     }
 
+    /// The same in text, whatever the format of the data.
+    pub fn summary_for_people(&mut self, summary: &Summary, out: &mut Vec<u8>) {
+        books::text(summary, &mut self.host.names, &mut self.line);
+        self.finish(out);
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.line.as_bytes());
         self.line.clear();

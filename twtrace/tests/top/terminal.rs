@@ -63,6 +63,29 @@ fn every_signal_gives_the_terminal_back() {
     }
 }
 
+/// As `nohup` does it, and a shell for what runs in the background.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    for (name, signal, other) in [
+        ("HUP", Signal::SIGHUP, Signal::SIGTERM),
+        ("INT", Signal::SIGINT, Signal::SIGHUP),
+        ("TERM", Signal::SIGTERM, Signal::SIGINT),
+    ] {
+        let ignoring = format!("trap '' {name}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &ignoring, env!("CARGO_BIN_EXE_twtrace")]);
+        command.args(["top", "--utc", "--speed", "1000", "--replay"]);
+        let mut pty = Pty::start(command.arg(golden("names.twtrace")));
+        pty.until_taken();
+        pty.signal(signal);
+        pty.press("?");
+        pty.until("quit; the books are printed then");
+        pty.signal(other);
+        let (status, _) = pty.finish();
+        assert!(status.code().is_some(), "{other} was not waited for");
+    }
+}
+
 #[test]
 fn it_stops_and_goes_on_as_any_other_program() {
     let mut pty = top();

@@ -15,4 +15,6 @@ pub(crate) mod lacking;
 pub(crate) mod mutants;
 pub(crate) mod owners;
 pub(crate) mod ports;
+pub(crate) mod privileges;
+pub(crate) mod slow;
 pub(crate) mod top;

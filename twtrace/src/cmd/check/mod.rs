@@ -25,7 +25,6 @@ mod socket_table;
 mod sockets;
 mod work;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -37,6 +36,7 @@ pub use report::Format;
 use report::{Run, Tally};
 use scenarios::{SCENARIOS, Scenario};
 
+use crate::cmd::files;
 use crate::error::{Error, Exit, Result};
 use crate::kernel::btf::VMLINUX;
 use crate::kernel::{Attach, GivenBtf, Options, Session};
@@ -143,8 +143,8 @@ fn tell(
     out: &mut dyn Write,
 ) -> Result<()> {
     for (format, path) in &args.reports {
-        let write = || -> io::Result<()> {
-            let mut file = BufWriter::new(File::create(path)?);
+        let mut file = BufWriter::new(files::create(path, "the report")?);
+        let mut write = || -> io::Result<()> {
             report::report(run, comparison, *format, false, &mut file)?;
             file.flush()
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -251,9 +252,12 @@ impl Trace {
 
     fn drain(&mut self) {
         let (events, undecoded) = (&mut self.events, &mut self.undecoded);
-        self.session.drain(&mut |record| match decode(record) {
-            Ok(event) => events.push(event),
-            Err(_) => *undecoded += 1,
+        let _ = self.session.drain(&mut |record| {
+            match decode(record) {
+                Ok(event) => events.push(event),
+                Err(_) => *undecoded += 1,
+            }
+            ControlFlow::Continue(())
         });
     }
 

@@ -6,6 +6,7 @@ mod screen;
 use std::time::Duration;
 
 use super::live::{self, Moment, Sink};
+use super::outlet::Outlet;
 use super::output::Output;
 use super::replay::Closing;
 use crate::cli::{Filters, TopArgs, Tracing};
@@ -41,22 +42,30 @@ pub(super) fn run(args: &TopArgs) -> Result<Exit> {
 }
 
 fn trace(args: &TopArgs, interval: Duration) -> Result<Exit> {
+    let options = options(args)?;
+    let runtime = live::runtime()?;
+    runtime.block_on(async {
+        let live = live::start(&options, &args.tracing, Some(interval))?;
+        let meta = live.meta().clone();
+        let surface = match args.batch {
+            true => Surface::frames(args, Output::live()?),
+            false => Surface::screen()?,
+        };
+        let mut top = Top::new(args, &meta, Names::of_this_host(), surface);
+        live.run(&mut top).await?;
+        top.close(args, &meta, false)
+    })
+}
+
+pub(super) fn options(args: &TopArgs) -> Result<Options> {
     let given = super::options(&args.tracing, &args.filters)?;
-    let options = Options {
+    Ok(Options {
         births: true,
         ports: true,
         drops: false,
         reopens: false,
         rearms: false,
         ..super::with_records(given, &args.ring)
-    };
-    let runtime = live::runtime()?;
-    runtime.block_on(async {
-        let live = live::start(&options, &args.tracing, Some(interval))?;
-        let meta = live.meta().clone();
-        let mut top = Top::new(args, &meta, Names::of_this_host())?;
-        live.run(&mut top).await?;
-        top.close(args, &meta, false)
     })
 }
 
@@ -69,12 +78,12 @@ struct Top {
 }
 
 impl Top {
-    fn new(args: &TopArgs, meta: &Meta, names: Names) -> Result<Self> {
-        Ok(Self {
+    fn new(args: &TopArgs, meta: &Meta, names: Names, surface: Surface) -> Self {
+        Self {
             show: Show::new(args, meta, names),
-            surface: Surface::new(args)?,
+            surface,
             over: false,
-        })
+        }
     }
 
     /// Brings what is shown up to date.
@@ -108,7 +117,7 @@ impl Top {
     /// Gives the terminal back, prints the books and says with the exit code whether anything was
     /// lost. `cut`: the source ended before its end.
     fn close(self, args: &TopArgs, meta: &Meta, cut: bool) -> Result<Exit> {
-        drop(self.surface);
+        let mut out = self.surface.give_back();
         let options = ViewOptions {
             output: Format::Text,
             fields: None,
@@ -118,7 +127,7 @@ impl Top {
         };
         let mut renderer = Renderer::new(&options, meta, self.show.canvas.into_names())?;
         let summary = self.show.dashboard.summary(cut);
-        Closing::new(Format::Text).summary(&mut renderer, &summary, &mut Output::stdout())
+        Closing::new(Format::Text).summary(&mut renderer, &summary, &mut out)
     }
 }
 
@@ -153,6 +162,13 @@ impl Sink for Top {
 
     fn done(&self) -> bool {
         self.is_over()
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        match &self.surface {
+            Surface::Screen(_) => None,
+            Surface::Frames(frames) => frames.out.outlet(),
+        }
     }
 
     async fn attend(&mut self) -> Result<()> {
@@ -272,16 +288,24 @@ impl Show {
 }
 
 impl Surface {
-    fn new(args: &TopArgs) -> Result<Self> {
-        Ok(if args.batch {
-            Self::Frames(Frames {
-                out: Output::stdout(),
-                size: args.size,
-                left: args.frames,
-            })
-        } else {
-            Self::Screen(Box::new(Screen::open()?))
+    fn screen() -> Result<Self> {
+        Ok(Self::Screen(Box::new(Screen::open()?)))
+    }
+
+    fn frames(args: &TopArgs, out: Output) -> Self {
+        Self::Frames(Frames {
+            out,
+            size: args.size,
+            left: args.frames,
         })
+    }
+
+    /// Where the rest goes: after the frames, or on the terminal as it was.
+    fn give_back(self) -> Output {
+        match self {
+            Self::Screen(_) => Output::stdout(),
+            Self::Frames(frames) => frames.out,
+        }
     }
 
     /// What a person did; never anything without one.

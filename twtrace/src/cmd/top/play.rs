@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Show, Top};
+use super::{Show, Surface, Top};
 use crate::cli::TopArgs;
-use crate::cmd::live::{self, Signals};
-use crate::cmd::output::talk;
+use crate::cmd::live;
+use crate::cmd::output::{Output, talk};
+use crate::cmd::signals::Signals;
 use crate::decode::decode;
 use crate::error::{Exit, Result};
 use crate::event::found::Found;
@@ -25,7 +26,11 @@ pub(super) fn run(args: &TopArgs, file: &Path, interval: Duration) -> Result<Exi
     let meta = player.reader.meta().clone();
     // The screen listens to signals as soon as it is there.
     live::runtime()?.block_on(async {
-        let mut top = Top::new(args, &meta, Names::none())?;
+        let surface = match args.batch {
+            true => Surface::frames(args, Output::stdout()),
+            false => Surface::screen()?,
+        };
+        let mut top = Top::new(args, &meta, Names::none(), surface);
         top.show.playing = Some(Playing {
             speed: args.speed,
             over: false,

@@ -16,9 +16,10 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::{Frame, Terminal};
-use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::cmd::signals::Listener;
 use crate::error::{Error, Result};
 use crate::kernel::privileges;
 
@@ -29,8 +30,8 @@ const KEYS: usize = 64;
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     events: Receiver<Event>,
-    stop: unix::Signal,
-    quit: unix::Signal,
+    stop: Listener,
+    quit: Listener,
 }
 
 /// What a screen was woken by.
@@ -65,11 +66,8 @@ pub(super) fn colour() -> bool {
 impl Screen {
     /// Takes the terminal over.
     pub(super) fn open() -> Result<Self> {
-        // The thread that waits for keys needs none, and a thread has its own.
-        privileges::drop_unneeded();
-        let listen = |kind| signal(kind).map_err(|error| unusable(&error));
-        let stop = listen(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
-        let quit = listen(SignalKind::quit())?;
+        let stop = Listener::new(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
+        let quit = Listener::new(SignalKind::quit())?;
         give_back_on_panic();
         let (sender, events) = channel(KEYS);
         let terminal = take().inspect_err(|_| give_back())?;
@@ -91,8 +89,8 @@ impl Screen {
         loop {
             let event = tokio::select! {
                 event = self.events.recv() => event,
-                _ = self.stop.recv() => return Wake::Stop,
-                _ = self.quit.recv() => return Wake::Gone,
+                () = self.stop.heard() => return Wake::Stop,
+                () = self.quit.heard() => return Wake::Gone,
             };
             match event {
                 Some(Event::Key(key)) => return Wake::Key(key),
@@ -152,6 +150,8 @@ fn give_back_on_panic() {
 /// In a thread of its own: once a terminal has hung up, crossterm's reader never returns. Then
 /// this thread is not missed, and the next frame cannot be drawn, which ends the program.
 fn read_keys(events: &Sender<Event>) {
+    // It needs none, and a thread has its own.
+    privileges::give_up_all();
     while let Ok(event) = event::read() {
         if events.blocking_send(event).is_err() {
             return;

@@ -5,6 +5,7 @@ mod times;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use nix::time::{ClockId, clock_getres};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::{Run, family_name};
 use super::runner::{Outcome, Verdict};
+use crate::cmd::files;
 use crate::error::{Error, Result};
 use crate::event::{End, Event};
 pub(super) use compare::{Comparison, Difference, Kind, compare};
@@ -97,7 +99,8 @@ impl Baseline {
     /// Writes it; an existing file is replaced.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        fs::write(path, text).map_err(|error| {
+        let mut file = files::create(path, "the baseline")?;
+        file.write_all(text.as_bytes()).map_err(|error| {
             Error::new(format!(
                 "cannot write the baseline {}: {error}",
                 path.display()
