@@ -242,7 +242,7 @@ fn kernel(netns: u32, [tw, killed, recycled, overflow]: [u64; 4]) -> KernelCount
     ];
     KernelCounters {
         netns,
-        tcp_ext: values.map(|(name, value)| (name.to_owned(), value)).into(),
+        tcp_ext: values.map(|(name, value)| (name.into(), value)).into(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use crate::error::{Error, Result};
 use crate::event::KernelCounters;
 use crate::kernel::netns::{self, Netns, Way};
+use crate::text::Text;
 
 /// The TcpExt counters that tell of TIME_WAIT and of refusals; older kernels lack some.
 pub(super) const NAMES: [&str; 15] = [
@@ -146,11 +147,11 @@ fn parse(netns: u32, text: &str) -> Result<KernelCounters> {
 }
 
 /// Ours of the `TcpExt` counters; `None` if there are none at all.
-pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<String, u64>> {
+pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<Text, u64>> {
     Some(
         section(text, "TcpExt: ")?
             .filter(|(name, _)| NAMES.contains(name))
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(name, value)| (name.into(), value))
             .collect(),
     )
 }
@@ -175,7 +176,7 @@ mod tests {
         let text =
             "TcpExt: SyncookiesSent TW TWRecycled NewName\nTcpExt: 5 19 3 7\nIpExt: A\nIpExt: 1\n";
         let counters = parse(7, text).unwrap();
-        let expected = [("TW".to_owned(), 19), ("TWRecycled".to_owned(), 3)];
+        let expected = [("TW".into(), 19), ("TWRecycled".into(), 3)];
         assert_eq!(
             counters,
             KernelCounters {

@@ -5,6 +5,7 @@ use std::fs;
 use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::event::facts::Privileges;
+use crate::text::Text;
 
 /// Needed after attaching: reading maps (CAP_BPF, or CAP_SYS_ADMIN before 5.8), entering
 /// namespaces for their counters (CAP_SYS_ADMIN) and finding them (the other two).
@@ -58,7 +59,7 @@ pub fn look() -> Privileges {
         needed.into_iter().filter(lacks).collect()
     };
     Privileges {
-        missing: missing.iter().map(ToString::to_string).collect(),
+        missing: missing.iter().map(|one| one.to_string().into()).collect(),
         lockdown: lockdown(),
         unprivileged_bpf_disabled: number("unprivileged_bpf_disabled"),
         perf_event_paranoid: number("perf_event_paranoid"),
@@ -76,10 +77,10 @@ fn has(capability: Capability) -> bool {
 }
 
 /// The lockdown level; `None` if the kernel has none.
-fn lockdown() -> Option<String> {
+fn lockdown() -> Option<Text> {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let level = text.split('[').nth(1)?.split(']').next()?;
-    Some(level.to_owned())
+    Some(level.into())
 }
 
 /// A number of /proc/sys/kernel.

@@ -446,7 +446,7 @@ fn kernel(names: &[(&str, u64)]) -> KernelCounters {
         netns: HOST,
         tcp_ext: names
             .iter()
-            .map(|&(name, value)| (name.to_owned(), value))
+            .map(|&(name, value)| (name.into(), value))
             .collect(),
     }
 }
