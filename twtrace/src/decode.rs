@@ -229,7 +229,7 @@ fn port_failure(bytes: &[u8; PORT_FAILURE]) -> Result<PortFailure, DecodeError> 
         at_ns: field!(bytes, offset_of!(record::PortFailure, at_ns), u64),
         call: Call::from_u8(call).ok_or(DecodeError::Call(call))?,
         pid: field!(bytes, offset_of!(record::PortFailure, pid), u32),
-        command: CommandName(
+        command: CommandName::new(
             field!(bytes, offset_of!(record::PortFailure, command), u128).to_ne_bytes(),
         ),
         errno: field!(bytes, offset_of!(record::PortFailure, errno), u32),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::clean;
+
 /// Exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -29,10 +31,10 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// One line, lower case, without a trailing dot.
+    /// One line, lower case, without a trailing dot. It may name files and say what is in them.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: clean(&message.into()).into_owned(),
             hint: None,
         }
     }
@@ -40,7 +42,7 @@ impl Error {
     /// Adds what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(clean(&hint.into()).into_owned());
         self
     }
 

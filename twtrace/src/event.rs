@@ -1,6 +1,7 @@
 //! What happened, in owned types. No decisions here: `decode` makes these from records, `model`
 //! gives them meaning.
 
+pub mod bounded;
 pub mod facts;
 pub mod found;
 
@@ -13,6 +14,8 @@ use twtrace_common::counters::Counters;
 pub use twtrace_common::ports::Call;
 pub use twtrace_common::refusal::{Reply, Rule, Stage};
 use twtrace_common::tcp::{ACK, RST, SYN};
+
+use crate::text::Text;
 
 /// The protocol on the wire, and whether an IPv6 socket carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,14 +181,20 @@ pub struct PortFailure {
 
 /// `comm` of a task: at most 15 bytes, padded with zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CommandName(pub [u8; 16]);
+pub struct CommandName([u8; 16]);
 
 impl CommandName {
-    /// As text; what is no UTF-8 is replaced.
+    /// As the kernel keeps it: whoever runs may have set it to anything.
     #[must_use]
-    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+    pub fn new(raw: [u8; 16]) -> Self {
+        Self(raw)
+    }
+
+    /// All that is shown of it.
+    #[must_use]
+    pub fn text(&self) -> Text {
         let end = self.0.iter().position(|byte| *byte == 0);
-        String::from_utf8_lossy(&self.0[..end.unwrap_or(self.0.len())])
+        Text::of_bytes(&self.0[..end.unwrap_or(self.0.len())])
     }
 }
 
@@ -238,7 +247,8 @@ pub struct KernelCounters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
     /// By name as in `/proc/net/netstat`; only those that tell of TIME_WAIT.
-    pub tcp_ext: BTreeMap<String, u64>,
+    #[serde(deserialize_with = "bounded::map::<_, _, _, MOST_COUNTERS>")]
+    pub tcp_ext: BTreeMap<Text, u64>,
 }
 
 /// Everything that was counted up to one moment, by us and by the kernel.
@@ -259,16 +269,25 @@ pub struct Snapshot {
     pub slack: u64,
 }
 
+/// Counters that are kept of a namespace at most.
+const MOST_COUNTERS: usize = 24;
+
+/// Names of one kind that are read at once at most.
+const MOST_NAMES: usize = 65_536;
+
 /// Names of owners, as the host that was traced has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Named {
     /// By uid.
-    pub users: BTreeMap<u32, String>,
+    #[serde(deserialize_with = "bounded::map::<_, _, _, MOST_NAMES>")]
+    pub users: BTreeMap<u32, Text>,
     /// By inode number.
-    pub netns: BTreeMap<u32, String>,
+    #[serde(deserialize_with = "bounded::map::<_, _, _, MOST_NAMES>")]
+    pub netns: BTreeMap<u32, Text>,
     /// Paths below the mount of cgroup2, by id.
-    pub cgroups: BTreeMap<u64, String>,
+    #[serde(deserialize_with = "bounded::map::<_, _, _, MOST_NAMES>")]
+    pub cgroups: BTreeMap<u64, Text>,
 }
 
 impl Named {
@@ -283,12 +302,64 @@ impl Named {
         users.is_empty() && netns.is_empty() && cgroups.is_empty()
     }
 
+    /// The number of names of the kind that has most.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        let Self {
+            users,
+            netns,
+            cgroups,
+        } = self;
+        users.len().max(netns.len()).max(cgroups.len())
+    }
+
+    /// Length of all names together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let numbers = self.users.values().chain(self.netns.values());
+        let each = numbers.chain(self.cgroups.values());
+        each.map(|name| name.len()).sum()
+    }
+
+    /// The same in parts that have at most so many names of each kind.
+    #[must_use]
+    pub fn parts(&self, most: usize) -> Vec<Self> {
+        if self.most() <= most {
+            return vec![self.clone()];
+        }
+        let users = in_parts(&self.users, most).map(|users| Self {
+            users,
+            ..Self::default()
+        });
+        let netns = in_parts(&self.netns, most).map(|netns| Self {
+            netns,
+            ..Self::default()
+        });
+        let cgroups = in_parts(&self.cgroups, most).map(|cgroups| Self {
+            cgroups,
+            ..Self::default()
+        });
+        users.chain(netns).chain(cgroups).collect()
+    }
+
     /// Adds later names, which win.
     pub fn extend(&mut self, later: Self) {
         self.users.extend(later.users);
         self.netns.extend(later.netns);
         self.cgroups.extend(later.cgroups);
     }
+}
+
+fn in_parts<K: Ord + Copy>(
+    names: &BTreeMap<K, Text>,
+    most: usize,
+) -> impl Iterator<Item = BTreeMap<K, Text>> {
+    let all: Vec<_> = names.iter().collect();
+    let parts = all.len().div_ceil(most);
+    (0..parts).map(move |part| {
+        let names = all.iter().skip(part * most).take(most);
+        names.map(|&(key, name)| (*key, name.clone())).collect()
+    })
 }
 
 /// When a kernel adds to TcpExt TW and TWKilled.
@@ -305,9 +376,9 @@ pub enum TwCountedAt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// `uname -r`.
-    pub kernel: String,
+    pub kernel: Text,
     /// "fentry", "kprobe" or "mixed".
-    pub attach: String,
+    pub attach: Text,
     /// Number of programs attached.
     pub hooks: u32,
     pub tw_counted_at: TwCountedAt,

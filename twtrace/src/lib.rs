@@ -9,4 +9,5 @@ pub mod host;
 pub mod kernel;
 pub mod model;
 pub mod recording;
+pub mod text;
 pub mod view;

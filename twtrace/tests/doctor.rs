@@ -90,7 +90,7 @@ fn troubled() -> Facts {
         ("TCPSynRetrans", 90_000),
         ("TCPAbortOnData", 120_000),
     ] {
-        own.counters.insert(name.to_owned(), value);
+        own.counters.insert(name.into(), value);
     }
     other.sysctls.get_mut(&Sysctl::TcpTwReuse).unwrap().value = Value::Number(0);
     facts.namespaces.push(other);

@@ -243,7 +243,7 @@ fn kernel(netns: u32, [tw, killed, recycled, overflow]: [u64; 4]) -> KernelCount
     KernelCounters {
         netns,
         cookie: None,
-        tcp_ext: values.map(|(name, value)| (name.to_owned(), value)).into(),
+        tcp_ext: values.map(|(name, value)| (name.into(), value)).into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `twtrace doctor`: what can be traced here, what is set to no use or to harm, what to do.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::output::Output;
@@ -11,6 +12,9 @@ use crate::host::Names;
 use crate::kernel::{GivenBtf, probe};
 use crate::model::doctor::{Severity, diagnose};
 use crate::view::doctor;
+
+/// Facts about a thousand namespaces are 2 MB.
+const MOST_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
     let mut out = Output::stdout();
@@ -61,6 +65,11 @@ fn read(file: &Path) -> Result<Facts> {
         ))
         .hint("such a file is written by: twtrace doctor --facts > FILE")
     };
-    let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| cannot(error.to_string()))
+    let mut text = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
+    read.map_err(|error| cannot(error.to_string()))?;
+    if text.len() as u64 == MOST_BYTES {
+        return Err(cannot("it is longer than any facts are".to_owned()));
+    }
+    serde_json::from_slice(&text).map_err(|error| cannot(error.to_string()))
 }

@@ -6,17 +6,18 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{TsOffset, TwCountedAt};
+use crate::text::Text;
 
 /// Everything that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// `uname -r`.
-    pub kernel: String,
+    pub kernel: Text,
     /// Since boot.
     pub uptime_s: u64,
     pub tracing: Tracing,
     /// Files that set `tcp_tw_recycle` at boot.
-    pub recycle_files: Vec<String>,
+    pub recycle_files: Vec<Text>,
     /// Our own first.
     pub namespaces: Vec<Namespace>,
     pub unread: Unread,
@@ -27,8 +28,8 @@ pub struct Facts {
 #[serde(tag = "answer", content = "why", rename_all = "kebab-case")]
 pub enum Answer {
     Yes,
-    No(String),
-    Unknown(String),
+    No(Text),
+    Unknown(Text),
 }
 
 /// What this kernel lets twtrace see.
@@ -51,9 +52,9 @@ pub struct Tracing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Privileges {
     /// Capabilities that tracing needs and this process lacks.
-    pub missing: Vec<String>,
+    pub missing: Vec<Text>,
     /// Of /sys/kernel/security/lockdown; `None` if the kernel has none.
-    pub lockdown: Option<String>,
+    pub lockdown: Option<Text>,
     pub unprivileged_bpf_disabled: Option<i64>,
     pub perf_event_paranoid: Option<i64>,
 }
@@ -61,27 +62,27 @@ pub struct Privileges {
 /// A lifecycle point and how it would be seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
-    pub name: String,
-    pub function: String,
+    pub name: Text,
+    pub function: Text,
     #[serde(flatten)]
     pub answer: Answer,
     /// `fentry`, `kprobe` or `tracepoint`: the way that would be tried first of those that are not refused.
-    pub way: Option<String>,
-    pub programs: Vec<String>,
+    pub way: Option<Text>,
+    pub programs: Vec<Text>,
     /// The ways that were refused, and why.
-    pub refused: Vec<String>,
+    pub refused: Vec<Text>,
     /// What is lost without it; `None` if nothing works without it.
-    pub without: Option<String>,
+    pub without: Option<Text>,
 }
 
 /// Something that not every kernel has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feature {
-    pub name: String,
+    pub name: Text,
     #[serde(flatten)]
     pub answer: Answer,
     /// What it is good for.
-    pub gives: String,
+    pub gives: Text,
 }
 
 /// A network namespace.
@@ -92,7 +93,7 @@ pub struct Namespace {
     /// Those that this kernel has.
     pub sysctls: BTreeMap<Sysctl, Setting>,
     /// By name as in /proc/net/netstat (TcpExt) and /proc/net/snmp (Tcp).
-    pub counters: BTreeMap<String, u64>,
+    pub counters: BTreeMap<Text, u64>,
     /// Mini-sockets, FIN_WAIT2 included; `None` if it could not be read.
     pub population: Option<u64>,
     pub destinations: Destinations,
@@ -110,7 +111,7 @@ pub struct Destinations {
     #[serde(default)]
     pub kept: Vec<(u16, u16)>,
     /// Why they are not known.
-    pub unknown: Option<String>,
+    pub unknown: Option<Text>,
 }
 
 /// Sockets with a local port of the ephemeral range, by what they share besides.
@@ -129,7 +130,7 @@ pub struct Destination {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unread {
     pub count: u64,
-    pub why: Option<String>,
+    pub why: Option<Text>,
     /// There may be more, of processes that we may not look at.
     pub more: bool,
 }
@@ -160,7 +161,7 @@ pub struct Setting {
     /// `None` if it depends on the machine, and the kernel does not tell.
     pub default: Option<Value>,
     /// Of the value: `s`, `ms` or empty.
-    pub unit: String,
+    pub unit: Text,
 }
 
 /// A number, or ranges of ports with both ends.

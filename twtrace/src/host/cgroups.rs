@@ -8,14 +8,18 @@ use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::owner::Owner;
+use crate::text::Text;
 
 /// Most directories that a walk looks at, and half of the cgroups that are remembered.
 const MOST: usize = 16_384;
+/// And bytes of what half of them are called.
+const MOST_BYTES: usize = 4 << 20;
 /// How often at most the directories are walked again for an unknown id.
 const REFRESH: Duration = Duration::from_secs(5);
 /// What a handle of kernfs is called (include/linux/exportfs.h), since 5.5.
@@ -25,11 +29,11 @@ const FILEID_KERNFS: c_int = 0xfe;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     /// Below the mount of cgroup2; `/` is the root.
-    pub path: String,
+    pub path: Text,
     pub owner: Owner,
     /// [`Owner::short`] and [`Owner::long`], made once: they are shown for every event.
-    pub short: Option<String>,
-    pub long: Option<String>,
+    pub short: Option<Text>,
+    pub long: Option<Text>,
 }
 
 /// Looks up cgroups and remembers them, also those that are gone since.
@@ -47,7 +51,7 @@ pub(super) struct Cgroups {
 impl Cgroup {
     /// Reads what a path tells.
     #[must_use]
-    pub fn new(path: String) -> Self {
+    pub fn new(path: Text) -> Self {
         let owner = Owner::of_path(&path);
         Self {
             short: owner.short(),
@@ -56,6 +60,23 @@ impl Cgroup {
             path,
         }
     }
+
+    /// What its texts take.
+    fn bytes(&self) -> usize {
+        let Self {
+            path,
+            owner:
+                Owner {
+                    unit,
+                    container,
+                    pod,
+                },
+            short,
+            long,
+        } = self;
+        let each = [unit, container, pod, short, long].into_iter().flatten();
+        path.len() + each.map(|text| text.len()).sum::<usize>()
+    }
 }
 
 impl Cgroups {
@@ -63,7 +84,7 @@ impl Cgroups {
     pub(super) fn none() -> Self {
         Self {
             mount: None,
-            known: Recent::new(MOST),
+            known: Recent::new(MOST, MOST_BYTES),
             handles: true,
             walked: None,
         }
@@ -78,8 +99,14 @@ impl Cgroups {
         }
     }
 
-    pub(super) fn insert(&mut self, id: u64, path: String) {
-        self.known.insert(id, Some(Cgroup::new(path)));
+    pub(super) fn insert(&mut self, id: u64, path: Text) {
+        self.know(id, Some(path));
+    }
+
+    fn know(&mut self, id: u64, path: Option<Text>) {
+        let cgroup = path.map(Cgroup::new);
+        let bytes = cgroup.as_ref().map_or(0, Cgroup::bytes);
+        self.known.insert(id, cgroup, bytes);
     }
 
     /// `None` if it was gone before anybody asked, or is of cgroup v1.
@@ -99,7 +126,7 @@ impl Cgroups {
         }
         if self.handles && !self.known.has(id) {
             match by_handle(&mount, id) {
-                Ok(found) => self.known.insert(id, found.map(Cgroup::new)),
+                Ok(found) => self.know(id, found),
                 Err(_) => self.handles = false,
             }
         }
@@ -137,7 +164,7 @@ fn find_mount(mountinfo: &str) -> Option<PathBuf> {
 
 /// Opens a cgroup by its id. `Ok(None)` if there is none below the mount, an error if this is not
 /// possible here.
-fn by_handle(mount: &Path, id: u64) -> io::Result<Option<String>> {
+fn by_handle(mount: &Path, id: u64) -> io::Result<Option<Text>> {
     /// `struct file_handle` of fcntl.h, with the bytes that kernfs wants.
     #[repr(C)]
     struct Handle {
@@ -170,16 +197,16 @@ fn by_handle(mount: &Path, id: u64) -> io::Result<Option<String>> {
     // SAFETY: the descriptor is new and nobody else's; the kernel's are ints.
     let opened = unsafe { OwnedFd::from_raw_fd(opened as c_int) };
     let path = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
-    Ok(path.strip_prefix(mount).ok().and_then(below_root))
+    Ok(path.strip_prefix(mount).ok().map(below_root))
 }
 
-/// `/a/b` of `a/b`; `None` if it is no text.
-fn below_root(path: &Path) -> Option<String> {
-    path.to_str().map(|path| format!("/{path}"))
+/// `/a/b` of `a/b`.
+fn below_root(path: &Path) -> Text {
+    Text::of_bytes(&[b"/", path.as_os_str().as_bytes()].concat())
 }
 
 /// The ids of all cgroups and their paths, up to so many, those near the root first.
-fn walk(mount: &Path, most: usize) -> Vec<(u64, String)> {
+fn walk(mount: &Path, most: usize) -> Vec<(u64, Text)> {
     let mut found = Vec::new();
     let mut level = vec![mount.to_owned()];
     while !level.is_empty() && found.len() < most {
@@ -189,7 +216,7 @@ fn walk(mount: &Path, most: usize) -> Vec<(u64, String)> {
             let Ok(metadata) = fs::metadata(&directory) else {
                 continue;
             };
-            let path = directory.strip_prefix(mount).ok().and_then(below_root);
+            let path = directory.strip_prefix(mount).ok().map(below_root);
             found.extend(path.map(|path| (metadata.ino(), path)));
             below.extend(directories(&directory));
         }
@@ -211,16 +238,27 @@ fn directories(directory: &Path) -> impl Iterator<Item = PathBuf> {
 #[derive(Debug)]
 struct Recent<V> {
     most: usize,
-    young: HashMap<u64, V>,
-    old: HashMap<u64, V>,
+    most_bytes: usize,
+    young: HashMap<u64, Weighed<V>>,
+    old: HashMap<u64, Weighed<V>>,
+    /// Of what is young.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Weighed<V> {
+    value: V,
+    bytes: usize,
 }
 
 impl<V> Recent<V> {
-    fn new(most: usize) -> Self {
+    fn new(most: usize, most_bytes: usize) -> Self {
         Self {
             most,
+            most_bytes,
             young: HashMap::new(),
             old: HashMap::new(),
+            bytes: 0,
         }
     }
 
@@ -230,18 +268,24 @@ impl<V> Recent<V> {
 
     fn get(&mut self, key: u64) -> Option<&V> {
         if !self.young.contains_key(&key)
-            && let Some(value) = self.old.remove(&key)
+            && let Some(Weighed { value, bytes }) = self.old.remove(&key)
         {
-            self.insert(key, value);
+            self.insert(key, value, bytes);
         }
-        self.young.get(&key)
+        self.young.get(&key).map(|known| &known.value)
     }
 
-    fn insert(&mut self, key: u64, value: V) {
-        if self.young.len() >= self.most && !self.young.contains_key(&key) {
+    /// `bytes`: what the value takes beside itself.
+    fn insert(&mut self, key: u64, value: V, bytes: usize) {
+        let full = self.young.len() >= self.most || self.bytes + bytes > self.most_bytes;
+        if full && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
         }
-        self.young.insert(key, value);
+        self.bytes += bytes;
+        if let Some(before) = self.young.insert(key, Weighed { value, bytes }) {
+            self.bytes -= before.bytes;
+        }
     }
 }
 
@@ -294,13 +338,31 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_is_forgotten_first() {
-        let mut recent = Recent::new(10);
+        let mut recent = Recent::new(10, 1_000);
         for key in 0..1_000 {
-            recent.insert(key, key);
+            recent.insert(key, key, 1);
             assert_eq!(recent.get(0), Some(&0), "after {key}");
             assert_eq!(recent.get(key), Some(&key));
         }
         assert!(recent.young.len() + recent.old.len() <= 20);
         assert_eq!(recent.get(500), None);
+    }
+
+    #[test]
+    fn long_paths_are_forgotten_sooner() {
+        let mut cgroups = Cgroups::none();
+        let path = |id: u64| format!("/{}.service/{id}", "x".repeat(900));
+        for id in 0..MOST as u64 {
+            cgroups.insert(id, path(id).into());
+            assert!(cgroups.known.bytes <= MOST_BYTES);
+        }
+        assert!(cgroups.known.young.len() < MOST / 4);
+        let last = MOST as u64 - 1;
+        assert_eq!(cgroups.get(last).unwrap().path, path(last).as_str());
+        assert_eq!(cgroups.get(0), None);
+        // The same once more takes no more room.
+        let bytes = cgroups.known.bytes;
+        cgroups.insert(last, path(last).into());
+        assert_eq!(cgroups.known.bytes, bytes);
     }
 }

@@ -2,23 +2,36 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cgroups::{Cgroup, Cgroups};
 use crate::event::Named;
+use crate::text::Text;
 
 /// How often at most the directory of namespaces is read again for an unknown number.
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// Names of one kind that are remembered, and their bytes.
+const MOST: usize = 65_536;
+const MOST_BYTES: usize = 4 << 20;
+
 /// Names for numbers, as far as this host has them.
 #[derive(Debug)]
 pub struct Names {
-    users: HashMap<u32, String>,
-    netns: HashMap<u32, String>,
+    users: Called,
+    netns: Called,
     cgroups: Cgroups,
     source: Option<Source>,
+}
+
+/// Names by number, as many as fit: what came too late stays a number.
+#[derive(Debug, Default)]
+struct Called {
+    names: HashMap<u32, Text>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -32,8 +45,8 @@ impl Names {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            users: HashMap::new(),
-            netns: HashMap::new(),
+            users: Called::default(),
+            netns: Called::default(),
             cgroups: Cgroups::none(),
             source: None,
         }
@@ -62,12 +75,12 @@ impl Names {
     pub fn of_this_host() -> Self {
         let mut names = Self::none();
         if let Ok(passwd) = fs::read_to_string("/etc/passwd") {
-            names.users = users(&passwd);
+            names.users.extend(users(&passwd));
         }
         let directory = PathBuf::from("/run/netns");
-        names.netns = namespaces(&directory);
+        names.netns.extend(namespaces(&directory));
         if let Some(host) = inode(Path::new("/proc/1/ns/net")) {
-            names.netns.insert(host, "host".into());
+            names.netns.extend([(host, "host".into())]);
         }
         names.cgroups = Cgroups::of_this_host();
         names.source = Some(Source {
@@ -79,16 +92,16 @@ impl Names {
 
     /// The user's name.
     #[must_use]
-    pub fn user(&self, uid: u32) -> Option<&str> {
-        self.users.get(&uid).map(String::as_str)
+    pub fn user(&self, uid: u32) -> Option<&Text> {
+        self.users.names.get(&uid)
     }
 
     /// The namespace's name. One that was made meanwhile is looked up again now and then.
-    pub fn netns(&mut self, inode: u32) -> Option<&str> {
-        if !self.netns.contains_key(&inode) {
+    pub fn netns(&mut self, inode: u32) -> Option<&Text> {
+        if !self.netns.names.contains_key(&inode) {
             self.refresh();
         }
-        self.netns.get(&inode).map(String::as_str)
+        self.netns.names.get(&inode)
     }
 
     /// The cgroup with this id. One that is gone is remembered if it was asked for before.
@@ -102,18 +115,33 @@ impl Names {
         {
             source.read = Instant::now();
             for (inode, name) in namespaces(&source.directory) {
-                self.netns.entry(inode).or_insert(name);
+                if !self.netns.names.contains_key(&inode) {
+                    self.netns.extend([(inode, name)]);
+                }
             }
         }
     }
 }
 
-fn users(passwd: &str) -> HashMap<u32, String> {
+impl Extend<(u32, Text)> for Called {
+    fn extend<I: IntoIterator<Item = (u32, Text)>>(&mut self, names: I) {
+        for (number, name) in names {
+            let before = self.names.get(&number).map(|name| name.len());
+            let bytes = self.bytes + name.len() - before.unwrap_or(0);
+            if bytes <= MOST_BYTES && (before.is_some() || self.names.len() < MOST) {
+                self.names.insert(number, name);
+                self.bytes = bytes;
+            }
+        }
+    }
+}
+
+fn users(passwd: &str) -> HashMap<u32, Text> {
     let user = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         let uid = fields.nth(1)?.parse().ok()?;
-        Some((uid, name.to_owned()))
+        Some((uid, Text::new(name)))
     };
     // The first entry of a uid counts, as for getpwuid.
     let mut users = HashMap::new();
@@ -123,14 +151,14 @@ fn users(passwd: &str) -> HashMap<u32, String> {
     users
 }
 
-fn namespaces(directory: &Path) -> HashMap<u32, String> {
+fn namespaces(directory: &Path) -> HashMap<u32, Text> {
     let Ok(entries) = fs::read_dir(directory) else {
         return HashMap::new();
     };
     entries
         .flatten()
         .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
+            let name = Text::of_bytes(entry.file_name().as_bytes());
             Some((inode(&entry.path())?, name))
         })
         .collect()

@@ -1,5 +1,7 @@
 //! What the path of a cgroup tells: systemd unit, container, Kubernetes pod.
 
+use crate::text::Text;
+
 /// A container's id is shown as short as `docker ps` shows it.
 const SHORT_ID: usize = 12;
 const ID: usize = 64;
@@ -10,20 +12,20 @@ const SHORT_UID: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The innermost systemd unit: a service, scope or slice, unescaped.
-    pub unit: Option<String>,
+    pub unit: Option<Text>,
     /// The innermost container: the first 12 digits of its id, or its name.
-    pub container: Option<String>,
+    pub container: Option<Text>,
     /// uid of the Kubernetes pod.
-    pub pod: Option<String>,
+    pub pod: Option<Text>,
 }
 
 impl Owner {
     /// Reads a path below the mount of cgroup2, e.g. `/system.slice/nginx.service`. Any text is
-    /// taken; what is not recognized tells nothing.
+    /// taken; what is not recognized tells nothing. What systemd had escaped is cleaned again.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
         let names: Vec<_> = path.split('/').map(unescape).collect();
-        let innermost = |find: fn(&[String]) -> Option<String>| {
+        let innermost = |find: fn(&[String]) -> Option<Text>| {
             (1..=names.len()).rev().find_map(|end| find(&names[..end]))
         };
         Self {
@@ -36,7 +38,7 @@ impl Owner {
     /// The most telling of them for a narrow column: pod, container, service or scope. `None`
     /// where only a slice or a login session is known: there the user tells more.
     #[must_use]
-    pub fn short(&self) -> Option<String> {
+    pub fn short(&self) -> Option<Text> {
         let pod = self.pod.as_ref().map(|uid| short_pod(uid));
         let unit = || self.unit.as_deref().and_then(telling_unit);
         pod.or_else(|| self.container.clone()).or_else(unit)
@@ -44,33 +46,33 @@ impl Owner {
 
     /// The same where there is room: a pod with its container.
     #[must_use]
-    pub fn long(&self) -> Option<String> {
+    pub fn long(&self) -> Option<Text> {
         match (&self.pod, &self.container) {
-            (Some(uid), Some(container)) => Some(format!("{}/{container}", short_pod(uid))),
+            (Some(uid), Some(container)) => Some(format!("{}/{container}", short_pod(uid)).into()),
             _ => self.short(),
         }
     }
 }
 
-fn short_pod(uid: &str) -> String {
-    format!("pod-{}", uid.get(..SHORT_UID).unwrap_or(uid))
+fn short_pod(uid: &str) -> Text {
+    format!("pod-{}", uid.get(..SHORT_UID).unwrap_or(uid)).into()
 }
 
-fn telling_unit(unit: &str) -> Option<String> {
+fn telling_unit(unit: &str) -> Option<Text> {
     let (name, kind) = unit.rsplit_once('.')?;
     let of_a_login = name.starts_with("session-") || name.starts_with("user@");
-    (kind != "slice" && !of_a_login).then(|| name.to_owned())
+    (kind != "slice" && !of_a_login).then(|| name.into())
 }
 
 // Each of these looks at the last name of a path, and at those before it where that matters.
 
-fn unit(path: &[String]) -> Option<String> {
+fn unit(path: &[String]) -> Option<Text> {
     let (name, kind) = path.last()?.rsplit_once('.')?;
     (!name.is_empty() && ["service", "scope", "slice"].contains(&kind))
-        .then(|| format!("{name}.{kind}"))
+        .then(|| format!("{name}.{kind}").into())
 }
 
-fn container(path: &[String]) -> Option<String> {
+fn container(path: &[String]) -> Option<Text> {
     let (last, before) = path.split_last()?;
     let parent = before.last().map_or("", String::as_str);
     let machine = || {
@@ -90,7 +92,7 @@ fn container(path: &[String]) -> Option<String> {
         .or_else(machine)
         .or_else(nspawn)
         .filter(|name| !name.is_empty())
-        .map(str::to_owned)
+        .map(Text::new)
 }
 
 /// The 64 hexadecimal digits that Docker, containerd, CRI-O and Podman name containers by: alone
@@ -104,7 +106,7 @@ fn container_id(name: &str) -> Option<&str> {
 
 /// `kubepods-burstable-pod1234_….slice` of the systemd driver, `/kubepods/burstable/pod1234-…` of
 /// the cgroupfs driver. A static pod has a hash of 32 digits for its uid.
-fn pod(path: &[String]) -> Option<String> {
+fn pod(path: &[String]) -> Option<Text> {
     let (last, before) = path.split_last()?;
     let uid = match last.split_once("-pod") {
         Some((slice, rest)) if slice.contains("kubepods") => rest.split_once(".slice")?.0,
@@ -114,7 +116,7 @@ fn pod(path: &[String]) -> Option<String> {
     let uid = uid.replace('_', "-");
     let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
     let dashes = uid.bytes().filter(|&byte| byte == b'-').count();
-    (digits == 32 && digits + dashes == uid.len()).then_some(uid)
+    (digits == 32 && digits + dashes == uid.len()).then(|| uid.into())
 }
 
 /// systemd writes what is special in a name as `\x2d`; bytes that are no UTF-8 stay as they are.
@@ -158,7 +160,7 @@ mod tests {
             pod,
         } = Owner::of_path(&path);
         [unit, container, pod]
-            .map(|one| one.unwrap_or_else(|| "-".into()))
+            .map(|one| one.map_or_else(|| "-".into(), |one| one.to_string()))
             .map(|one| {
                 one.replace(HEX, "HEX")
                     .replace(&UID.replace('-', "_"), "U_I_D")

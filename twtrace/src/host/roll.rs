@@ -38,14 +38,14 @@ impl Roll {
         if !self.netns.contains(&flow.netns)
             && let Some(name) = self.names.netns(flow.netns)
         {
-            self.fresh.netns.insert(flow.netns, name.to_owned());
+            self.fresh.netns.insert(flow.netns, name.clone());
             told(&mut self.netns, flow.netns);
         }
         if let Some(uid) = flow.uid
             && !self.users.contains(&uid)
             && let Some(name) = self.names.user(uid)
         {
-            self.fresh.users.insert(uid, name.to_owned());
+            self.fresh.users.insert(uid, name.clone());
             told(&mut self.users, uid);
         }
         if let Some(id) = flow.cgroup

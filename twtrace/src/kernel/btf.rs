@@ -11,6 +11,7 @@ mod starts;
 
 use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
@@ -35,14 +36,27 @@ const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
 const RESTRICT: u32 = 11;
 const FUNC: u32 = 12;
+const PROTOTYPE: u32 = 13;
 const TYPE_TAG: u32 = 18;
 const ENUM64: u32 = 19;
+
+/// A file may be made to harm whoever reads it, so every way through the types has an end: a type
+/// may lead to itself by qualifiers and pointers or hold itself, and a thousand anonymous structs
+/// may hold each other in more ways than can be gone. In kernels, no chain is longer than ten.
+const MOST_STEPS: usize = 64;
+/// Anonymous structs and unions within each other.
+const MOST_DEPTH: usize = 32;
+/// Members that are looked at to find one.
+const MOST_MEMBERS: usize = 1 << 16;
+/// No name is longer: KSYM_NAME_LEN, with the NUL.
+const LONGEST_NAME: usize = 512;
 
 /// Parsed just far enough to find a type by its number.
 #[derive(Debug)]
 pub struct Btf {
     data: Cow<'static, [u8]>,
-    strings: usize,
+    /// Where the names are, each with a NUL behind it.
+    strings: Range<usize>,
     /// Byte offset of each type; entry 0 is `void`.
     types: Vec<u32>,
     /// What the names given to [`Btf::parse`] stand for: a type's number, an enumerator's value.
@@ -97,9 +111,13 @@ impl Btf {
         let (string_start, string_length) = (header(3)?, header(4)?);
         let start = length.saturating_add(type_start);
         let end = start.saturating_add(type_length);
-        let strings = length.saturating_add(string_start);
-        if end > data.len() || strings.saturating_add(string_length) > data.len() {
+        let string_start = length.saturating_add(string_start);
+        let strings = string_start..string_start.saturating_add(string_length);
+        if end.max(strings.end) > data.len() {
             return Err("a section is cut short".into());
+        }
+        if u32::try_from(end).is_err() {
+            return Err("it is longer than 4 GiB".into());
         }
         let mut btf = Self {
             types: Vec::with_capacity(type_length / 24 + 1),
@@ -119,14 +137,19 @@ impl Btf {
         let data: &[u8] = &self.data;
         let mut wanted = Wanted {
             starts: Starts::new(self.found.iter().map(|found| found.0)),
-            strings: data.get(self.strings..).unwrap_or_default(),
+            strings: data.get(self.strings.clone()).unwrap_or_default(),
             found: &mut self.found,
         };
         let mut at = start;
         while at < end {
-            let [name, info] = words(data, at).ok_or("a type is cut short")?;
+            let [name, info] = words(data, at).ok_or_else(|| cut_short(at))?;
             let (kind, count) = (kind_of(info), (info & 0xffff) as usize);
             let behind = at + TYPE_HEADER;
+            let next =
+                behind + trailing(kind, count).map_err(|why| format!("{why} at byte {at}"))?;
+            if next > end {
+                return Err(cut_short(at));
+            }
             let number = self.types.len() as u64;
             match kind {
                 STRUCT => wanted.note(name, Kind::Struct, number),
@@ -136,7 +159,7 @@ impl Btf {
                 _ => {}
             }
             self.types.push(at as u32);
-            at = behind + trailing(kind, count)?;
+            at = next;
         }
         Ok(())
     }
@@ -201,17 +224,18 @@ impl Btf {
     /// Name and type of each parameter of a function prototype.
     fn prototype(&self, number: u32) -> Option<impl Iterator<Item = (Option<u32>, Option<u32>)>> {
         let at = *self.types.get(number as usize)? as usize;
-        let count = u32_at(&self.data, at + 4)? & 0xffff;
+        let info = u32_at(&self.data, at + 4)?;
+        if number == 0 || kind_of(info) != PROTOTYPE {
+            return None;
+        }
+        let count = info & 0xffff;
         let word = |at: usize| u32_at(&self.data, at);
         let parameters = (at + TYPE_HEADER..).step_by(8).take(count as usize);
         Some(parameters.map(move |at| (word(at), word(at + 4))))
     }
 
     fn type_name(&self, number: u32) -> Option<&str> {
-        let mut number = self.strip(number)?;
-        while let (POINTER, target) = self.kind_and_reference(number)? {
-            number = self.strip(target)?;
-        }
+        let number = self.follow(number, |kind| kind == POINTER || is_alias(kind))?;
         let at = *self.types.get(number as usize)? as usize;
         if number == 0 {
             return Some("");
@@ -227,7 +251,7 @@ impl Btf {
         let mut bits = 0;
         for step in path.split('.') {
             let (offset, inner) = self.find_member(number, step)?;
-            bits += offset;
+            bits = offset.checked_add(bits)?;
             number = self.strip(inner)?;
         }
         // A bit-field has no byte offset of its own; none of ours is one.
@@ -246,13 +270,26 @@ impl Btf {
 
     /// Bit offset and type of a direct or anonymously nested member.
     fn find_member(&self, number: u32, name: &str) -> Option<(u32, u32)> {
+        let mut left = MOST_MEMBERS;
+        self.search(number, name, MOST_DEPTH, &mut left)
+    }
+
+    /// `left`: how many members may still be looked at.
+    fn search(
+        &self,
+        number: u32,
+        name: &str,
+        depth: usize,
+        left: &mut usize,
+    ) -> Option<(u32, u32)> {
         let at = *self.types.get(number as usize)? as usize;
         let info = u32_at(&self.data, at + 4)?;
-        if !matches!(kind_of(info), STRUCT | UNION) {
+        if number == 0 || !matches!(kind_of(info), STRUCT | UNION) {
             return None;
         }
         let bit_fields = info >> 31 == 1;
         for index in 0..(info & 0xffff) as usize {
+            *left = left.checked_sub(1)?;
             let member = at + TYPE_HEADER + 12 * index;
             let member_name = self.name(u32_at(&self.data, member)?)?;
             let inner = u32_at(&self.data, member + 4)?;
@@ -264,22 +301,30 @@ impl Btf {
                 return Some((offset, inner));
             }
             if member_name.is_empty()
-                && let Some((nested, found)) = self.find_member(self.strip(inner)?, name)
+                && let Some(depth) = depth.checked_sub(1)
+                && let Some((nested, found)) = self.search(self.strip(inner)?, name, depth, left)
             {
-                return Some((offset + nested, found));
+                return Some((offset.checked_add(nested)?, found));
             }
         }
         None
     }
 
     /// Follows typedefs and qualifiers to the type itself.
-    fn strip(&self, mut number: u32) -> Option<u32> {
-        while let (TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG, next) =
-            self.kind_and_reference(number)?
-        {
-            number = next;
+    fn strip(&self, number: u32) -> Option<u32> {
+        self.follow(number, is_alias)
+    }
+
+    /// Goes on to what a type refers to as long as it is of these kinds; `None` if that has no
+    /// end.
+    fn follow(&self, mut number: u32, on: impl Fn(u32) -> bool) -> Option<u32> {
+        for _ in 0..MOST_STEPS {
+            match self.kind_and_reference(number)? {
+                (kind, next) if on(kind) => number = next,
+                _ => return Some(number),
+            }
         }
-        Some(number)
+        None
     }
 
     fn kind_and_reference(&self, number: u32) -> Option<(u32, u32)> {
@@ -294,8 +339,9 @@ impl Btf {
     }
 
     fn name(&self, offset: u32) -> Option<&str> {
-        let text = self.data.get(self.strings + offset as usize..)?;
-        let end = text.iter().position(|&byte| byte == 0)?;
+        let strings = self.data.get(self.strings.clone())?;
+        let text = strings.get(offset as usize..)?;
+        let end = text.iter().take(LONGEST_NAME).position(|&byte| byte == 0)?;
         std::str::from_utf8(&text[..end]).ok()
     }
 }
@@ -345,6 +391,11 @@ impl Wanted<'_> {
     }
 }
 
+/// Whether a type of this kind is another one by a name, or with a qualifier.
+fn is_alias(kind: u32) -> bool {
+    matches!(kind, TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG)
+}
+
 fn kind_of(info: u32) -> u32 {
     (info >> 24) & 0x1f
 }
@@ -355,6 +406,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
         path.display()
     ))
     .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name a BTF file of this very kernel with --btf")
+}
+
+fn cut_short(at: usize) -> String {
+    format!("the type at byte {at} is cut short")
 }
 
 /// Bytes behind the common header of a type (linux/btf.h).
@@ -406,114 +461,4 @@ pub fn stand_in(btf: &Btf) -> aya_obj::btf::Btf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A machine without BTF cannot run these; CI's and every developer's has it.
-    fn vmlinux(wanted: &[(&'static str, Kind)]) -> Btf {
-        Btf::read(Path::new(VMLINUX), wanted).unwrap()
-    }
-
-    #[test]
-    fn finds_functions_members_and_anonymous_members_of_the_running_kernel() {
-        let btf = vmlinux(&[
-            ("tcp_twsk_unique", Kind::Function),
-            ("sock_common", Kind::Struct),
-            ("no_such_struct", Kind::Struct),
-        ]);
-        assert_eq!(
-            btf.parameters("tcp_twsk_unique").unwrap(),
-            ["sk", "sktw", "twp"]
-        );
-        // In a union in an anonymous struct in a union; never moved since 3.x.
-        assert_eq!(btf.member("sock_common", "skc_dport").unwrap().offset, 12);
-        assert_eq!(btf.member("sock_common", "skc_net.net").unwrap().offset, 48);
-        assert!(btf.member("sock_common", "skc_net").unwrap().aggregate);
-        assert_eq!(btf.member("sock_common", "skc_nothing"), None);
-        assert_eq!(btf.number("no_such_struct", Kind::Struct), None);
-    }
-
-    #[test]
-    fn finds_enumerators_of_the_running_kernel() {
-        let wanted = [
-            ("TCP_TIME_WAIT", Kind::Enumerator),
-            ("LINUX_MIB_NUM", Kind::Enumerator),
-            ("LINUX_MIB_SYNCOOKIESSENT", Kind::Enumerator),
-            ("TCP_TIME", Kind::Enumerator),
-            ("tcp_abort", Kind::Function),
-        ];
-        let btf = vmlinux(&wanted);
-        assert_eq!(btf.enumerator("TCP_TIME_WAIT"), Some(6));
-        assert_eq!(btf.enumerator("LINUX_MIB_NUM"), Some(0));
-        assert_eq!(btf.enumerator("LINUX_MIB_SYNCOOKIESSENT"), Some(1));
-        assert_eq!(btf.enumerator("TCP_TIME"), None);
-        assert_eq!(btf.enumerator("tcp_abort"), None);
-    }
-
-    #[test]
-    fn finds_parameters_of_tracepoints_of_the_running_kernel() {
-        let btf = vmlinux(&[
-            ("btf_trace_tcp_destroy_sock", Kind::Typedef),
-            ("btf_trace_kfree_skb", Kind::Typedef),
-        ]);
-        let parameters = |name| btf.tracepoint_parameters(name);
-        assert_eq!(parameters("tcp_destroy_sock").unwrap(), ["sock"]);
-        // The packet, a `void *`, and what newer kernels added.
-        assert_eq!(parameters("kfree_skb").unwrap()[..2], ["sk_buff", ""]);
-        assert_eq!(parameters("no_such_tracepoint"), None);
-    }
-
-    #[test]
-    fn both_widths_of_enumerators_are_read() {
-        let mut data: Vec<u8> = Vec::new();
-        let strings = b"\0NARROW\0WIDE\0";
-        let types: [u32; 11] = [
-            // An anonymous enum of 4 bytes with one enumerator, one of 8 bytes with another.
-            0,
-            ENUM << 24 | 1,
-            4,
-            1,
-            7, //
-            0,
-            ENUM64 << 24 | 1,
-            8,
-            8,
-            5,
-            3,
-        ];
-        data.extend(MAGIC.to_ne_bytes());
-        data.extend([1, 0]);
-        for word in [24, 0, 44, 44, strings.len() as u32].iter().chain(&types) {
-            data.extend(word.to_ne_bytes());
-        }
-        data.extend(strings);
-        let wanted = [("NARROW", Kind::Enumerator), ("WIDE", Kind::Enumerator)];
-        let btf = Btf::parse(data.into(), &wanted).unwrap();
-        assert_eq!(btf.enumerator("NARROW"), Some(7));
-        assert_eq!(btf.enumerator("WIDE"), Some(3 << 32 | 5));
-    }
-
-    #[test]
-    fn the_stand_in_keeps_numbers() {
-        let wanted = [
-            ("tcp_twsk_unique", Kind::Function),
-            ("no_such_function", Kind::Function),
-            ("tcp_abort", Kind::Function),
-        ];
-        let btf = vmlinux(&wanted);
-        let small = stand_in(&btf);
-        for (name, kind) in wanted {
-            let found = small.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Func);
-            assert_eq!(found.ok(), btf.number(name, kind), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_cut_anywhere_is_an_error_and_not_a_panic() {
-        let whole = std::fs::read(VMLINUX).unwrap();
-        let wanted = [("tcp_abort", Kind::Function), ("sock", Kind::Struct)];
-        for length in (0..whole.len()).step_by(whole.len() / 40).chain(0..64) {
-            assert!(Btf::parse(whole[..length].to_vec().into(), &wanted).is_err());
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::fs;
 use crate::error::{Error, Result};
 use crate::event::KernelCounters;
 use crate::kernel::netns::{self, Abroad, Netns, Visitor, Ways};
+use crate::text::Text;
 
 /// The TcpExt counters that tell of TIME_WAIT and of refusals; older kernels lack some.
 pub(super) const NAMES: [&str; 15] = [
@@ -207,11 +208,11 @@ fn mini_sockets(sockstat: &str) -> Option<u32> {
 }
 
 /// Ours of the `TcpExt` counters; `None` if there are none at all.
-pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<String, u64>> {
+pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<Text, u64>> {
     Some(
         section(text, "TcpExt: ")?
             .filter(|(name, _)| NAMES.contains(name))
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(name, value)| (name.into(), value))
             .collect(),
     )
 }
@@ -242,7 +243,7 @@ mod tests {
             };
             super::parse(7, seen)
         };
-        let expected = [("TW".to_owned(), 19), ("TWRecycled".to_owned(), 3)];
+        let expected = [("TW".into(), 19), ("TWRecycled".into(), 3)];
         assert_eq!(
             parse(text).unwrap(),
             KernelCounters {

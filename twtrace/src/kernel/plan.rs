@@ -40,13 +40,13 @@ pub(super) fn points(btf: &Btf, trials: &Trials<'_>) -> Vec<Point> {
 
 fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Point {
     let mut planned = Point {
-        name: point.name.to_owned(),
-        function: point.function(btf).to_owned(),
+        name: point.name.into(),
+        function: point.function(btf).into(),
         answer: Answer::Yes,
         way: None,
         programs: Vec::new(),
         refused: Vec::new(),
-        without: point.without.map(str::to_owned),
+        without: point.without.map(Into::into),
     };
     // As `record` has it, which wants everything.
     let options = Options {
@@ -54,7 +54,7 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         ..Options::default()
     };
     if !point.is_wanted(btf, &options) {
-        planned.answer = Answer::No(hooks::UNWANTED.to_owned());
+        planned.answer = Answer::No(hooks::UNWANTED.into());
         return planned;
     }
     let ways = [
@@ -64,10 +64,10 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
     for (way, hooks) in ways {
         let answer = match &hooks {
             Ok(hooks) => all(hooks, btf, trials),
-            Err(why) => Answer::No(why.clone()),
+            Err(why) => Answer::No(why.as_str().into()),
         };
         match (answer, hooks) {
-            (Answer::No(why), _) => planned.refused.push(format!("{way}: {why}")),
+            (Answer::No(why), _) => planned.refused.push(format!("{way}: {why}").into()),
             (answer, hooks) => {
                 let hooks = hooks.unwrap_or_default();
                 let traced = |hook: &Hook| hook.kind == HookKind::RawTracepoint;
@@ -77,16 +77,16 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
                     way
                 };
                 planned.answer = answer;
-                planned.way = Some(way.to_owned());
+                planned.way = Some(way.into());
                 planned.programs = hooks
                     .into_iter()
-                    .map(|hook| adapt(hook, slots).program.to_owned())
+                    .map(|hook| adapt(hook, slots).program.into())
                     .collect();
                 return planned;
             }
         }
     }
-    planned.answer = Answer::No(planned.refused.join("; "));
+    planned.answer = Answer::No(planned.refused.join("; ").into());
     planned
 }
 
@@ -117,7 +117,7 @@ pub(super) fn features(btf: &Btf, trials: &Trials<'_>) -> Vec<Feature> {
         if there {
             Answer::Yes
         } else {
-            Answer::No(format!("this kernel has no {what}"))
+            Answer::No(format!("this kernel has no {what}").into())
         }
     };
     let member = |structure: &str, path: &str| {
@@ -134,7 +134,7 @@ pub(super) fn features(btf: &Btf, trials: &Trials<'_>) -> Vec<Feature> {
     let drops = if hooks::drops_tell(btf) {
         Answer::Yes
     } else {
-        Answer::No(hooks::UNWANTED.to_owned())
+        Answer::No(hooks::UNWANTED.into())
     };
     [
         (
@@ -165,9 +165,9 @@ pub(super) fn features(btf: &Btf, trials: &Trials<'_>) -> Vec<Feature> {
         ),
     ]
     .map(|(name, answer, gives)| Feature {
-        name: name.to_owned(),
+        name: name.into(),
         answer,
-        gives: gives.to_owned(),
+        gives: gives.into(),
     })
     .into()
 }
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn where_both_are_refused_the_answer_is_no() {
         let points = planned(&no(), &no(), &Answer::Yes);
-        let why = "fentry: why not; kprobe: why not".to_owned();
+        let why = "fentry: why not; kprobe: why not".into();
         assert_eq!(end(&points).answer, Answer::No(why));
         assert_eq!(end(&points).way, None);
     }
@@ -251,10 +251,7 @@ mod tests {
         };
         let points = points(&blind, &trials);
         let drops = points.iter().find(|point| point.name == hooks::DROP);
-        assert_eq!(
-            drops.unwrap().answer,
-            Answer::No(hooks::UNWANTED.to_owned())
-        );
+        assert_eq!(drops.unwrap().answer, Answer::No(hooks::UNWANTED.into()));
         // A function that BTF does not have is refused, not guessed at.
         assert!(matches!(&end(&points).answer, Answer::No(why) if why.contains("is not in BTF")));
         let features = features(&blind, &trials);

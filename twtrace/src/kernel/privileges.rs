@@ -7,6 +7,7 @@ use nix::sys::prctl::set_no_new_privs;
 
 use super::Options;
 use crate::event::facts::Privileges;
+use crate::text::Text;
 
 /// What a trace still does once everything is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ pub fn look() -> Privileges {
         needed.into_iter().filter(lacks).collect()
     };
     Privileges {
-        missing: missing.iter().map(ToString::to_string).collect(),
+        missing: missing.iter().map(|one| one.to_string().into()).collect(),
         lockdown: lockdown(),
         unprivileged_bpf_disabled: number("unprivileged_bpf_disabled"),
         perf_event_paranoid: number("perf_event_paranoid"),
@@ -139,10 +140,10 @@ fn has(capability: Capability) -> bool {
 }
 
 /// The lockdown level; `None` if the kernel has none.
-fn lockdown() -> Option<String> {
+fn lockdown() -> Option<Text> {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let level = text.split('[').nth(1)?.split(']').next()?;
-    Some(level.to_owned())
+    Some(level.into())
 }
 
 /// A number of /proc/sys/kernel.

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::event::facts::{
     Answer, Destination, Destinations, Facts, Namespace, Point, Sysctl, Tracing, Unread,
 };
+use crate::text::Text;
 
 /// How long it looks into other namespaces: whoever asks is in a hurry.
 const PATIENCE: Duration = Duration::from_millis(600);
@@ -50,7 +51,7 @@ pub fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
     };
     namespaces.extend(rest);
     Ok(Facts {
-        kernel: syscall::kernel_release(),
+        kernel: syscall::kernel_release().into(),
         uptime_s: uptime_s(),
         tracing,
         recycle_files: sysctl::set_at_boot_by(Path::new("/"), Sysctl::TcpTwRecycle),
@@ -73,16 +74,16 @@ fn tracing(path: &Path) -> Tracing {
     let btf = match Btf::read(path, &plan::wanted()) {
         Ok(btf) => btf,
         Err(error) if path.exists() => {
-            tracing.btf = Answer::Unknown(error.message().to_owned());
+            tracing.btf = Answer::Unknown(error.message().into());
             return tracing;
         }
         Err(error) => {
-            tracing.btf = Answer::No(error.message().to_owned());
+            tracing.btf = Answer::No(error.message().into());
             return tracing;
         }
     };
     if let Err(error) = offsets::resolve(&btf) {
-        tracing.btf = Answer::No(error.message().to_owned());
+        tracing.btf = Answer::No(error.message().into());
     }
     let symbols = std::cell::OnceCell::new();
     let trials = Trials {
@@ -111,13 +112,13 @@ fn unknown(points: &[Point]) -> Option<(&Point, &str)> {
 /// Whether this process may load programs, in general and for a point.
 fn refused_by(load: &Answer, point: Option<(&Point, &str)>) -> Answer {
     match (load, point) {
-        (Answer::Unknown(why), _) => Answer::Unknown(format!("{why}; {}", privileges::advice())),
+        (Answer::Unknown(why), _) => Answer::Unknown(format!("{why}; {}", privileges::advice()).into()),
         (Answer::Yes, Some((point, why))) => Answer::Unknown(format!(
             "{} on {}: {why}; {}. A program for kprobes was not refused, so --attach kprobe may work",
             point.way.as_deref().unwrap_or("a program"),
             point.function,
             privileges::advice()
-        )),
+        ).into()),
         (other, _) => other.clone(),
     }
 }
@@ -130,7 +131,7 @@ fn may_probe(symbols: &Option<String>, function: &str) -> Answer {
     match symbols {
         None => Answer::Unknown("/proc/kallsyms cannot be read".into()),
         Some(symbols) if symbols.lines().any(|symbol| symbol == function) => Answer::Yes,
-        Some(_) => Answer::No(format!("{function} is not among the kernel's symbols")),
+        Some(_) => Answer::No(format!("{function} is not among the kernel's symbols").into()),
     }
 }
 
@@ -183,7 +184,7 @@ fn unread(mut failed: Vec<(u32, Error)>) -> Unread {
     }
     Unread {
         count: failed.len() as u64,
-        why: failed.last().map(|(_, why)| why.message().to_owned()),
+        why: failed.last().map(|(_, why)| why.message().into()),
         ..Unread::default()
     }
 }
@@ -214,10 +215,10 @@ fn namespace(netns: u32) -> Result<Namespace> {
     Ok(found)
 }
 
-fn add(counters: &mut BTreeMap<String, u64>, text: &str, start: &str, names: &[&str]) {
+fn add(counters: &mut BTreeMap<Text, u64>, text: &str, start: &str, names: &[&str]) {
     let all = section(text, start).into_iter().flatten();
     let ours = all.filter(|(name, _)| names.contains(name));
-    counters.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+    counters.extend(ours.map(|(name, value)| (name.into(), value)));
 }
 
 /// `TCP: inuse 5 orphan 0 tw 1204 alloc 7 mem 1`: `sockstat_seq_show` reads what
@@ -249,7 +250,7 @@ fn destinations(range: &[(u16, u16)]) -> Destinations {
     let listed = SockDiag::open().and_then(|mut diag| diag.visit_all(true, &mut count));
     if let Err(error) = listed {
         return Destinations {
-            unknown: Some(error.message().to_owned()),
+            unknown: Some(error.message().into()),
             ..Destinations::default()
         };
     }

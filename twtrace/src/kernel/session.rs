@@ -131,8 +131,8 @@ impl Session {
             histograms: take_array(&mut ebpf, names::HISTOGRAMS)?,
             namespaces,
             meta: Meta {
-                kernel: syscall::kernel_release(),
-                attach: mode_name(&attached).to_owned(),
+                kernel: syscall::kernel_release().into(),
+                attach: mode_name(&attached).into(),
                 hooks: attached
                     .iter()
                     .flat_map(|one| &one.way)

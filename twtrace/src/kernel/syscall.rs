@@ -326,12 +326,12 @@ fn answer(loaded: io::Result<OwnedFd>) -> Answer {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
             unknown(&error)
         }
-        Err(error) => Answer::No(format!("bpf(2): {error}")),
+        Err(error) => Answer::No(format!("bpf(2): {error}").into()),
     }
 }
 
 fn unknown(error: &io::Error) -> Answer {
-    Answer::Unknown(format!("bpf(2): {error}"))
+    Answer::Unknown(format!("bpf(2): {error}").into())
 }
 
 /// `registers`: destination in the low half, source in the high one.

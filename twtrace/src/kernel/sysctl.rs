@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::event::facts::{Setting, Sysctl, Value};
+use crate::text::Text;
 
 /// Where they are. /proc/sys/net shows the namespace of whoever looks.
 const DIRECTORY: &str = "/proc/sys/net/ipv4";
@@ -100,7 +102,7 @@ fn read_from(directory: &Path) -> BTreeMap<Sysctl, Setting> {
         Some(Setting {
             value,
             default,
-            unit: row.unit.to_owned(),
+            unit: row.unit.into(),
         })
     };
     ROWS.iter()
@@ -139,7 +141,7 @@ fn parse(form: Form, text: &str) -> Option<Value> {
 
 /// The files that set this sysctl at boot. `root` is where /etc is.
 #[must_use]
-pub fn set_at_boot_by(root: &Path, sysctl: Sysctl) -> Vec<String> {
+pub fn set_at_boot_by(root: &Path, sysctl: Sysctl) -> Vec<Text> {
     let own = root.join("etc/sysctl.conf");
     let directories = CONFIGURATION
         .iter()
@@ -151,13 +153,13 @@ pub fn set_at_boot_by(root: &Path, sysctl: Sysctl) -> Vec<String> {
             path.extension()
                 .is_some_and(|extension| extension == "conf")
         });
-    let mut files: Vec<String> = [own]
+    let mut files: Vec<Text> = [own]
         .into_iter()
         .chain(directories)
         .filter(|path| fs::read_to_string(path).is_ok_and(|text| sets(&text, sysctl)))
         // /etc/sysctl.d/99-sysctl.conf is a link to /etc/sysctl.conf, /lib one to /usr/lib.
         .filter_map(|path| fs::canonicalize(path).ok())
-        .map(|path| path.display().to_string())
+        .map(|path| Text::of_bytes(path.as_os_str().as_bytes()))
         .collect();
     files.sort();
     files.dedup();

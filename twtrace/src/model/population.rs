@@ -13,7 +13,7 @@ use crate::event::found::{Found, Listed, Lister};
 use crate::event::{BornAs, Event, Overflow, Reason, Snapshot};
 
 /// Namespaces that are told apart.
-const MAX_NAMESPACES: usize = 65_536;
+pub(super) const MAX_NAMESPACES: usize = 65_536;
 
 /// Mini-sockets alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

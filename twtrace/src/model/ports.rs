@@ -18,7 +18,7 @@ use self::capacity::Capacity;
 pub(in crate::model) use self::capacity::usable;
 use self::rate::Window;
 use super::census::Change;
-use super::population::Population;
+use super::population::{MAX_NAMESPACES, Population};
 use crate::event::found::{Found, PortRules, Survey};
 use crate::event::{Call, Event, Flow, Meta, PortFailure, Snapshot};
 
@@ -382,9 +382,18 @@ impl Ports {
         self.namespaces.get(&netns)?.rules.as_ref()
     }
 
+    /// Those beyond the most share one, which belongs to none.
+    fn namespace(&mut self, netns: u32) -> &mut Namespace {
+        let full = self.namespaces.len() >= MAX_NAMESPACES;
+        let beyond = full && !self.namespaces.contains_key(&netns);
+        self.namespaces
+            .entry(if beyond { 0 } else { netns })
+            .or_default()
+    }
+
     fn change(&mut self, event: &Event, change: Change) {
         let flow = event.flow();
-        let capacity = &self.namespaces.entry(flow.netns).or_default().capacity;
+        let capacity = &self.namespace(flow.netns).capacity;
         if !capacity.has(flow.lport) {
             return;
         }
@@ -406,7 +415,7 @@ impl Ports {
     fn failure(&mut self, failure: &PortFailure) -> Option<Failed> {
         self.calls += 1;
         let key = Key::of(&failure.flow);
-        let namespace = self.namespaces.entry(key.netns).or_default();
+        let namespace = self.namespace(key.netns);
         let candidates = match (failure.call, failure.port_given) {
             (_, true) => Some(1),
             (Call::Connect, false) => Some(namespace.capacity.candidates()),
@@ -453,11 +462,12 @@ impl Ports {
             users,
         } = survey;
         self.latest_ns = self.latest_ns.max(*at_ns);
-        let namespace = self.namespaces.entry(*netns).or_default();
         let capacity = Capacity::new(rules, taken);
-        self.moved |= namespace.rules.is_some() && namespace.capacity != capacity;
+        let namespace = self.namespace(*netns);
+        let moved = namespace.rules.is_some() && namespace.capacity != capacity;
         namespace.capacity = capacity;
         namespace.rules = Some(rules.clone());
+        self.moved |= moved;
         for (key, destination) in &mut self.destinations {
             if key.netns == *netns {
                 destination.others = 0;

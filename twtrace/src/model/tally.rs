@@ -9,6 +9,7 @@ use super::books::{self, Books, Opening, Reported};
 use super::lifecycle::{Circumstances, Life, Report};
 use super::refusal::Refused;
 use crate::event::{Event, Meta, Snapshot};
+use crate::text::Text;
 
 /// What the kernel side was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub struct Tally {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// `uname -r`.
-    pub kernel: String,
-    pub attach: String,
+    pub kernel: Text,
+    pub attach: Text,
     pub duration_ns: u64,
     /// Births, by substate.
     pub born_fin_wait_2: u64,

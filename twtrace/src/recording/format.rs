@@ -23,8 +23,23 @@ pub(super) const OLDEST: u32 = 1;
 pub(super) const HEAD: usize = 16;
 /// Length of the head of a block.
 pub(super) const BLOCK_HEAD: usize = 16;
-/// No block is longer, before or after compression.
-pub(super) const MAX_BLOCK: usize = 64 << 20;
+/// Names that are written into one block at most: however long they are, they fit.
+pub(super) const NAMES_A_BLOCK: usize = 2_048;
+
+/// No block of a kind is longer, before or after compression; `None` for a kind that does not
+/// exist. Each is well above what a busy host writes, so that reading takes little memory
+/// whatever a file holds.
+pub(super) const fn most(kind: u8) -> Option<usize> {
+    Some(match kind {
+        META => 64 << 10,
+        RECORDS => 1 << 20,
+        SNAPSHOT => 16 << 20,
+        END => 64,
+        NAMES => 8 << 20,
+        FOUND => 2 << 20,
+        _ => return None,
+    })
+}
 
 /// JSON of `event::Meta`.
 pub(super) const META: u8 = 1;

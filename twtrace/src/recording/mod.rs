@@ -3,6 +3,8 @@
 //! A recording holds what the ring held, untouched: all meaning is made when it is read. It is
 //! append-only, and a file cut anywhere reads up to the cut.
 
+mod blocks;
+mod damage;
 mod format;
 mod meta;
 mod read;

@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use twtrace_common::ABI;
 
-use super::format::{
-    self, BLOCK_HEAD, BlockHead, END, FOUND, HEAD, MAGIC, MAX_BLOCK, META, NAMES, RECORDS,
-    SNAPSHOT, VERSION,
-};
+use super::blocks::{Block, Blocks};
+use super::damage::Damage;
+use super::format::{self, END, FOUND, HEAD, MAGIC, META, NAMES, RECORDS, SNAPSHOT, VERSION};
 use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
@@ -31,9 +30,7 @@ pub enum Item<'a> {
 
 /// A recording being read.
 pub struct Reader {
-    /// For messages.
-    name: String,
-    file: Box<dyn Read>,
+    blocks: Blocks<Box<dyn Read>>,
     meta: Meta,
     /// The current block of records, and how far it was read.
     block: Vec<u8>,
@@ -52,16 +49,14 @@ enum State {
     Cut,
 }
 
-/// One block, decompressed.
-struct Block {
-    kind: u8,
-    payload: Vec<u8>,
-}
+/// Names that are read ahead, of each kind and in bytes: a recording may hold any number.
+const MOST_NAMES: usize = 65_536;
+const MOST_BYTES: usize = 8 << 20;
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
-            .field("name", &self.name)
+            .field("name", &self.blocks.name)
             .field("meta", &self.meta)
             .field("records", &self.records)
             .field("state", &self.state)
@@ -80,25 +75,22 @@ impl Reader {
         Self::new(name, Box::new(BufReader::new(file)))
     }
 
-    pub(super) fn new(name: String, mut file: Box<dyn Read>) -> Result<Self> {
-        let abi = check_head(&name, &mut file)?;
-        let Some(block) = next_block(&name, &mut file)? else {
-            return Err(cut_too_early(&name));
+    /// Reads the head of a recording from anywhere; the name is for messages.
+    pub fn new(name: String, file: Box<dyn Read>) -> Result<Self> {
+        let mut blocks = Blocks::new(name, file);
+        let abi = check_head(&mut blocks)?;
+        let Some(block) = blocks.next()? else {
+            return Err(cut_too_early(&blocks.name));
         };
         if block.kind != META {
-            return Err(damaged(&name, "it does not begin with its meta data"));
+            return Err(blocks.damaged(Damage::NoMeta));
         }
-        let found: meta::OnDisk<Meta> = serde_json::from_slice(&block.payload)
-            .map_err(|error| damaged(&name, &format!("its meta data: {error}")))?;
+        let found: meta::OnDisk<Meta> = json(&blocks, &block, "its meta data")?;
         if !found.is_of(abi) {
-            return Err(damaged(
-                &name,
-                "its head and its meta data name different ABIs",
-            ));
+            return Err(blocks.damaged(Damage::OtherAbi));
         }
         Ok(Self {
-            name,
-            file,
+            blocks,
             meta: found.meta,
             block: Vec::new(),
             position: 0,
@@ -110,7 +102,8 @@ impl Reader {
 
     /// All names that a recording holds, up to its end, its cut or its damage: reading tells which.
     /// They come after the records that need them, so they are read first, and nothing else is
-    /// unpacked for it. From what is no file they come in their turn only.
+    /// unpacked for it. From what is no file they come in their turn only, as do those for which
+    /// there is no room here.
     #[must_use]
     pub fn names(path: &Path) -> Named {
         let mut all = Named::default();
@@ -119,7 +112,8 @@ impl Reader {
         };
         if file.metadata().is_ok_and(|file| file.is_file()) {
             // What is wrong is told when it is read.
-            let _ = add_names(&path.display().to_string(), BufReader::new(file), &mut all);
+            let name = path.display().to_string();
+            let _ = add_names(&mut Blocks::new(name, BufReader::new(file)), &mut all);
         }
         all
     }
@@ -153,7 +147,7 @@ impl Reader {
 
     /// Takes the next block: records wait in `self.block`, what is an item itself is returned.
     fn advance(&mut self) -> Result<Option<Item<'static>>> {
-        let Some(block) = next_block(&self.name, &mut self.file)? else {
+        let Some(block) = self.blocks.next()? else {
             self.state = State::Cut;
             return Ok(None);
         };
@@ -164,26 +158,24 @@ impl Reader {
                 Ok(None)
             }
             SNAPSHOT => {
-                let snapshot: OnDisk = serde_json::from_slice(&block.payload)
-                    .map_err(|error| damaged(&self.name, &format!("a snapshot: {error}")))?;
-                let snapshot = snapshot.snapshot();
-                snapshot
-                    .ok_or_else(|| damaged(&self.name, "a snapshot of another layout"))
-                    .map(|snapshot| Some(Item::Snapshot(snapshot)))
+                let snapshot: OnDisk = json(&self.blocks, &block, "a snapshot")?;
+                match snapshot.snapshot() {
+                    Some(snapshot) => Ok(Some(Item::Snapshot(snapshot))),
+                    None => Err(self.blocks.damaged(Damage::Layout)),
+                }
             }
-            FOUND => serde_json::from_slice(&block.payload)
-                .map_err(|error| damaged(&self.name, &format!("what was found: {error}")))
-                .map(|found| Some(Item::Found(found))),
-            NAMES => names(&self.name, &block).map(|named| Some(Item::Names(named))),
+            FOUND => Ok(Some(Item::Found(json(
+                &self.blocks,
+                &block,
+                "what was found",
+            )?))),
+            NAMES => Ok(Some(Item::Names(json(&self.blocks, &block, "its names")?))),
             END => {
                 self.end(&block.payload)?;
                 self.state = State::Complete;
                 Ok(None)
             }
-            other => Err(damaged(
-                &self.name,
-                &format!("a block of unknown kind {other}"),
-            )),
+            other => Err(self.blocks.damaged(Damage::Kind(other))),
         }
     }
 
@@ -193,7 +185,7 @@ impl Reader {
             let length = usize::from(u16::from_le_bytes(*length));
             Some((2 + length, rest.get(..length)?))
         });
-        let (step, record) = found.ok_or_else(|| damaged(&self.name, "a block of records"))?;
+        let (step, record) = found.ok_or_else(|| self.blocks.damaged(Damage::Records))?;
         self.position += step;
         self.records += 1;
         Ok(self.upgrade.record(record))
@@ -203,18 +195,19 @@ impl Reader {
     fn end(&mut self, payload: &[u8]) -> Result<()> {
         let counted = payload.try_into().ok().map(u64::from_le_bytes);
         if counted != Some(self.records) {
-            return Err(damaged(&self.name, "its end marker"));
+            return Err(self.blocks.damaged(Damage::EndMarker));
         }
-        match read_up_to(&self.name, &mut self.file, 1)?.is_empty() {
+        match self.blocks.bytes(1)?.is_empty() {
             true => Ok(()),
-            false => Err(damaged(&self.name, "something comes after its end")),
+            false => Err(self.blocks.damaged(Damage::AfterEnd)),
         }
     }
 }
 
 /// The ABI of the records.
-fn check_head(name: &str, file: &mut impl Read) -> Result<u32> {
-    let head = read_up_to(name, file, HEAD)?;
+fn check_head(blocks: &mut Blocks<impl Read>) -> Result<u32> {
+    let head = blocks.bytes(HEAD)?;
+    let name = &blocks.name;
     let shown = head.len().min(MAGIC.len());
     if head[..shown] != MAGIC[..shown] || head.is_empty() {
         return Err(Error::new(format!("{name} is not a recording of twtrace"))
@@ -245,86 +238,34 @@ fn check_head(name: &str, file: &mut impl Read) -> Result<u32> {
     Ok(abi)
 }
 
-/// `None` at the end of the file, which may be in the middle of a block.
-fn next_block(name: &str, file: &mut impl Read) -> Result<Option<Block>> {
-    match next_head(name, file)? {
-        Some(head) => rest_of_block(name, file, head),
-        None => Ok(None),
-    }
+fn json<'a, T: serde::Deserialize<'a>>(
+    blocks: &Blocks<impl Read>,
+    block: &'a Block,
+    what: &'static str,
+) -> Result<T> {
+    serde_json::from_slice(&block.payload).map_err(|why| blocks.damaged(Damage::Json { what, why }))
 }
 
-fn next_head(name: &str, file: &mut impl Read) -> Result<Option<BlockHead>> {
-    let Ok(head) = <[u8; BLOCK_HEAD]>::try_from(read_up_to(name, file, BLOCK_HEAD)?) else {
-        return Ok(None);
-    };
-    let head = BlockHead::from_bytes(head).ok_or_else(|| damaged(name, "the head of a block"))?;
-    if head.length as usize > MAX_BLOCK {
-        return Err(damaged(name, "a block is too long"));
-    }
-    Ok(Some(head))
-}
-
-fn rest_of_block(name: &str, file: &mut impl Read, head: BlockHead) -> Result<Option<Block>> {
-    let length = head.length as usize;
-    let payload = read_up_to(name, file, length)?;
-    if payload.len() < length {
-        return Ok(None);
-    }
-    if crc32fast::hash(&payload) != head.payload_crc {
-        return Err(damaged(name, "a block does not match its checksum"));
-    }
-    Ok(Some(Block {
-        kind: head.kind,
-        payload: decompress(&payload).ok_or_else(|| damaged(name, "a block cannot be unpacked"))?,
-    }))
-}
-
-fn add_names(name: &str, mut file: impl Read + Seek, all: &mut Named) -> Result<()> {
-    check_head(name, &mut file)?;
-    while let Some(head) = next_head(name, &mut file)? {
+fn add_names(blocks: &mut Blocks<impl Read + Seek>, all: &mut Named) -> Result<()> {
+    check_head(blocks)?;
+    let mut bytes = 0;
+    while let Some(head) = blocks.head()? {
         if head.kind != NAMES {
-            let skipped = file.seek_relative(head.length.into());
-            skipped.map_err(|error| cannot_read(name, &error))?;
-        } else if let Some(block) = rest_of_block(name, &mut file, head)? {
-            all.extend(names(name, &block)?);
+            blocks.skip(head)?;
+        } else if let Some(block) = blocks.payload(head)? {
+            let named: Named = json(blocks, &block, "its names")?;
+            bytes += named.bytes();
+            if bytes > MOST_BYTES || all.most() > MOST_NAMES {
+                break;
+            }
+            all.extend(named);
         }
     }
     Ok(())
-}
-
-fn names(name: &str, block: &Block) -> Result<Named> {
-    serde_json::from_slice(&block.payload)
-        .map_err(|error| damaged(name, &format!("its names: {error}")))
-}
-
-fn decompress(payload: &[u8]) -> Option<Vec<u8>> {
-    let (length, _) = lz4_flex::block::uncompressed_size(payload).ok()?;
-    if length > MAX_BLOCK {
-        return None;
-    }
-    lz4_flex::block::decompress_size_prepended(payload).ok()
-}
-
-/// Fewer bytes only at the end of the file.
-fn read_up_to(name: &str, file: &mut impl Read, length: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
-    match file.take(length as u64).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(cannot_read(name, &error)),
-    }
-}
-
-fn cannot_read(name: &str, error: &io::Error) -> Error {
-    Error::new(format!("cannot read recording {name}: {error}"))
 }
 
 fn cut_too_early(name: &str) -> Error {
     Error::new(format!(
         "recording {name} was cut before its first event: there is nothing to read"
     ))
-}
-
-fn damaged(name: &str, what: &str) -> Error {
-    Error::new(format!("recording {name} is damaged: {what}"))
-        .hint("what comes before the damage was read; copy the file again if it was copied")
 }

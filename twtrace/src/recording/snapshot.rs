@@ -5,18 +5,25 @@ use twtrace_common::REASONS;
 use twtrace_common::counters::Counters;
 use twtrace_common::histogram::{BUCKETS, CLOCKS};
 
+use crate::event::bounded::list;
 use crate::event::{KernelCounters, Snapshot};
 
 /// Buckets of all histograms together.
 const ALL_BUCKETS: usize = REASONS * CLOCKS * BUCKETS;
 
+/// Namespaces that are told apart: there is not room for more in a block.
+const MOST_NAMESPACES: usize = 8_192;
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct OnDisk {
     at_ns: u64,
+    #[serde(deserialize_with = "list::<_, _, MOST_NAMESPACES>")]
     counters: Vec<Counters>,
     /// Index and count of each bucket that is not empty.
+    #[serde(deserialize_with = "list::<_, _, ALL_BUCKETS>")]
     histograms: Vec<(usize, u64)>,
     missed: Option<u64>,
+    #[serde(deserialize_with = "list::<_, _, MOST_NAMESPACES>")]
     kernel: Vec<KernelCounters>,
     slack: u64,
 }

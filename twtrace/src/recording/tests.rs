@@ -79,7 +79,7 @@ fn snapshot(at_ns: u64) -> Snapshot {
         kernel: vec![KernelCounters {
             netns: 4_026_531_840,
             cookie: Some(at_ns),
-            tcp_ext: [("TW".to_owned(), 3)].into(),
+            tcp_ext: [("TW".into(), 3)].into(),
         }],
         slack: 2,
     }
@@ -109,7 +109,7 @@ fn found(at_ns: u64) -> Found {
 
 fn named(uid: u32) -> Named {
     Named {
-        users: [(uid, format!("user {uid}"))].into(),
+        users: [(uid, format!("user {uid}").into())].into(),
         netns: [(4_026_531_840, "host".into())].into(),
         cgroups: [(u64::from(uid), "/system.slice/nginx.service".into())].into(),
     }

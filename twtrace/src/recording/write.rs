@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::format::{BlockHead, END, FOUND, MAX_BLOCK, META, NAMES, RECORDS, SNAPSHOT, head};
+use super::format::{
+    BlockHead, END, FOUND, META, NAMES, NAMES_A_BLOCK, RECORDS, SNAPSHOT, head, most,
+};
 use super::meta;
 use super::snapshot::OnDisk;
 use crate::error::{Error, Result};
@@ -109,8 +111,11 @@ impl Writer {
     /// Adds names that no block has yet.
     pub fn names(&mut self, named: &Named) -> Result<()> {
         self.flush()?;
-        let named = self.json(named)?;
-        self.put(NAMES, &named)
+        for part in named.parts(NAMES_A_BLOCK) {
+            let part = self.json(&part)?;
+            self.put(NAMES, &part)?;
+        }
+        Ok(())
     }
 
     /// Writes what waits, and that nothing is missing.
@@ -133,7 +138,7 @@ impl Writer {
     fn put(&mut self, kind: u8, payload: &[u8]) -> Result<()> {
         let unpacked = payload.len();
         let payload = lz4_flex::block::compress_prepend_size(payload);
-        if unpacked.max(payload.len()) > MAX_BLOCK {
+        if Some(unpacked) > most(kind) {
             let name = &self.name;
             let message =
                 format!("cannot record to {name}: a block of {unpacked} bytes is too long");

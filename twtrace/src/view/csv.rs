@@ -12,6 +12,7 @@ use super::render::Host;
 use super::text::name_or_number;
 use super::units::{self, tcp_flags};
 use crate::model::Report;
+use crate::text::Text;
 
 /// Columns of CSV.
 #[derive(Debug)]
@@ -65,10 +66,7 @@ pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::milliseconds("", ns, &mut host.texts, out),
         Value::Address(address) => host.texts.address("", address, out),
-        Value::Command(name) => {
-            units::command(name, scratch);
-            quoted(scratch, out);
-        }
+        Value::Command(command) => name(Some(&command.text()), scratch, out),
         Value::Endpoint(address, port) => endpoint(address, port, host, out),
         Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
         Value::Netns(inode) => {
@@ -109,16 +107,24 @@ pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Li
     units::port(port, out);
 }
 
-fn name(name: Option<&str>, scratch: &mut Line, out: &mut Line) {
-    scratch.text(name.unwrap_or_default());
+fn name(name: Option<&Text>, scratch: &mut Line, out: &mut Line) {
+    scratch.text(name.map_or("", |name| name));
     quoted(scratch, out);
 }
 
-/// Moves a cell that may hold anything, in quotes if it must be.
+/// What makes a formula of a cell where a spreadsheet opens the file. A process may be called
+/// so, a unit too.
+const FORMULA: &[u8] = b"=+-@";
+
+/// Moves a cell that may hold anything, in quotes if it must be. What a spreadsheet would work
+/// out has `'` before it, so it is text there.
 fn quoted(cell: &mut Line, out: &mut Line) {
     let bytes = cell.as_bytes();
+    let formula = bytes.first().is_some_and(|first| FORMULA.contains(first));
+    let mark = if formula { "'" } else { "" };
     if bytes.iter().any(|byte| b",\"\r\n".contains(byte)) {
         out.byte(b'"');
+        out.text(mark);
         for &byte in bytes {
             if byte == b'"' {
                 out.byte(b'"');
@@ -127,6 +133,7 @@ fn quoted(cell: &mut Line, out: &mut Line) {
         }
         out.byte(b'"');
     } else {
+        out.text(mark);
         out.slice(bytes);
     }
     cell.clear();
@@ -149,6 +156,22 @@ mod tests {
             let record = reader.records().next().unwrap().unwrap();
             assert_eq!(record.iter().collect::<Vec<_>>(), [text, "end"]);
             assert_eq!(cell.length(), 0);
+        }
+    }
+
+    #[test]
+    fn a_spreadsheet_works_nothing_out() {
+        for (text, expected) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-.slice", "'-.slice"),
+            ("@SUM(A1,A2)", "\"'@SUM(A1,A2)\""),
+            ("a=b", "a=b"),
+        ] {
+            let (mut cell, mut out) = (Line::new(), Line::new());
+            cell.text(text);
+            quoted(&mut cell, &mut out);
+            assert_eq!(String::from_utf8_lossy(out.as_bytes()), expected);
         }
     }
 }

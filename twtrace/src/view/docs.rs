@@ -376,6 +376,11 @@ pub fn output_md() -> String {
          version of this schema in `v`, now {VERSION}. A field is only ever added; one that changes its\n\
          meaning raises the version. `null` (in CSV an empty field, in text `–`) means unknown,\n\
          never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\
+         Names, commands, and what else comes from outside is cleaned: control characters, those that\n\
+         change the direction of text or break lines, those that are not seen, and bytes that are no\n\
+         UTF-8 are written as `\\x1b`, `\\u{{202e}}` or `\\xff`; what is longer than 1,024 bytes has `…` for its\n\
+         middle. In CSV, a name or note that begins with `=`, `+`, `-` or `@` has `'` before it, so that\n\
+         no spreadsheet takes it for a formula.\n\n\
          ## Fields of events\n\n\
          `trace` and `report` show ends, overflows, refusals and port failures; `conflicts` and `report\n\
          --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs that\n\

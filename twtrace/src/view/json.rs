@@ -17,6 +17,7 @@ use super::units::{self, tcp_flags};
 use crate::event::{Call, Reason};
 use crate::model::books::{Class, Doubt, Lost, Row, Unread};
 use crate::model::{Report, Summary};
+use crate::text::Text;
 
 /// Version of the schema of every object.
 pub(super) const VERSION: u32 = 1;
@@ -138,7 +139,7 @@ fn quoted(out: &mut Line, write: impl FnOnce(&mut Line)) {
 }
 
 /// A name may hold anything, so it is escaped.
-fn name(name: Option<&str>, number: u32, out: &mut Line) {
+fn name(name: Option<&Text>, number: u32, out: &mut Line) {
     match name {
         Some(name) => put(name, out),
         None => quoted(out, |out| out.number(number.into())),

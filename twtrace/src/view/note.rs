@@ -179,7 +179,7 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
 /// TIME_WAIT only`.
 fn of_port_failure(failure: &PortFailure, out: &mut Line) {
     write!(out, "{}() of ", failure.call.name());
-    units::command(&failure.command, out);
+    out.text(&failure.command.text());
     write!(out, " ({}): ", failure.pid);
     let flow = &failure.flow;
     if failure.port_given {

@@ -13,6 +13,7 @@ use crate::event::found::{Listed, Lister};
 use crate::event::{Call, PortFailure};
 use crate::model::population::{self, Alive};
 use crate::model::ports::{Failed, Reuse, Row};
+use crate::text::Text;
 
 /// Share of the limit from which on it is shown without being asked, in percent.
 const NEAR_LIMIT: u64 = 50;
@@ -272,7 +273,7 @@ pub(super) fn failure(failed: &Failed, host: &mut Host, out: &mut Line) {
         other => write!(out, "errno {other}"),
     }
     write!(out, ") for pid {pid} (");
-    units::command(command, out);
+    out.text(&command.text());
     out.text(")");
     if *port_given {
         write!(out, ": port {} is taken", flow.lport);
@@ -342,7 +343,7 @@ struct Pressure {
     reuse_delay_ms: Option<u32>,
     failures: u64,
     last_pid: Option<u32>,
-    last_command: Option<String>,
+    last_command: Option<Text>,
 }
 
 impl Pressure {
@@ -377,7 +378,7 @@ impl Pressure {
             reuse_delay_ms,
             failures: row.failures,
             last_pid: last.map(|failure| failure.pid),
-            last_command: last.map(|failure| failure.command.text().into_owned()),
+            last_command: last.map(|failure| failure.command.text()),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::owners::{cgroup, most_telling};
 use super::render::Host;
 use super::units::{self, tcp_flags};
 use crate::model::Report;
+use crate::text as outside;
 
 /// Widest "[address]:port" of IPv6.
 const WIDE: usize = 47;
@@ -98,7 +99,7 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
         Value::TcpFlags(flags) => tcp_flags(flags, out),
         Value::Duration(ns) => units::duration(ns, out),
         Value::Address(address) => shortened(address, width, host, out),
-        Value::Command(name) => units::command(name, out),
+        Value::Command(name) => out.text(&name.text()),
         Value::Endpoint(address, port) => endpoint(address, port, width, host, out),
         Value::Moment(ns) => out.slice(&host.clock.time(ns)),
         Value::Netns(inode) => name_or_number(host.names.netns(inode), inode, out),
@@ -119,7 +120,7 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
     }
 }
 
-pub(super) fn name_or_number(name: Option<&str>, number: u32, out: &mut Line) {
+pub(super) fn name_or_number(name: Option<&outside::Text>, number: u32, out: &mut Line) {
     match name {
         Some(name) => out.text(name),
         None => out.number(number.into()),
@@ -127,16 +128,16 @@ pub(super) fn name_or_number(name: Option<&str>, number: u32, out: &mut Line) {
 }
 
 /// The same as a text of its own.
-pub(super) fn name_of(name: Option<&str>, number: u32) -> String {
-    name.map_or_else(|| number.to_string(), str::to_owned)
+pub(super) fn name_of(name: Option<&outside::Text>, number: u32) -> String {
+    name.map_or_else(|| number.to_string(), ToString::to_string)
 }
 
-fn name(name: Option<&str>, out: &mut Line) {
-    out.text(name.unwrap_or("–"));
+fn name(name: Option<&outside::Text>, out: &mut Line) {
+    out.text(name.map_or("–", |name| name));
 }
 
 /// A name with its end left out if it is too long.
-pub(super) fn cut(name: &str, width: usize, out: &mut Line) {
+pub(super) fn cut(name: &outside::Text, width: usize, out: &mut Line) {
     match name.char_indices().nth(width) {
         None => out.text(name),
         Some(_) => {

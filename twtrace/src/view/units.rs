@@ -2,7 +2,6 @@
 
 use super::kept::Texts;
 use super::line::Line;
-use crate::event::CommandName;
 
 const NS_PER_US: u64 = 1_000;
 const NS_PER_MS: u64 = 1_000_000;
@@ -70,18 +69,6 @@ pub(super) fn port(port: u16, out: &mut Line) {
         out.byte(b'*');
     } else {
         out.number(port.into());
-    }
-}
-
-/// Name of a task, which may hold anything: nothing of it reaches a terminal as a command.
-pub(super) fn command(name: &CommandName, out: &mut Line) {
-    for letter in name.text().chars() {
-        let shown = if letter.is_control() {
-            '\u{fffd}'
-        } else {
-            letter
-        };
-        out.text(shown.encode_utf8(&mut [0; 4]));
     }
 }
 

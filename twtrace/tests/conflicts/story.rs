@@ -447,7 +447,7 @@ fn kernel(names: &[(&str, u64)]) -> KernelCounters {
         cookie: None,
         tcp_ext: names
             .iter()
-            .map(|&(name, value)| (name.to_owned(), value))
+            .map(|&(name, value)| (name.into(), value))
             .collect(),
     }
 }

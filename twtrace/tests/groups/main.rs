@@ -44,9 +44,9 @@ fn named() -> Named {
     let pod = "kubepods.slice/kubepods-pod7f9c0d1e_2b3a_4c5d_8e9f_a0b1c2d3e4f5.slice";
     let cgroups = [
         (NGINX, r"/system.slice/nginx\x2dfront,end.service".into()),
-        (POD, format!("/{pod}/cri-containerd-{id}.scope")),
+        (POD, format!("/{pod}/cri-containerd-{id}.scope").into()),
         (LOGIN, "/user.slice/user-1000.slice/session-3.scope".into()),
-        (CONTAINER, format!("/docker/{id}")),
+        (CONTAINER, format!("/docker/{id}").into()),
     ];
     Named {
         users: [(33, "www-data".into()), (1_000, "ada".into())].into(),

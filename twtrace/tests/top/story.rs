@@ -364,7 +364,7 @@ impl Story {
             at_ns: STARTED + second * S,
             call: Call::Connect,
             pid: 8_123,
-            command: CommandName(*b"php-fpm8.4\0\0\0\0\0\0"),
+            command: CommandName::new(*b"php-fpm8.4\0\0\0\0\0\0"),
             errno: 99,
             port_given: false,
             time_wait: 2_501,

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: what the compiler and clippy do not check about this repository.
 
 mod links;
+mod outside;
 mod size;
 mod walls;
 mod words;
@@ -48,7 +49,13 @@ struct Finding {
 type Check = fn(&[Source]) -> Vec<Finding>;
 
 /// All checks: each takes every file of the repository.
-const CHECKS: &[Check] = &[walls::check, words::check, size::check, links::check];
+const CHECKS: &[Check] = &[
+    walls::check,
+    outside::check,
+    words::check,
+    size::check,
+    links::check,
+];
 
 pub(crate) fn run(_: &Args) -> Result<()> {
     let sources = sources()?;

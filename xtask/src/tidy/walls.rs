@@ -14,14 +14,15 @@ enum Uses {
 }
 
 const ROOMS: &[Room] = &[
-    room("error", &[]),
-    room("event", &[]),
+    room("text", &[]),
+    room("error", &["text"]),
+    room("event", &["text"]),
     room("decode", &["event"]),
-    room("model", &["event"]),
-    room("view", &["model", "event", "host"]),
-    room("kernel", &["error", "event"]),
+    room("model", &["event", "text"]),
+    room("view", &["model", "event", "host", "text"]),
+    room("kernel", &["error", "event", "text"]),
     room("recording", &["error", "event"]),
-    room("host", &["error", "event"]),
+    room("host", &["error", "event", "text"]),
     Room {
         name: "cmd",
         uses: Uses::All,

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Family, KernelCounters, Snapshot};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Session, counters};
+use crate::text::Text;
 
 /// How often the ring is emptied.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -60,7 +61,7 @@ pub(super) struct Outcome {
     /// What was found where kernels differ.
     pub(super) found: BTreeMap<String, String>,
     /// The counters of its namespace that moved.
-    pub(super) counters: BTreeMap<String, u64>,
+    pub(super) counters: BTreeMap<Text, u64>,
     /// What was traced of it.
     pub(super) events: Vec<Event>,
     /// Its connections came as they liked.
@@ -361,7 +362,7 @@ impl Trace {
 }
 
 /// The counters of a namespace that was made for the case.
-fn moved(kernel: &KernelCounters) -> BTreeMap<String, u64> {
+fn moved(kernel: &KernelCounters) -> BTreeMap<Text, u64> {
     let moved = kernel.tcp_ext.iter().filter(|(_, by)| **by > 0);
     moved.map(|(name, by)| (name.clone(), *by)).collect()
 }

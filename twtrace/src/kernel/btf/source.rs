@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::{ptr, slice};
@@ -14,10 +14,15 @@ use std::{ptr, slice};
 use super::VMLINUX;
 use crate::kernel::syscall;
 
+/// What is longer is cut short: kernels have 5 to 12 MB.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// The running kernel's, or a file's.
 pub(super) fn read(path: &Path) -> io::Result<Cow<'static, [u8]>> {
     if path != Path::new(VMLINUX) {
-        return fs::read(path).map(Cow::Owned);
+        let mut data = Vec::new();
+        File::open(path)?.take(MOST_BYTES).read_to_end(&mut data)?;
+        return Ok(Cow::Owned(data));
     }
     let file = File::open(path)?;
     let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();

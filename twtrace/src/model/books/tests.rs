@@ -25,7 +25,7 @@ fn kernel(netns: u32, values: [u64; 4]) -> KernelCounters {
     KernelCounters {
         netns,
         cookie: None,
-        tcp_ext: names.map(String::from).into_iter().zip(values).collect(),
+        tcp_ext: names.map(Into::into).into_iter().zip(values).collect(),
     }
 }
 
@@ -308,7 +308,7 @@ fn with_a_filter_the_kernel_counts_more_than_we_do() {
 /// The kernel's counters of refusals.
 fn paws(values: &[(&str, u64)]) -> KernelCounters {
     let mut kernel = kernel(NETNS, [0; 4]);
-    let values = values.iter().map(|&(name, value)| (name.to_owned(), value));
+    let values = values.iter().map(|&(name, value)| (name.into(), value));
     kernel.tcp_ext.extend(values);
     kernel
 }

@@ -15,6 +15,7 @@ pub use ports::ReuseHelp;
 pub use settings::{Effect, ReuseAge, Row};
 
 use crate::event::facts::{Destination, Facts, Namespace, Sysctl};
+use crate::text::Text;
 
 /// How bad it is. The worst comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -44,21 +45,21 @@ pub struct Finding {
 pub enum What {
     /// No usable type information of the kernel.
     NoBtf {
-        why: String,
+        why: Text,
     },
     /// The kernel refuses to load programs, though the capabilities are there.
     TracingRefused {
-        why: String,
+        why: Text,
     },
     /// Capabilities that are not there.
     NeedsPrivileges {
-        missing: Vec<String>,
+        missing: Vec<Text>,
     },
     /// A lifecycle point that cannot be seen; `without` is `None` if nothing works without it.
     PointMissing {
-        point: String,
-        why: String,
-        without: Option<String>,
+        point: Text,
+        why: Text,
+        without: Option<Text>,
     },
     /// Everything can be traced.
     TracingWorks {
@@ -68,7 +69,7 @@ pub enum What {
     /// Namespaces that were not looked into.
     NamespacesUnread {
         count: u64,
-        why: String,
+        why: Text,
     },
 
     /// `tcp_max_tw_buckets`: the number of mini-sockets against the limit.
@@ -113,7 +114,7 @@ pub enum What {
     RecycleThere,
     /// Files set it, and this kernel has none.
     RecycleGone {
-        files: Vec<String>,
+        files: Vec<Text>,
     },
     AutobindReuse,
 

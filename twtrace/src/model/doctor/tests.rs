@@ -15,7 +15,7 @@ fn number(value: i64, default: i64) -> Setting {
     Setting {
         value: Value::Number(value),
         default: Some(Value::Number(default)),
-        unit: String::new(),
+        unit: Default::default(),
     }
 }
 
@@ -23,7 +23,7 @@ fn ports(ports: &[(u16, u16)]) -> Setting {
     Setting {
         value: Value::Ports(ports.to_vec()),
         default: None,
-        unit: String::new(),
+        unit: Default::default(),
     }
 }
 
@@ -46,7 +46,7 @@ fn namespace(netns: u32) -> Namespace {
     Namespace {
         netns,
         sysctls: sysctls.into(),
-        counters: counters.map(|name| (name.to_owned(), 0)).into(),
+        counters: counters.map(|name| (name.into(), 0)).into(),
         population: Some(1_204),
         destinations: Destinations::default(),
     }
@@ -60,7 +60,7 @@ fn point(name: &str, without: Option<&str>) -> Point {
         way: Some("fentry".into()),
         programs: vec!["kill".into()],
         refused: Vec::new(),
-        without: without.map(str::to_owned),
+        without: without.map(Into::into),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn find(facts: &Facts, findings: &mut Vec<Finding>) {
         };
         let missing = What::PointMissing {
             point: point.name.clone(),
-            why: point.refused.join("; "),
+            why: point.refused.join("; ").into(),
             without: point.without.clone(),
         };
         found(severity, missing);

@@ -81,7 +81,7 @@ fn failure(flow: Flow, call: Call) -> Event {
         at_ns: START + 5 * S,
         call,
         pid: 8_123,
-        command: CommandName(*b"php-fpm\0\0\0\0\0\0\0\0\0"),
+        command: CommandName::new(*b"php-fpm\0\0\0\0\0\0\0\0\0"),
         errno: 99,
         port_given: false,
         time_wait: 98,

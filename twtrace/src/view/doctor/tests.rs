@@ -31,7 +31,7 @@ fn ports(help: ReuseHelp) -> What {
 
 /// One of each kind.
 fn every() -> Vec<What> {
-    let why = || "why".to_owned();
+    let why = || "why".into();
     let refused = |in_time_wait| What::RefusedByTimestamp {
         count: RATE,
         in_time_wait,

@@ -1,11 +1,14 @@
 //! For a person in a hurry: the verdict, what to do, then what it rests on.
 
+use std::borrow::Cow;
+
 use super::effects;
 use super::say::{self, Said};
 use super::words::{per_time, uptime, wrap};
 use crate::event::facts::{Answer, Facts};
 use crate::host::Names;
 use crate::model::doctor::{Diagnosis, Finding, Severity};
+use crate::text::Text;
 use crate::view::units::{count, thousands};
 
 /// Findings that are shown; `-o json` has all.
@@ -102,14 +105,15 @@ struct Place {
 
 impl Place {
     fn new(netns: u32, names: &mut Names) -> Self {
-        match names.netns(netns) {
+        match names.netns(netns).map(Text::as_str) {
             Some("host") => Self {
                 name: "the host's namespace".to_owned(),
                 enter: "nsenter -t 1 -n ".to_owned(),
             },
             Some(name) => Self {
                 name: format!("namespace {name}"),
-                enter: format!("ip netns exec {name} "),
+                // It is to be pasted into a shell.
+                enter: format!("ip netns exec {} ", quoted(name)),
             },
             None => Self {
                 name: format!("namespace {netns}"),
@@ -118,6 +122,10 @@ impl Place {
             },
         }
     }
+}
+
+fn quoted(name: &str) -> Cow<'_, str> {
+    shlex::try_quote(name).unwrap_or_default()
 }
 
 fn one(finding: &Finding, place: Option<&Place>, out: &mut String) {
@@ -234,7 +242,7 @@ fn tracing(facts: &Facts, out: &mut String) {
         let start = format!("  {:<8} {}", word(&point.answer), point.name);
         let how = match &point.way {
             Some(way) => format!("{way} on {}", point.function),
-            None => point.function.clone(),
+            None => point.function.to_string(),
         };
         let mut said = how;
         if let Answer::No(why) = &point.answer {
@@ -252,7 +260,7 @@ fn tracing(facts: &Facts, out: &mut String) {
         let start = format!("  {:<8} {}", word(&feature.answer), feature.name);
         let said = match &feature.answer {
             Answer::No(why) => format!("{} ({why})", feature.gives),
-            _ => feature.gives.clone(),
+            _ => feature.gives.to_string(),
         };
         column(&start, REASON, &said, out);
         last = unknown(&feature.answer).unwrap_or(last);

@@ -1,6 +1,7 @@
 //! Words and numbers as `doctor` writes them, and lines of 80 columns.
 
 use crate::model::doctor::Rate;
+use crate::text::Text;
 use crate::view::units::{thousands, width};
 
 /// What a line may have.
@@ -34,10 +35,10 @@ pub(super) fn uptime(seconds: u64) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-pub(super) fn list(words: &[String]) -> String {
+pub(super) fn list(words: &[Text]) -> String {
     match words {
         [] => "nothing".to_owned(),
-        [one] => one.clone(),
+        [one] => one.to_string(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }

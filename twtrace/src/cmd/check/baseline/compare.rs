@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Baseline, Case, Clients, Judged, Times};
 use crate::cmd::check::expect::{self, By, Differs, Sign};
+use crate::text::Text;
 
 /// What a busy machine may add to a lifetime.
 const NOISE: Duration = Duration::from_millis(1_500);
@@ -79,8 +80,8 @@ impl Comparison {
 /// Compares a run with an earlier one, of the same kernel or another.
 pub(in super::super) fn compare(was: &Baseline, is: &Baseline) -> Comparison {
     let mut comparison = Comparison {
-        was: was.kernel.clone(),
-        is: is.kernel.clone(),
+        was: was.kernel.to_string(),
+        is: is.kernel.to_string(),
         differences: Vec::new(),
         same: 0,
         alone: 0,
@@ -99,10 +100,10 @@ pub(in super::super) fn compare(was: &Baseline, is: &Baseline) -> Comparison {
         found.take_explained(was, is, &mut counters);
         comparison.same += usize::from(found.0.is_empty());
         for one in found.0 {
-            let counter = [old, new].map(|case| case.counters.contains_key(&one.what));
+            let counter = [old, new].map(|case| case.counters.contains_key(one.what.as_str()));
             let one = Difference {
-                name: new.name.clone(),
-                family: new.family.clone(),
+                name: new.name.to_string(),
+                family: new.family.to_string(),
                 because: because(&new.name, counter != [false; 2], was, is),
                 ..one
             };
@@ -153,7 +154,12 @@ fn explain(differs: &Differs, was: &Baseline, is: &Baseline) -> Option<String> {
     let By::Sign(sign) = differs.by else {
         return None;
     };
-    let has = |one: &Baseline| one.shows.get(&sign.name()).copied().unwrap_or_default();
+    let has = |one: &Baseline| {
+        one.shows
+            .get(sign.name().as_str())
+            .copied()
+            .unwrap_or_default()
+    };
     let (right, word) = match (has(was), has(is)) {
         (false, true) => (differs.with, "has"),
         (true, false) => (differs.without, "has no"),
@@ -220,7 +226,7 @@ impl Found {
             return;
         }
         for (what, old, new) in pairs(&was.found, &is.found) {
-            let [old, new] = [old, new].map(|one| one.map_or("not seen", String::as_str));
+            let [old, new] = [old, new].map(|one| one.map_or("not seen", Text::as_str));
             if old != new {
                 self.put(Kind::Changed, what, old, new);
             }
@@ -296,10 +302,10 @@ fn told(case: &Case) -> String {
 
 /// Each name that either has, with both values.
 fn pairs<'a, V>(
-    was: &'a BTreeMap<String, V>,
-    is: &'a BTreeMap<String, V>,
+    was: &'a BTreeMap<Text, V>,
+    is: &'a BTreeMap<Text, V>,
 ) -> impl Iterator<Item = (&'a str, Option<&'a V>, Option<&'a V>)> {
-    let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let names: BTreeSet<&Text> = was.keys().chain(is.keys()).collect();
     let each = names.into_iter();
     each.map(|name| (name.as_str(), was.get(name), is.get(name)))
 }

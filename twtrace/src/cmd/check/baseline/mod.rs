@@ -16,6 +16,7 @@ use super::runner::{Outcome, Verdict};
 use crate::cmd::files;
 use crate::error::{Error, Result};
 use crate::event::{End, Event};
+use crate::text::Text;
 pub(super) use compare::{Comparison, Difference, Kind, compare};
 use times::Times;
 
@@ -27,37 +28,37 @@ const FORMAT: &str = "twtrace-check";
 /// All that a run showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Baseline {
-    format: String,
+    format: Text,
     v: u32,
     /// Of twtrace.
-    version: String,
+    version: Text,
     /// `uname -r`.
-    pub(super) kernel: String,
-    attach: String,
+    pub(super) kernel: Text,
+    attach: Text,
     /// Length of a tick, which kernel timers count in.
     tick_ns: u64,
     /// What the kernel shows of itself.
-    shows: BTreeMap<String, bool>,
+    shows: BTreeMap<Text, bool>,
     cases: Vec<Case>,
 }
 
 /// What a scenario showed with one address family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Case {
-    name: String,
-    group: String,
-    family: String,
+    name: Text,
+    group: Text,
+    family: Text,
     verdict: Judged,
     /// Why it was skipped, or failed in the first place.
-    reason: Option<String>,
+    reason: Option<Text>,
     /// What was found where kernels differ.
-    found: BTreeMap<String, String>,
+    found: BTreeMap<Text, Text>,
     /// TcpExt counters that moved.
-    counters: BTreeMap<String, u64>,
+    counters: BTreeMap<Text, u64>,
     /// Its connections came as they liked, so counters follow the weather.
     crowd: bool,
     /// How long mini-sockets lived, by clock and end reason: "time-wait expired".
-    lifetimes: BTreeMap<String, Times>,
+    lifetimes: BTreeMap<Text, Times>,
     clients: Option<Clients>,
 }
 
@@ -91,7 +92,7 @@ impl Baseline {
             kernel: run.meta.kernel.clone(),
             attach: run.meta.attach.clone(),
             tick_ns: tick.map_or(0, |tick| u64::try_from(tick.as_nanos()).unwrap_or(0)),
-            shows: run.shown.by_name(),
+            shows: texts(run.shown.by_name()),
             cases: run.outcomes.iter().map(case).collect(),
         }
     }
@@ -139,8 +140,8 @@ fn case(outcome: &Outcome) -> Case {
         group: outcome.case.group.name().into(),
         family: family_name(outcome.case.family).into(),
         verdict,
-        reason,
-        found: outcome.found.clone(),
+        reason: reason.map(Into::into),
+        found: texts(outcome.found.clone()),
         counters: outcome.counters.clone(),
         crowd: outcome.crowd,
         lifetimes: lifetimes(&outcome.events),
@@ -183,13 +184,19 @@ impl Clients {
     }
 }
 
-fn lifetimes(events: &[Event]) -> BTreeMap<String, Times> {
-    let mut lifetimes: BTreeMap<String, Times> = BTreeMap::new();
+fn texts<V, T: From<V>>(map: BTreeMap<String, V>) -> BTreeMap<Text, T> {
+    let each = map.into_iter();
+    each.map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+fn lifetimes(events: &[Event]) -> BTreeMap<Text, Times> {
+    let mut lifetimes: BTreeMap<Text, Times> = BTreeMap::new();
     for event in events {
         let Event::End(end) = event else { continue };
         let reason = end.reason.name();
         for (clock, lasted) in clocks(end) {
-            let times = lifetimes.entry(format!("{clock} {reason}"));
+            let times = lifetimes.entry(format!("{clock} {reason}").into());
             times.or_default().add(lasted);
         }
     }

@@ -10,6 +10,7 @@ use super::{Comparison, Kind, Run, Tally, evidence, family_name};
 use crate::cmd::check::expect::{self, Shown};
 use crate::cmd::check::runner::{Outcome, Verdict};
 use crate::cmd::check::scenarios::Scenario;
+use crate::text::Text;
 
 /// Version of the objects.
 const VERSION: u32 = 1;
@@ -39,7 +40,7 @@ enum Line<'a> {
         failures: &'a [String],
         explanation: Vec<String>,
         found: &'a BTreeMap<String, String>,
-        counters: &'a BTreeMap<String, u64>,
+        counters: &'a BTreeMap<Text, u64>,
         sockets: usize,
         took_ms: u128,
     },

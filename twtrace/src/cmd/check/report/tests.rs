@@ -59,7 +59,7 @@ fn outcomes() -> Vec<Outcome> {
             sockets: 11,
             took: Duration::from_millis(62_345),
             found: BTreeMap::new(),
-            counters: [("TW".to_owned(), 11)].into(),
+            counters: [("TW".into(), 11)].into(),
             events: Vec::new(),
             crowd: false,
             clients: None,

@@ -122,8 +122,8 @@ fn a_counter_that_a_sign_explains_is_one_difference_in_however_many_cases() {
     assert_eq!(comparison.differences.len(), 1);
     assert_eq!(comparison.differences[0].family, "ipv4, ipv6");
     let sign = Sign::TwKill.name();
-    was.shows.insert(sign.clone(), true);
-    is.shows.insert(sign, false);
+    was.shows.insert(sign.as_str().into(), true);
+    is.shows.insert(sign.into(), false);
     let comparison = compare(&was, &is);
     let [one] = &comparison.differences[..] else {
         panic!("{comparison:?}");
@@ -146,8 +146,8 @@ fn a_counter_does_not_explain_another() {
         ..case("refused-established")
     };
     let (mut was, mut is) = (run("6.1", vec![of(0)]), run("6.18", vec![of(5)]));
-    was.shows.insert(Sign::PawsOldAck.name(), false);
-    is.shows.insert(Sign::PawsOldAck.name(), true);
+    was.shows.insert(Sign::PawsOldAck.name().into(), false);
+    is.shows.insert(Sign::PawsOldAck.name().into(), true);
     let comparison = compare(&was, &is);
     let [one] = &comparison.differences[..] else {
         panic!("{comparison:?}");

@@ -35,8 +35,9 @@ fn without_a_port() -> Case {
 }
 
 fn connect() -> PortFailure {
-    let mut command = CommandName::default();
-    command.0[..COMMAND.len()].copy_from_slice(COMMAND.as_bytes());
+    let mut command = [0; 16];
+    command[..COMMAND.len()].copy_from_slice(COMMAND.as_bytes());
+    let command = CommandName::new(command);
     PortFailure {
         flow: Flow {
             uid: Some(0),
@@ -84,7 +85,9 @@ fn every_lie_about_a_port_failure_is_found() {
         ("held by TIME_WAIT", |failure| failure.time_wait = 13),
         ("held by TIME_WAIT", |failure| failure.time_wait = 28),
         ("pid", |failure| failure.pid += 1),
-        ("command", |failure| failure.command.0[0] = b'X'),
+        ("command", |failure| {
+            failure.command = CommandName::new([b'X'; 16])
+        }),
         ("port given", |failure| failure.port_given = true),
         ("port", |failure| failure.flow.lport = 1),
         ("address", |failure| {

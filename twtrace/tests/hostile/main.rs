@@ -1,0 +1,28 @@
+//! Files that somebody made to do harm: nothing of them is obeyed by a terminal, and reading them
+//! takes a bounded amount of memory and time.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy.toml's exception does not reach"
+)]
+
+mod bombs;
+mod craft;
+mod letters;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn twtrace(arguments: &[&str], file: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_twtrace"))
+        .args(arguments)
+        .arg(file)
+        .output()
+        .unwrap()
+}
