@@ -70,8 +70,13 @@ impl Tracer {
     }
 
     /// Sends SIGINT, as a person would, and returns the exit code.
-    pub(crate) fn stop(mut self) -> Result<i32> {
-        self.signal(Signal::SIGINT)?;
+    pub(crate) fn stop(self) -> Result<i32> {
+        self.stop_by(Signal::SIGINT)
+    }
+
+    /// Sends a signal, and returns the exit code.
+    pub(crate) fn stop_by(mut self, signal: Signal) -> Result<i32> {
+        self.signal(signal)?;
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -79,7 +84,7 @@ impl Tracer {
             }
             if started.elapsed() > END_LIMIT {
                 self.child.kill()?;
-                bail!("twtrace did not end after SIGINT");
+                bail!("twtrace did not end after {signal}");
             }
             thread::sleep(POLL);
         }

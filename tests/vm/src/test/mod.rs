@@ -3,6 +3,7 @@
 pub(crate) mod books;
 pub(crate) mod check;
 pub(crate) mod conflicts;
+pub(crate) mod contest;
 pub(crate) mod doctor;
 pub(crate) mod exhaust;
 pub(crate) mod filters;
@@ -12,7 +13,10 @@ pub(crate) mod host;
 pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
+pub(crate) mod last_words;
 pub(crate) mod mutants;
+pub(crate) mod older;
 pub(crate) mod owners;
 pub(crate) mod ports;
+pub(crate) mod stopping;
 pub(crate) mod top;
