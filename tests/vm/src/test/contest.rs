@@ -1,6 +1,10 @@
 //! Two CPUs with segments for the same mini-socket: one kills it, what the other brings kills
 //! nothing. The end is by what killed it.
+//!
+//! The other one has to come between the RST and the kill, which is a matter of a hundred
+//! instructions. So the kernel is made to note a stack trace there.
 
+use std::fs;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
@@ -16,11 +20,14 @@ use crate::checks::Checks;
 use crate::namespace::{Namespace, mini_sockets, sysctl};
 use crate::processor;
 use crate::raw::{Sender, deaf, ipv4, old_syn, segment};
+use crate::say;
 use crate::tracer::{Tracer, Written};
 
-const TARGETS: usize = 499;
+const TARGETS: u16 = 211;
+/// All clients have this port, each at an address of its own.
+const CLIENTS: u16 = 20_000;
 /// Segments per look at whose turn it is.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Noise = fn(&Target) -> &[Vec<u8>];
@@ -38,19 +45,24 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     for (command, noise) in ROUNDS {
         let namespace = Namespace::make("contest")?;
         let targets = namespace.run(targets)?;
+        // In the place of the peers, so that nobody answers the answers.
+        let peers = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENTS);
+        let peers = namespace.run(|| deaf(peers))?;
         let tracer = Tracer::start(&[command, "-o", "json", "--attach", attach], stdout)?;
         let before = namespace.run(mini_sockets)?;
+        let slow = Slow::down()?;
         contest(&targets, &namespace.run(Sender::open)?, noise)?;
+        drop(slow);
         let after = namespace.run(mini_sockets)?;
         checks.equal("exit code", tracer.stop()?, 0);
-        drop(targets);
+        drop(peers);
         namespace.end()?;
         let written = Written::read(stdout)?;
-        checks.equal("mini-sockets before", before, TARGETS as u64);
+        checks.equal("mini-sockets before", before, u64::from(TARGETS));
         checks.equal("mini-sockets after", after, 0);
         for (reason, count) in written.totals()? {
             let expected = match &*reason {
-                "reset" => TARGETS as u64,
+                "reset" => u64::from(TARGETS),
                 // What earlier tests left may go now.
                 "netns-exit" => count,
                 _ => 0,
@@ -67,8 +79,6 @@ struct Target {
     rst: Vec<Vec<u8>>,
     acks: Vec<Vec<u8>>,
     syns: Vec<Vec<u8>>,
-    /// In the place of the peer.
-    _deaf: Socket,
 }
 
 fn targets() -> Result<Vec<Target>> {
@@ -78,11 +88,19 @@ fn targets() -> Result<Vec<Target>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 7))?;
     let ear = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
     ear.set_read_timeout(Some(PATIENCE))?;
-    (0..TARGETS).map(|_| target(&listener, &ear)).collect()
+    let target = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let host = Ipv4Addr::new(127, 2, high, low);
+        target(&listener, &ear, SocketAddrV4::new(host, CLIENTS))
+    };
+    (1..=TARGETS).map(target).collect()
 }
 
-fn target(listener: &TcpListener, ear: &Socket) -> Result<Target> {
-    let mut client = TcpStream::connect(listener.local_addr()?)?;
+fn target(listener: &TcpListener, ear: &Socket, client: SocketAddrV4) -> Result<Target> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&client.into())?;
+    socket.connect(&listener.local_addr()?.into())?;
+    let mut client = TcpStream::from(socket);
     drop(listener.accept()?);
     ensure!(client.read(&mut [0])? == 0, "data came where none was sent");
     let ends = [ipv4(client.local_addr()?)?, ipv4(client.peer_addr()?)?];
@@ -94,7 +112,6 @@ fn target(listener: &TcpListener, ear: &Socket) -> Result<Target> {
             Ok(made.ack(acknowledgement))
         })?],
         syns: vec![old_syn(ends)?],
-        _deaf: deaf(ends[0])?,
     })
 }
 
@@ -113,6 +130,42 @@ fn last_fin(mut ear: &Socket, [from, to]: [SocketAddrV4; 2]) -> Result<[u32; 2]>
             return Ok([next, tcp.acknowledgment_number()]);
         }
     }
+}
+
+/// Makes the kernel note a stack trace of each kill by a RST, which takes its time.
+struct Slow;
+
+impl Slow {
+    fn down() -> Result<Self> {
+        let slow = Self;
+        tracing(
+            "kprobe_events",
+            "p:twtrace_vm/slow inet_twsk_deschedule_put",
+        )?;
+        tracing("options/stacktrace", "1")?;
+        tracing("events/twtrace_vm/slow/enable", "1")?;
+        Ok(slow)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        for (file, text) in [
+            ("events/twtrace_vm/slow/enable", "0"),
+            ("options/stacktrace", "0"),
+            ("kprobe_events", "-:twtrace_vm/slow"),
+            ("trace", ""),
+        ] {
+            if let Err(error) = tracing(file, text) {
+                say(&format!("{error:#}"));
+            }
+        }
+    }
+}
+
+fn tracing(file: &str, text: &str) -> Result<()> {
+    let path = Path::new("/sys/kernel/tracing").join(file);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Sends a RST to each from one CPU, while all the others send something else to the same.

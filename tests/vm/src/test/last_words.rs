@@ -4,13 +4,15 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use socket2::SockRef;
 
 use crate::checks::Checks;
-use crate::namespace::{Namespace, sysctl};
+use crate::namespace::{Namespace, mini_sockets, sysctl};
 use crate::processor;
 use crate::raw::{LONG_AGO, Sender, deaf, ipv4, old_syn};
 use crate::tracer::{Tracer, Written};
@@ -20,6 +22,7 @@ const HTTPS: u16 = 443;
 /// Where clients send their last bytes.
 const HTTP: u16 = 80;
 const TIMES: u64 = 13;
+const POLL: Duration = Duration::from_millis(1);
 const LAST: &[u8] = b"GET /goodbye";
 
 pub(crate) fn run(attach: &str) -> Result<String> {
@@ -81,12 +84,18 @@ fn clients() -> Result<()> {
         // Else the answer to the SYN is answered by a RST, and that is the last segment then.
         let _deaf = deaf(ends[0])?;
         sender.send(&[old_syn(ends)?], 1)?;
-        last_words(closed_by_server(&http)?)?;
+        let before = mini_sockets()?;
+        let client = closed_by_server(&http)?;
+        // The client's ACK may be delayed.
+        while mini_sockets()? == before {
+            thread::sleep(POLL);
+        }
+        last_words(client)?;
     }
     Ok(())
 }
 
-/// A client whose server has closed, and waits for its FIN without a process.
+/// A client whose server has closed.
 fn closed_by_server(listener: &TcpListener) -> Result<TcpStream> {
     let address: SocketAddr = listener.local_addr()?;
     let mut client = TcpStream::connect(address)?;
