@@ -2,10 +2,10 @@
 //! nothing. The end is by what killed it.
 //!
 //! The other one has to come between the RST and the kill, which is a matter of a hundred
-//! instructions. So the kernel is made to note a stack trace there.
+//! instructions. So the kernel is made to note stack traces there.
 
-use std::fs;
-use std::io::Read as _;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +23,15 @@ use crate::raw::{Sender, deaf, ipv4, old_syn, segment};
 use crate::say;
 use crate::tracer::{Tracer, Written};
 
-const TARGETS: u16 = 211;
+const TARGETS: u16 = 101;
 /// All clients have this port, each at an address of its own.
 const CLIENTS: u16 = 20_000;
 /// Segments per look at whose turn it is.
 const BATCH: usize = 8;
+/// Stack traces of each kill: together they take longer than a segment does.
+const NOTES: u8 = 8;
+/// What the kernel calls the places where it takes them.
+const GROUP: &str = "twtrace_vm";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Noise = fn(&Target) -> &[Vec<u8>];
@@ -132,40 +136,50 @@ fn last_fin(mut ear: &Socket, [from, to]: [SocketAddrV4; 2]) -> Result<[u32; 2]>
     }
 }
 
-/// Makes the kernel note a stack trace of each kill by a RST, which takes its time.
+/// Makes the kernel note stack traces before each kill by a RST, which takes its time.
+#[derive(Debug)]
 struct Slow;
 
 impl Slow {
     fn down() -> Result<Self> {
         let slow = Self;
-        tracing(
-            "kprobe_events",
-            "p:twtrace_vm/slow inet_twsk_deschedule_put",
-        )?;
         tracing("options/stacktrace", "1")?;
-        tracing("events/twtrace_vm/slow/enable", "1")?;
+        for note in 0..NOTES {
+            let event = format!("p:{GROUP}/note{note} inet_twsk_deschedule_put");
+            tracing("kprobe_events", &event)?;
+        }
+        tracing(&format!("events/{GROUP}/enable"), "1")?;
         Ok(slow)
+    }
+
+    fn end() -> Result<()> {
+        tracing(&format!("events/{GROUP}/enable"), "0")?;
+        tracing("options/stacktrace", "0")?;
+        for note in 0..NOTES {
+            tracing("kprobe_events", &format!("-:{GROUP}/note{note}"))?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        for (file, text) in [
-            ("events/twtrace_vm/slow/enable", "0"),
-            ("options/stacktrace", "0"),
-            ("kprobe_events", "-:twtrace_vm/slow"),
-            ("trace", ""),
-        ] {
-            if let Err(error) = tracing(file, text) {
-                say(&format!("{error:#}"));
-            }
+        if let Err(error) = Self::end() {
+            say(&format!("the kernel may still be slow: {error:#}"));
         }
     }
 }
 
+/// Writes to a file of the kernel's own tracing, and takes away nothing that is there.
 fn tracing(file: &str, text: &str) -> Result<()> {
     let path = Path::new("/sys/kernel/tracing").join(file);
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    let write = || {
+        OpenOptions::new()
+            .append(true)
+            .open(&path)?
+            .write_all(text.as_bytes())
+    };
+    write().with_context(|| format!("cannot write {text} to {}", path.display()))
 }
 
 /// Sends a RST to each from one CPU, while all the others send something else to the same.
