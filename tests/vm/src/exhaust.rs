@@ -3,8 +3,10 @@
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Barrier, Mutex};
+use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::libc::EADDRNOTAVAIL;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -82,6 +84,66 @@ impl Full {
             }
         }
         Ok(failed)
+    }
+}
+
+/// Tasks of a crowd; far more than there are kretprobes for one function.
+const CROWD: usize = 41;
+/// Ports that a crowd's call looks at, in a while that is longer than a task's turn on a CPU.
+const CANDIDATES: u16 = 800;
+/// Calls of each task, and one more by itself.
+const CALLS: usize = 23;
+/// All that the crowd calls.
+pub(crate) const CROWD_CALLS: u64 = (CROWD * (CALLS + 1)) as u64;
+
+/// Calls connect() in many tasks at once, each of which is preempted within its calls, and says how
+/// many failed. All ports are bound.
+pub(crate) fn crowd() -> Result<()> {
+    own_namespace()?;
+    let range = format!("{FIRST} {}", FIRST + CANDIDATES - 1);
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", range)?;
+    let bound = (FIRST..FIRST + CANDIDATES).map(|port| {
+        let socket = socket()?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        io::Result::Ok(socket)
+    });
+    let _bound: Vec<_> = bound.collect::<io::Result<_>>()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 7))?;
+    let address = listener.local_addr()?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "ready")?;
+    for _ in io::stdin().lock().lines() {
+        writeln!(stdout, "{}", all_at_once(address)?)?;
+    }
+    Ok(())
+}
+
+fn all_at_once(address: SocketAddr) -> Result<u64> {
+    // One after the other, at last: the next call of a task tells that the return of its last one
+    // was not seen.
+    let alone = Mutex::new(());
+    let together = Barrier::new(CROWD);
+    let task = || {
+        for _ in 0..CALLS {
+            fail(address)?;
+        }
+        together.wait();
+        let _alone = alone.lock();
+        fail(address)
+    };
+    thread::scope(|scope| {
+        let tasks: Vec<_> = (0..CROWD).map(|_| scope.spawn(task)).collect();
+        for one in tasks {
+            one.join().map_err(|_| anyhow!("a task panicked"))??;
+        }
+        Ok(CROWD_CALLS)
+    })
+}
+
+fn fail(address: SocketAddr) -> Result<()> {
+    match socket()?.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => Ok(()),
+        other => bail!("connect() says {other:?}"),
     }
 }
 

@@ -13,6 +13,8 @@ mod mutate;
 mod namespace;
 mod nat;
 mod pressure;
+mod processor;
+mod raw;
 mod served;
 mod suite;
 mod tenants;
@@ -36,6 +38,8 @@ enum Task {
     Flood,
     /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
     Exhaust,
+    /// Do so in many tasks at once.
+    ExhaustCrowd,
     /// Run out of ports, in a network namespace of its own, as told on stdin.
     Pressure,
     /// Make connections through a NAT that changes ports at random.
@@ -73,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         Task::Load(args) => load::serve(&args),
         Task::Flood => flood::serve(),
         Task::Exhaust => exhaust::serve(),
+        Task::ExhaustCrowd => exhaust::crowd(),
         Task::Pressure => pressure::serve(),
         Task::Nat => nat::run(),
         Task::Mutate(args) => mutate::run(&args),

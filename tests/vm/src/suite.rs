@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt, kill9,
-    lacking, mutants, owners, ports, privileges, slow, top,
+    books, check, conflicts, contest, doctor, exhaust, filters, flood, footprint, host, interrupt,
+    kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow, stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("owners in a recording", owners::recorded, "fentry"),
     ("conflicts behind a NAT, fentry", conflicts::run, "fentry"),
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
+    ("last bytes with a FIN, fentry", last_words::run, "fentry"),
+    ("last bytes with a FIN, kprobe", last_words::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
     (
         "200,003 calls without a port, fentry",
@@ -52,7 +54,15 @@ const TESTS: &[(&str, Test, &str)] = &[
         exhaust::run,
         "kprobe",
     ),
+    ("a crowd without a port, kprobe", exhaust::crowd, "kprobe"),
     ("sockets from before, fentry", ports::seeding, "fentry"),
+    ("old ones that pass, fentry", older::filtered, "fentry"),
+    ("old ones that pass, kprobe", older::filtered, "kprobe"),
+    ("no room for marks, fentry", older::no_room, "fentry"),
+    ("two CPUs at one, fentry", contest::run, "fentry"),
+    ("two CPUs at one, kprobe", contest::run, "kprobe"),
+    ("SIGTERM under load, fentry", stopping::run, "fentry"),
+    ("SIGTERM under load, kprobe", stopping::run, "kprobe"),
     ("exhausted destination, fentry", ports::exhaustion, "fentry"),
     ("exhausted destination, kprobe", ports::exhaustion, "kprobe"),
     ("SIGINT at once", interrupt::run, "fentry"),

@@ -77,7 +77,12 @@ impl Tracer {
 
     /// Sends SIGINT, as a person would, and returns the exit code.
     pub(crate) fn stop(self) -> Result<i32> {
-        self.signal(Signal::SIGINT)?;
+        self.stop_by(Signal::SIGINT)
+    }
+
+    /// Sends a signal, and returns the exit code.
+    pub(crate) fn stop_by(self, signal: Signal) -> Result<i32> {
+        self.signal(signal)?;
         self.end(END_LIMIT)
     }
 

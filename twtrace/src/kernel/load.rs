@@ -8,8 +8,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::settings::{
-    FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS, FEATURE_REARMS,
-    FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
+    FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS,
+    FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
     REFUSAL_WINDOW_NS, Settings, Values,
 };
 use twtrace_common::{ABI, names};

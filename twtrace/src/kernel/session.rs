@@ -355,9 +355,8 @@ impl Session {
 
     fn skipped(&self) -> Skipped {
         let sum = |of| self.facts(of).filter_map(|(_, facts)| facts.missed).sum();
-        let others = |point: &Point| {
-            !point.looks_for_ports() && !point.is_birth() && !point.is_overflow()
-        };
+        let others =
+            |point: &Point| !point.looks_for_ports() && !point.is_birth() && !point.is_overflow();
         Skipped {
             births: self.births_skipped(),
             overflows: sum(Point::is_overflow),

@@ -74,7 +74,9 @@ pub(super) fn next_key(map: BorrowedFd<'_>, after: Option<u64>) -> Option<u64> {
     let mut attribute = Attribute {
         map_fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
-        key: after.as_ref().map_or(0, |key| std::ptr::from_ref(key) as u64),
+        key: after
+            .as_ref()
+            .map_or(0, |key| std::ptr::from_ref(key) as u64),
         next_key: (&raw mut next) as u64,
         flags: 0,
     };

@@ -4,7 +4,7 @@ use super::lab::{Lab, Step};
 use super::life::Made;
 use super::work::{
     births, churn, counts, elsewhere, limits, nat, owner, ports, preexisting, rearms, refusals,
-    removal, reopens, resets, reuse, takeover, timers,
+    removal, reopens, resets, reuse, takeover, timers, unexpected,
 };
 use crate::event::Family;
 
@@ -486,8 +486,27 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "fin-wait-2-syn",
-        run: resets::fin_wait_2_syn,
-        ..SMALL
+        count: 3,
+        run: unexpected::syn_in_window,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-data",
+        count: 3,
+        run: unexpected::data,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-data-fin",
+        count: 3,
+        run: unexpected::data_and_fin,
+        ..ROW
+    },
+    Scenario {
+        name: "fin-wait-2-fin-ahead",
+        count: 3,
+        run: unexpected::fin_ahead,
+        ..ROW
     },
     Scenario {
         name: "refused-data",

@@ -10,7 +10,8 @@ use twtrace_common::refusal::{Class, Skipped};
 use super::lives::{CLOCK_GRACE, off};
 use super::{Evidence, Failures, ends, refusals};
 use crate::cmd::check::life::{Crowd, Rejection, Said, sum};
-use crate::event::{Flow, Numbers, Refusal, Reply, Rule, Stage, TsOffset};
+use crate::event::{Flow, Refusal, Reply, Rule, Stage, TsOffset};
+use crate::model::refusal::{gap, seq_gap};
 
 /// In whole seconds, on two clocks.
 const MOST_AGE_S: u32 = 30;
@@ -75,9 +76,14 @@ fn judge_one(
     same("reply", &found.reply, &expected.reply);
     same("re-armed", &found.rearmed, &expected.rearmed);
     same("refused so far", &found.refused, &expected.refused);
-    if let Some(said) = expected.said {
-        same("numbers", &told(found), &said);
+    if let Some(said) = &expected.said {
+        for (what, of) in NUMBERS {
+            same(what, &of(&told(found)), &of(said));
+        }
     }
+    failures.check(is_sound(found), || {
+        format!("{name}: the numbers do not say {}", found.rule.name())
+    });
     failures.check(expected.at.holds(found.at_ns, CLOCK_GRACE), || {
         format!("{name} happened {}", off(found.at_ns, expected.at))
     });
@@ -89,6 +95,19 @@ fn judge_one(
         failures.0.push(format!("the event: {found:?}"));
     }
 }
+
+/// All that a segment said, and who refused it.
+const NUMBERS: [(&str, fn(&Said) -> Option<i64>); 9] = [
+    ("TSval", |said| said.numbers.tsval.map(i64::from)),
+    ("ts_recent", |said| said.numbers.ts_recent.map(i64::from)),
+    ("gap", |said| gap(&said.numbers).map(i64::from)),
+    ("sequence number", |said| Some(said.numbers.seq.into())),
+    ("rcv_nxt", |said| Some(said.numbers.rcv_nxt.into())),
+    ("TCP flags", |said| Some(said.tcp_flags.into())),
+    ("window", |said| Some(said.window.into())),
+    ("TTL", |said| Some(said.ttl.into())),
+    ("TTL of the owner", |said| said.owner_ttl.map(i64::from)),
+];
 
 fn told(found: &Refusal) -> Said {
     Said {
@@ -133,19 +152,15 @@ fn judge_crowd(evidence: &Evidence<'_>, crowd: &Crowd, failures: &mut Failures) 
 
 /// What the rule says is what the numbers say.
 fn is_sound(refusal: &Refusal) -> bool {
-    let Numbers {
-        tsval,
-        ts_recent,
-        seq,
-        rcv_nxt,
-    } = refusal.numbers;
+    let behind = gap(&refusal.numbers).is_some_and(|gap| gap < 0);
+    let ahead = seq_gap(&refusal.numbers);
     match refusal.rule {
-        Rule::Paws => tsval
-            .zip(ts_recent)
-            .is_some_and(|(tsval, recent)| (recent.wrapping_sub(tsval)).cast_signed() > 0),
-        Rule::Rfc1337 => seq == rcv_nxt,
-        Rule::OldSequence => rcv_nxt.wrapping_sub(seq).cast_signed() >= 0,
-        _ => true,
+        Rule::Paws => behind,
+        Rule::Rfc1337 => ahead == 0,
+        Rule::OldSequence => ahead <= 0,
+        Rule::OutOfWindow => ahead >= 0,
+        Rule::Unexpected => !behind,
+        Rule::Challenge | Rule::Echo => true,
     }
 }
 

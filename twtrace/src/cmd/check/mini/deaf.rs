@@ -17,12 +17,31 @@ const FIN_TTL: u8 = 57;
 /// The clock that forged segments go by is so far ahead of the peer's own, in ms: the kernel takes
 /// it for the last timestamp whatever the peer has said before.
 const AHEAD: u32 = 100_000;
+/// One that is like no other clock here, and still ahead.
+const FAR_AHEAD: u32 = 1 << 30;
 
 impl Group {
     /// Mini-sockets in FIN_WAIT2 whose peers are deaf. The last timestamp of each is known.
     pub(in crate::cmd::check) fn deaf_fin_wait_2(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        Self::closed_to_deaf(lab, Self::deaf(pairs, AHEAD)?)
+    }
+
+    /// The same in TIME_WAIT.
+    pub(in crate::cmd::check) fn deaf_time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
+        Self::deaf_fin_wait_2(lab, pairs)?.deaf_promoted(lab)
+    }
+
+    /// The same with timestamps that no other group has.
+    pub(in crate::cmd::check) fn deaf_time_wait_far_ahead(
+        lab: &Lab<'_>,
+        pairs: Vec<Pair>,
+    ) -> Step<Self> {
+        Self::closed_to_deaf(lab, Self::deaf(pairs, FAR_AHEAD)?)?.deaf_promoted(lab)
+    }
+
+    fn closed_to_deaf(lab: &Lab<'_>, pairs: Vec<(Mini, TcpStream)>) -> Step<Self> {
         let start = now_ns();
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
+        let (all, open): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         drop(open);
         let mut group = Self::of(all, BornAs::FinWait2);
         group.deaf = true;
@@ -32,21 +51,19 @@ impl Group {
         Ok(group)
     }
 
-    /// The same in TIME_WAIT.
-    pub(in crate::cmd::check) fn deaf_time_wait(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
-        let mut group = Self::deaf_fin_wait_2(lab, pairs)?;
+    fn deaf_promoted(mut self, lab: &Lab<'_>) -> Step<Self> {
         let start = now_ns();
-        group.send(lab, 1, |at| Segment {
+        self.send(lab, 1, |at| Segment {
             fin: true,
             ttl: FIN_TTL,
             ..acknowledge(at)
         })?;
-        group.await_substate(lab, Substate::TimeWait)?;
-        group.stage = Stage::TimeWait;
-        group.time_wait = Some(Window::since(start));
-        group.promoted = true;
-        group.owner_ttl = Some(FIN_TTL);
-        Ok(group)
+        self.await_substate(lab, Substate::TimeWait)?;
+        self.stage = Stage::TimeWait;
+        self.time_wait = Some(Window::since(start));
+        self.promoted = true;
+        self.owner_ttl = Some(FIN_TTL);
+        Ok(self)
     }
 
     /// Mini-sockets that are born in TIME_WAIT by what deaf peers say after close().
@@ -56,7 +73,7 @@ impl Group {
         said: &[fn(Sequence) -> Segment<'static>],
     ) -> Step<Self> {
         let start = now_ns();
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs, AHEAD)?.into_iter().unzip();
         drop(open);
         let mut group = Self::of(all, BornAs::TimeWait);
         group.deaf = true;
@@ -72,7 +89,7 @@ impl Group {
     /// Mini-sockets in FIN_WAIT2 that were full sockets there before close().
     pub(in crate::cmd::check) fn deaf_shut_down(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
         let start = now_ns();
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs, AHEAD)?.into_iter().unzip();
         for stream in &open {
             stream
                 .shutdown(Shutdown::Write)
@@ -93,7 +110,7 @@ impl Group {
         lab: &Lab<'_>,
         pairs: Vec<Pair>,
     ) -> Step<(Self, Vec<TcpStream>)> {
-        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs)?.into_iter().unzip();
+        let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs, AHEAD)?.into_iter().unzip();
         let mut group = Self::of(all, BornAs::TimeWait);
         group.stage = Stage::Established;
         group.deaf = true;
@@ -122,14 +139,15 @@ impl Group {
         group
     }
 
-    /// Makes the passive ends deaf; the active ends are handed back.
-    fn deaf(pairs: Vec<Pair>) -> Step<Vec<(Mini, TcpStream)>> {
+    /// Makes the passive ends deaf, with clocks so far ahead of their own; the active ends are handed
+    /// back.
+    fn deaf(pairs: Vec<Pair>, ahead: u32) -> Step<Vec<(Mini, TcpStream)>> {
         let deaf = |pair: Pair| {
             let timestamps = has_timestamps(&pair.passive).attempt("read TCP_INFO")?;
             let now = clock(&pair.passive).attempt("read a connection's clock")?;
             deafen(&pair.passive).attempt("make a socket deaf")?;
             let (mut mini, active) = Mini::new(pair)?;
-            mini.sequence.clock = timestamps.then(|| now.wrapping_add(AHEAD));
+            mini.sequence.clock = timestamps.then(|| now.wrapping_add(ahead));
             Ok((mini, active))
         };
         pairs.into_iter().map(deaf).collect()

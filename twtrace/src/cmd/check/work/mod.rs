@@ -17,3 +17,4 @@ pub(super) mod resets;
 pub(super) mod reuse;
 pub(super) mod takeover;
 pub(super) mod timers;
+pub(super) mod unexpected;

@@ -15,7 +15,7 @@ use crate::event::{Reason, Rule};
 /// Longer than a tick, so that a restarted timer gets another expiry time.
 const APART: Duration = Duration::from_millis(30);
 /// The oldest that a timestamp can be: 2^31 - 1 behind.
-const OLDEST: u32 = i32::MAX.cast_unsigned();
+pub(super) const OLDEST: u32 = i32::MAX.cast_unsigned();
 /// Not what the kernel sends, so that it is told from its own.
 const WINDOW: u16 = 1_021;
 const TTL: u8 = 49;

@@ -6,13 +6,13 @@ use crate::cmd::check::lab::{Attempt, Lab, Step};
 use crate::cmd::check::life::{Made, Window, now_ns};
 use crate::cmd::check::mini::{Group, How, after_fin};
 use crate::cmd::check::segment::Segment;
-use crate::cmd::check::work::refusals::{answer_all, in_fin_wait_2, syn};
+use crate::cmd::check::work::refusals::answer_all;
 use crate::event::{Reason, Rule};
 use crate::kernel::sock_diag::Substate;
 
 /// A RST next to the expected sequence number is ignored, one that hits it kills.
 pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
-    let mut group = Group::time_wait(lab, lab.connect_all()?)?;
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     group.forge_refused(lab, How::ignored(Rule::OutOfWindow), |at| {
         rst(after_fin(at).wrapping_add(1))
     })?;
@@ -29,7 +29,7 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
 /// With tcp_rfc1337 no RST ends TIME_WAIT.
 pub(in super::super) fn reset_rfc1337(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_rfc1337", 1)?;
-    let mut group = Group::time_wait(lab, lab.connect_all()?)?;
+    let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     group.forge_refused(lab, How::ignored(Rule::Rfc1337), |at| rst(after_fin(at)))?;
     group.await_substate(lab, Substate::TimeWait)?;
     Ok(group.left())
@@ -63,16 +63,6 @@ pub(in super::super) fn fin_wait_2_outside(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// A peer that begins anew: it has forgotten this connection.
-pub(in super::super) fn fin_wait_2_syn(lab: &Lab<'_>) -> Step<Made> {
-    let mut group = Group::deaf_fin_wait_2(lab, lab.connect_all()?)?;
-    let start = now_ns();
-    group.forge_refused(lab, How::reset(Rule::Unexpected), |at| {
-        in_fin_wait_2(syn(at, at.clock, 1))
-    })?;
-    fin_wait_2_ended(lab, group, start)
-}
-
 /// The peer still sends data to a socket that is closed, and gets a RST for it.
 pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::fin_wait_2(lab, lab.connect_all()?)?;
@@ -87,7 +77,7 @@ pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
     fin_wait_2_ended(lab, group, start)
 }
 
-fn fin_wait_2_ended(lab: &Lab<'_>, group: Group, start: u64) -> Step<Made> {
+pub(super) fn fin_wait_2_ended(lab: &Lab<'_>, group: Group, start: u64) -> Step<Made> {
     group.await_gone(lab)?;
     Ok(group.ended(Reason::FinWait2Reset, Window::since(start)))
 }

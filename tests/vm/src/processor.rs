@@ -1,0 +1,24 @@
+//! Which CPU a thread runs on.
+
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Keeps the calling thread on one CPU. What loopback carries is received on the CPU that sent it.
+pub(crate) fn stay_on(cpu: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &only).with_context(|| format!("cannot stay on CPU {cpu}"))
+}
+
+/// Does the work on one CPU. Nobody else is moved, nor what is started later.
+pub(crate) fn on<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let there = || {
+        stay_on(cpu)?;
+        work()
+    };
+    thread::scope(|scope| scope.spawn(there).join())
+        .map_err(|_| anyhow!("the work on CPU {cpu} panicked"))?
+}

@@ -1,0 +1,164 @@
+//! Mini-sockets that are older than the trace: each gets a reason, whatever else is there; and where
+//! there is no room to note one, that is told.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::checks::Checks;
+use crate::namespace::{Namespace, sysctl};
+use crate::tracer::{Tracer, Written};
+
+const WANTED_PORT: u16 = 8_888;
+const WANTED: u16 = 99;
+const OTHER_PORT: u16 = 9_999;
+const OTHERS: u16 = 401;
+/// Room for all that are wanted, not for all that are there, with hash map or array.
+const ROOM: &str = "400";
+/// In FIN_WAIT2: longer than it takes to attach, so that none is gone by then.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The timer wheel may fire an eighth late.
+const PATIENCE: Duration = Duration::from_secs(40);
+const POLL: Duration = Duration::from_millis(50);
+/// Exit code of a trace that lost something.
+const INCOMPLETE: i32 = 3;
+
+/// Those on one port pass a filter. What the others do meanwhile takes no room from them.
+pub(crate) fn filtered(attach: &str) -> Result<String> {
+    let stdout = Path::new("/tmp/older.json");
+    let namespace = Namespace::make("older")?;
+    let others = namespace.run(|| orphans(OTHER_PORT, OTHERS, Duration::from_secs(60)))?;
+    let wanted = namespace.run(|| orphans(WANTED_PORT, WANTED, TIMEOUT))?;
+    let port = WANTED_PORT.to_string();
+    let mut args = vec!["trace", "-o", "json", "--attach", attach];
+    args.extend(["-L", &port, "--max-sockets", ROOM]);
+    let tracer = Tracer::start(&args, stdout)?;
+    let there = namespace.run(in_fin_wait_2)?;
+    // Their peers' FINs move them to TIME_WAIT.
+    drop(others);
+    let left = namespace.run(|| await_timeouts(WANTED_PORT))?;
+    let code = tracer.stop()?;
+    drop(wanted);
+    namespace.end()?;
+    let written = Written::read(stdout)?;
+
+    let mut checks = Checks::default();
+    let all = usize::from(WANTED + OTHERS);
+    checks.equal("in FIN_WAIT2 when tracing began", there, all);
+    checks.equal("in FIN_WAIT2 in the end", left, 0);
+    checks.equal("ends", written.number("/seen")?, WANTED.into());
+    let timeouts = written.number("/totals/fin-wait-2-timeout")?;
+    checks.equal("ends by fin-wait-2-timeout", timeouts, WANTED.into());
+    let strange = written.events.iter().find(|event| {
+        event["event"] != "end"
+            || event["reason"] != "fin-wait-2-timeout"
+            || event["lport"] != WANTED_PORT
+    });
+    checks.equal("an event that nobody asked for", strange, None);
+    lossless(&mut checks, &written);
+    checks.equal("exit code", code, 0);
+    checks.end(format!("{timeouts} of {WANTED} by fin-wait-2-timeout"))
+}
+
+/// Nothing is lost, for whatever lack of room.
+fn lossless(checks: &mut Checks, written: &Written) {
+    let lost = written.summary["lost"].as_object();
+    let named = lost.into_iter().flatten();
+    let some: Vec<_> = named
+        .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
+        .collect();
+    checks.equal("lost", some, vec![]);
+}
+
+/// Some that were there, and then so many more that there is no room left in any map.
+const FEW: u16 = 53;
+const MORE: [u16; 5] = [199; 5];
+
+/// A mark for which there is no room is counted, and the end without it makes the trace incomplete.
+pub(crate) fn no_room(attach: &str) -> Result<String> {
+    let stdout = Path::new("/tmp/no-room.json");
+    let namespace = Namespace::make("no-room")?;
+    // What TIME_WAIT may hold depends on the VM's memory.
+    namespace.run(|| sysctl("tcp_max_tw_buckets", "262144"))?;
+    let old = namespace.run(|| orphans(WANTED_PORT, FEW, TIMEOUT))?;
+    let args = ["--attach", attach, "--max-sockets", "1"];
+    let tracer = Tracer::start(&[&["trace", "-o", "json"], &args[..]].concat(), stdout)?;
+    let there = namespace.run(in_fin_wait_2)?;
+    for more in MORE {
+        drop(namespace.run(|| orphans(OTHER_PORT, more, TIMEOUT))?);
+    }
+    let left = namespace.run(|| await_timeouts(WANTED_PORT))?;
+    let code = tracer.stop()?;
+    drop(old);
+    namespace.end()?;
+    let written = Written::read(stdout)?;
+
+    let mut checks = Checks::default();
+    checks.equal("in FIN_WAIT2 when tracing began", there, FEW.into());
+    checks.equal("in FIN_WAIT2 in the end", left, 0);
+    let [timeouts, other] =
+        ["fin-wait-2-timeout", "other"].map(|reason| written.number(&format!("/totals/{reason}")));
+    let (timeouts, other) = (timeouts?, other?);
+    checks.equal("ends of the old", timeouts + other, FEW.into());
+    checks.that(written.number("/lost/map")? > 0, || {
+        "there was room for all births".to_owned()
+    });
+    checks.equal("exit code", code, INCOMPLETE);
+    let marks = written.number(MARKS_LOST)?;
+    checks.that(marks > 0 && other <= marks, || {
+        format!("{other} ends by other, and {marks} marks lost")
+    });
+    checks.end(format!("{other} of {FEW} by other, {marks} marks lost"))
+}
+
+/// Where the summary says how many marks found no room.
+const MARKS_LOST: &str = "/lost/mark_lost";
+
+/// The peers of mini-sockets in FIN_WAIT2 on a port.
+fn orphans(port: u16, count: u16, timeout: Duration) -> Result<Vec<TcpStream>> {
+    sysctl("tcp_fin_timeout", &timeout.as_secs().to_string())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let orphan = |_| {
+        let mut client = TcpStream::connect(listener.local_addr()?)?;
+        drop(listener.accept()?);
+        ensure!(client.read(&mut [0])? == 0, "data came where none was sent");
+        Ok(client)
+    };
+    (0..count).map(orphan).collect()
+}
+
+/// Waits until none on that port is in FIN_WAIT2, and says how many are.
+fn await_timeouts(port: u16) -> Result<usize> {
+    let started = Instant::now();
+    loop {
+        let left = fin_wait_2()?.into_iter().filter(|one| *one == port).count();
+        if left == 0 || started.elapsed() > PATIENCE {
+            return Ok(left);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn in_fin_wait_2() -> Result<usize> {
+    Ok(fin_wait_2()?.len())
+}
+
+/// The local port of each socket in FIN_WAIT2 in the current namespace.
+fn fin_wait_2() -> Result<Vec<u16>> {
+    const FIN_WAIT2: &str = "05";
+    let table = fs::read_to_string("/proc/thread-self/net/tcp")?;
+    let port = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, _, state) = (words.next()?, words.next()?, words.next()?);
+        let (_, port) = local.split_once(':')?;
+        u16::from_str_radix(port, 16)
+            .ok()
+            .filter(|_| state == FIN_WAIT2)
+    };
+    Ok(table.lines().filter_map(port).collect())
+}
