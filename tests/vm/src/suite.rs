@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt, kill9,
-    lacking, mutants, owners, ports, top,
+    births, books, check, conflicts, doctor, exhaust, filters, flood, footprint, host, interrupt,
+    kill9, lacking, mutants, owners, ports, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,16 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("100,003 connections, fentry", books::churn, "fentry"),
     ("100,003 connections, kprobe", books::churn, "kprobe"),
     ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),
+    (
+        "births in the midst of others, fentry",
+        births::run,
+        "fentry",
+    ),
+    (
+        "births in the midst of others, kprobe",
+        births::run,
+        "kprobe",
+    ),
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
