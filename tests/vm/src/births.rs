@@ -70,13 +70,14 @@ impl Clients {
         }
     }
 
-    /// Client and server. The server has shut its side down already.
+    /// Client and server. The server has shut its side down, and the client knows.
     fn pair(&mut self) -> io::Result<(Socket, TcpStream)> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, self.first + self.next));
         self.next = (self.next + 1) % PORTS;
         let client = connect(from, self.listener.local_addr()?)?;
         let (server, _) = self.listener.accept()?;
         server.shutdown(Shutdown::Write)?;
+        ended(&client)?;
         Ok((client, server))
     }
 }
@@ -140,12 +141,9 @@ impl Late {
 
     /// Waits for the FIN of the oldest.
     fn end(&mut self) -> io::Result<()> {
-        let Some(mut server) = self.waiting.pop_front() else {
-            return Ok(());
-        };
-        match server.read(&mut [0])? {
-            0 => Ok(()),
-            _ => Err(io::ErrorKind::InvalidData.into()),
+        match self.waiting.pop_front() {
+            Some(server) => ended(server),
+            None => Ok(()),
         }
     }
 
@@ -154,6 +152,14 @@ impl Late {
             self.end()?;
         }
         Ok(())
+    }
+}
+
+/// Waits for the other side's FIN.
+fn ended(mut socket: impl io::Read) -> io::Result<()> {
+    match socket.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
