@@ -97,7 +97,7 @@ impl Churn {
 
 /// Connects from a port of choice. Its last owner may still wait for the ACK of its FIN: after
 /// a hiccup of the VM that takes a retransmission.
-fn connect(client: SocketAddr, server: SocketAddr) -> io::Result<Socket> {
+pub(crate) fn connect(client: SocketAddr, server: SocketAddr) -> io::Result<Socket> {
     let started = Instant::now();
     loop {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;

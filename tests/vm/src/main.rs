@@ -2,6 +2,7 @@
 //! arguments it is a workload or an assertion.
 
 mod bench;
+mod births;
 mod checks;
 mod demo;
 mod exhaust;
@@ -34,6 +35,8 @@ enum Task {
     DemoLoad,
     /// Make loopback connections in a network namespace of its own, as told on stdin.
     Load(load::Args),
+    /// Make mini-sockets from backlogs and timers of one CPU, as told on stdin.
+    Births(births::Args),
     /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
     Flood,
     /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
@@ -58,6 +61,8 @@ enum Task {
     BenchSeeding,
     /// Show a million connections in `top`, no two alike: its memory stays as it is.
     Soak,
+    /// Trace so many births from backlogs and timers at once: none is missed.
+    LoadBirths(test::births::Args),
     /// Record a load, for the host to play.
     BenchRecording,
     /// Measure the time from exec to attached.
@@ -75,6 +80,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo => demo::run(),
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
+        Task::Births(args) => births::serve(&args),
         Task::Flood => flood::serve(),
         Task::Exhaust => exhaust::serve(),
         Task::ExhaustCrowd => exhaust::crowd(),
@@ -85,6 +91,7 @@ fn main() -> anyhow::Result<()> {
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),
+        Task::LoadBirths(args) => test::births::command(&args),
         Task::Soak => test::top::million(),
         Task::BenchRecording => bench::recording(),
         Task::BenchAttach(args) => bench::attach(&args),

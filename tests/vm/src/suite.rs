@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    books, check, conflicts, contest, doctor, exhaust, filters, flood, footprint, host, interrupt,
-    kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow, stopping, top,
+    births, books, check, conflicts, contest, doctor, exhaust, filters, flood, footprint, host,
+    interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow,
+    stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,16 @@ pub(crate) struct Args {
     /// Leave out what takes long and says the same of every kernel.
     #[arg(long)]
     brief: bool,
+    /// Only this part.
+    #[arg(long)]
+    part: Option<Part>,
+}
+
+/// A choice of assertions.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Part {
+    /// Where more CPUs may make a difference.
+    Cpus,
 }
 
 type Test = fn(&str) -> Result<String>;
@@ -33,6 +44,16 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("100,003 connections, fentry", books::churn, "fentry"),
     ("100,003 connections, kprobe", books::churn, "kprobe"),
     ("100,003 connections, tiny ring", books::tiny_ring, "fentry"),
+    (
+        "births in the midst of others, fentry",
+        births::run,
+        "fentry",
+    ),
+    (
+        "births in the midst of others, kprobe",
+        births::run,
+        "kprobe",
+    ),
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
@@ -89,6 +110,16 @@ const TESTS: &[(&str, Test, &str)] = &[
 /// What proves something of twtrace, and nothing of the kernel.
 const LONG: &[&str] = &["check on wrong kernels", "soak of top"];
 
+/// What CPUs may do to each other.
+const CPUS: &[&str] = &[
+    "check, fentry",
+    "births in the midst of others, fentry",
+    "births in the midst of others, kprobe",
+    "100,003 connections, fentry",
+    "1,000,000 refused SYNs",
+    "kill -9, fentry",
+];
+
 /// Results for the host, a line each: verdict, name and detail with tabs between.
 const RESULTS: &str = "/out/results";
 
@@ -96,7 +127,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut results = String::new();
     let mut failed = 0;
     for (name, test, attach) in TESTS {
-        if !name.contains(&args.only) {
+        let of_part = match args.part {
+            Some(Part::Cpus) => CPUS.contains(name),
+            None => true,
+        };
+        if !name.contains(&args.only) || !of_part {
             continue;
         }
         if args.brief && LONG.contains(name) {

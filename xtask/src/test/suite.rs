@@ -1,4 +1,5 @@
-//! The assertions of tests/vm on kernels of the table.
+//! The assertions of tests/vm: all on kernels of the table, some with more CPUs, and `twtrace check`
+//! on the kernel built with PREEMPT_RT.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::parsers::{self, Kunit};
 use super::results::{Results, Verdict};
 use crate::run::{say, show};
-use crate::vm::kernels::KERNELS;
+use crate::vm::kernels::{KERNELS, MANY_CPUS, REALTIME};
 use crate::vm::package::Kernel;
 use crate::vm::qemu::{Accel, Outcome, Setup};
 use crate::vm::{self, Host};
@@ -37,36 +38,41 @@ impl Choice {
     }
 }
 
+/// One VM.
+struct Job<'a> {
+    kernel: &'a Kernel,
+    /// What it is called where there are several of one kernel.
+    remark: &'static str,
+    setup: Setup,
+    /// Whether it runs `twtrace check` both ways, so that the two can be compared.
+    whole: bool,
+}
+
+impl Job<'_> {
+    fn name(&self) -> String {
+        format!("Linux {}{}", self.kernel.release, self.remark)
+    }
+}
+
 pub(super) fn run(choice: &Choice, jobs: usize, results: &mut Results) {
     let kernels = kernels(choice, results);
     if kernels.is_empty() {
         return;
     }
+    let realtime = choice.all.then(|| realtime(results)).flatten();
     let host = match Host::get() {
         Ok(host) => host,
         Err(error) => return results.add("VM", Err(error)),
     };
-    let setup = Setup {
-        memory_mb: 1536,
-        cpus: 2,
-        accel: Accel::Best,
-        timeout: TIME_LIMIT,
-        command: ["twtrace-vm", "suite"].map(str::to_owned).to_vec(),
-        extra: Vec::new(),
-    };
-    let brief = Setup {
-        command: [&setup.command[..], &["--brief".to_owned()]].concat(),
-        ..setup.clone()
-    };
-    let ends = vm::side_by_side(&kernels, jobs, |kernel| {
-        say(&format!("booting {}", kernel.release));
-        let name = &kernel.name;
-        // The first is begun first, and may take longest.
-        let setup = match kernel.release == kernels[0].release {
-            true => &setup,
-            false => &brief,
-        };
-        host.boot(kernel, setup, &mut |line| {
+    let mut queue = whole(&kernels);
+    if choice.all {
+        queue.extend(many_cpus(&kernels));
+    }
+    queue.extend(realtime.as_ref().map(on_realtime));
+    let ends = vm::side_by_side(&queue, jobs, |job| {
+        say(&format!("booting {}", job.name()));
+        let name = format!("{}{}", job.kernel.name, job.remark);
+        host.boot(job.kernel, &job.setup, &mut |line| {
             show(&format!("{name:6} {line}"));
         })
     });
@@ -74,14 +80,76 @@ pub(super) fn run(choice: &Choice, jobs: usize, results: &mut Results) {
     if let Err(why) = &kunit {
         results.put("KTAP of the VMs", Verdict::Skip, &format!("{why:#}"));
     }
-    for (kernel, end) in kernels.iter().zip(ends) {
-        if let Ok(end) = &end {
-            others(kernel, end, kunit.as_ref().ok(), results);
+    for (job, end) in queue.iter().zip(ends) {
+        if let Ok(end) = &end
+            && job.whole
+        {
+            others(&job.name(), end, kunit.as_ref().ok(), results);
         }
-        let read = end.and_then(|end| read(kernel, &end, results));
+        let read = end.and_then(|end| read(&job.name(), &end, results));
         if let Err(error) = read {
-            say(&format!("{}: {error:#}", kernel.release));
-            results.add(&format!("Linux {}", kernel.name), Err(error));
+            say(&format!("{}: {error:#}", job.name()));
+            results.add(&job.name(), Err(error));
+        }
+    }
+}
+
+fn setup(words: &[&str]) -> Setup {
+    let command = ["twtrace-vm", "suite"].iter().chain(words);
+    Setup {
+        memory_mb: 1536,
+        cpus: 2,
+        accel: Accel::Best,
+        timeout: TIME_LIMIT,
+        command: command.map(|&word| word.to_owned()).collect(),
+        extra: Vec::new(),
+    }
+}
+
+/// All assertions on the first kernel, which is begun first and may take longest; on the others
+/// those that say something of the kernel.
+fn whole(kernels: &[Kernel]) -> Vec<Job<'_>> {
+    let job = |(index, kernel)| Job {
+        kernel,
+        remark: "",
+        setup: setup(if index == 0 { &[] } else { &["--brief"] }),
+        whole: true,
+    };
+    kernels.iter().enumerate().map(job).collect()
+}
+
+/// What CPUs may do to each other.
+fn many_cpus(kernels: &[Kernel]) -> impl Iterator<Item = Job<'_>> {
+    let wanted = |kernel: &&Kernel| MANY_CPUS.contains(&&*kernel.name);
+    kernels.iter().filter(wanted).map(|kernel| Job {
+        kernel,
+        remark: ", 4 CPUs",
+        setup: Setup {
+            cpus: 4,
+            ..setup(&["--part", "cpus"])
+        },
+        whole: false,
+    })
+}
+
+fn on_realtime(kernel: &Kernel) -> Job<'_> {
+    Job {
+        kernel,
+        remark: "",
+        setup: setup(&["check, fentry"]),
+        whole: false,
+    }
+}
+
+/// The kernel built with PREEMPT_RT, where one can be had.
+fn realtime(results: &mut Results) -> Option<Kernel> {
+    match vm::kernel(REALTIME.name) {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            let detail = format!("not run: {error:#}");
+            say(&format!("Linux with PREEMPT_RT: {detail}"));
+            results.put("Linux with PREEMPT_RT", Verdict::Skip, &detail);
+            None
         }
     }
 }
@@ -119,8 +187,8 @@ fn enough(choice: &Choice, found: usize, oldest: bool) -> Result<String> {
 }
 
 /// What others make of the files that `twtrace check` left.
-fn others(kernel: &Kernel, end: &Outcome, kunit: Option<&Kunit>, results: &mut Results) {
-    let name = |what: &str| format!("Linux {}: {what}", kernel.release);
+fn others(job: &str, end: &Outcome, kunit: Option<&Kunit>, results: &mut Results) {
+    let name = |what: &str| format!("{job}: {what}");
     let folder = match end.files() {
         Ok(folder) => folder,
         Err(error) => return results.add(&name("files"), Err(error)),
@@ -133,7 +201,7 @@ fn others(kernel: &Kernel, end: &Outcome, kunit: Option<&Kunit>, results: &mut R
 }
 
 /// A row for each assertion that ran in the VM.
-fn read(kernel: &Kernel, end: &Outcome, results: &mut Results) -> Result<()> {
+fn read(job: &str, end: &Outcome, results: &mut Results) -> Result<()> {
     let path = end.files()?.join("results");
     let text = fs::read_to_string(path).context("the VM reported no results")?;
     let mut failed = 0;
@@ -146,22 +214,14 @@ fn read(kernel: &Kernel, end: &Outcome, results: &mut Results) -> Result<()> {
             _ => Verdict::Fail,
         };
         failed += usize::from(verdict == Verdict::Fail);
-        results.put(
-            &format!("Linux {}: {name}", kernel.release),
-            verdict,
-            detail,
-        );
+        results.put(&format!("{job}: {name}"), verdict, detail);
     }
     let code = end.verdict.code;
     ensure!(
         (code == 0) == (failed == 0),
         "exit code {code} with {failed} failed assertions"
     );
-    say(&format!(
-        "{}: {:.0} s",
-        kernel.release,
-        end.elapsed.as_secs_f64()
-    ));
+    say(&format!("{job}: {:.0} s", end.elapsed.as_secs_f64()));
     Ok(())
 }
 

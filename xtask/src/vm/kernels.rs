@@ -10,37 +10,56 @@ use crate::vm::package::{self, Kernel};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Series {
     pub(crate) name: &'static str,
+    flavour: Flavour,
     suites: &'static [&'static str],
+}
+
+/// Debian's builds of one kernel, as their packages name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flavour {
+    /// For virtual machines: small.
+    Cloud,
+    /// PREEMPT_RT, with drivers for all hardware.
+    Rt,
+}
+
+impl Flavour {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Cloud => "cloud-amd64",
+            Self::Rt => "rt-amd64",
+        }
+    }
+}
+
+const fn cloud(name: &'static str, suites: &'static [&'static str]) -> Series {
+    Series {
+        name,
+        flavour: Flavour::Cloud,
+        suites,
+    }
 }
 
 /// Oldest first. CI, tests and documents derive from this table.
 pub(crate) const KERNELS: &[Series] = &[
-    Series {
-        name: "5.10",
-        suites: &["bullseye", "bullseye-security"],
-    },
-    Series {
-        name: "6.1",
-        suites: &["bookworm", "bookworm-security"],
-    },
-    Series {
-        name: "6.12",
-        suites: &["trixie", "trixie-security", "bookworm-backports"],
-    },
-    Series {
-        name: "6.18",
-        suites: &["trixie-backports"],
-    },
-    Series {
-        name: "7.2",
-        suites: &["sid", "trixie-backports"],
-    },
+    cloud("5.10", &["bullseye", "bullseye-security"]),
+    cloud("6.1", &["bookworm", "bookworm-security"]),
+    cloud("6.12", &["trixie", "trixie-security", "bookworm-backports"]),
+    cloud("6.18", &["trixie-backports"]),
+    cloud("7.2", &["sid", "trixie-backports"]),
     NEWEST,
 ];
 
 /// Whatever stable kernel is the newest; may be the same as the last series.
-const NEWEST: Series = Series {
-    name: "newest",
+const NEWEST: Series = cloud("newest", &["sid", "trixie-backports"]);
+
+/// Those of the table that are run with four CPUs as well.
+pub(crate) const MANY_CPUS: &[&str] = &["5.10", "6.18"];
+
+/// The newest kernel built with PREEMPT_RT.
+pub(crate) const REALTIME: Series = Series {
+    name: "rt",
+    flavour: Flavour::Rt,
     suites: &["sid", "trixie-backports"],
 };
 
@@ -48,19 +67,10 @@ const NEWEST: Series = Series {
 /// xtask matrix` runs as well.
 pub(crate) const MORE: &[Series] = &[
     // FIN_WAIT2 is taken over by connect() until 5.10.227.
-    Series {
-        name: "5.10.0-30",
-        suites: &["bullseye", "bullseye-security"],
-    },
+    cloud("5.10.0-30", &["bullseye", "bullseye-security"]),
     // Ports are not hashed into the clock until 6.1.191 and 6.12.94.
-    Series {
-        name: "6.1.0-47",
-        suites: &["bookworm", "bookworm-security"],
-    },
-    Series {
-        name: "6.12.43",
-        suites: &["bookworm-backports"],
-    },
+    cloud("6.1.0-47", &["bookworm", "bookworm-security"]),
+    cloud("6.12.43", &["bookworm-backports"]),
     backport("6.16"),
     backport("6.17"),
     backport("6.19"),
@@ -70,10 +80,7 @@ pub(crate) const MORE: &[Series] = &[
 ];
 
 const fn backport(name: &'static str) -> Series {
-    Series {
-        name,
-        suites: &["trixie-backports", "sid"],
-    }
+    cloud(name, &["trixie-backports", "sid"])
 }
 
 /// What a person may say after `--kernel`, or a test may need.
@@ -83,7 +90,7 @@ pub(crate) fn series(name: &str) -> Result<Series> {
         "host" => kernel_series().unwrap_or("6.12"),
         name => name,
     };
-    let all = || KERNELS.iter().chain(MORE);
+    let all = || KERNELS.iter().chain([&REALTIME]).chain(MORE);
     let found = all().find(|series| series.name == name);
     found.copied().with_context(|| {
         let names: Vec<_> = all().map(|series| series.name).collect();
@@ -111,7 +118,7 @@ pub(crate) fn fetch(series: Series) -> Result<Kernel> {
 }
 
 fn fetch_from(apt: &Private, series: Series) -> Result<Kernel> {
-    let found = apt.search(&pattern(series.name))?;
+    let found = apt.search(&pattern(series))?;
     let Some(newest) = newest(found, series.suites) else {
         bail!(
             "no stable build of Linux {} in {}",
@@ -123,9 +130,9 @@ fn fetch_from(apt: &Private, series: Series) -> Result<Kernel> {
 }
 
 /// The packages of a series or a build, but no meta-package.
-fn pattern(name: &str) -> String {
-    let builds = match name {
-        "newest" => "[0-9.]+.*".to_owned(),
+fn pattern(series: Series) -> String {
+    let builds = match series.name {
+        "newest" | "rt" => "[0-9]+\\.[0-9.]+[.+-].*".to_owned(),
         name => {
             let whole = name.matches('.').count() > 1;
             let rest = if whole {
@@ -136,7 +143,7 @@ fn pattern(name: &str) -> String {
             name.replace('.', "\\.") + rest
         }
     };
-    format!("^linux-image-{builds}-cloud-amd64$")
+    format!("^linux-image-{builds}-{}$", series.flavour.ending())
 }
 
 fn newest(found: Vec<Candidate>, suites: &[&str]) -> Option<Candidate> {
@@ -183,6 +190,20 @@ mod tests {
         assert_eq!(series("oldest").unwrap().name, "5.10");
         let error = series("4.19").unwrap_err().to_string();
         assert!(error.contains("6.12"), "{error}");
+    }
+
+    #[test]
+    fn kernels_with_many_cpus_are_in_the_table() {
+        for name in MANY_CPUS {
+            assert!(KERNELS.iter().any(|series| series.name == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn packages_of_a_flavour_are_looked_for() {
+        let newest = "^linux-image-[0-9]+\\.[0-9.]+[.+-].*-";
+        assert_eq!(pattern(NEWEST), format!("{newest}cloud-amd64$"));
+        assert_eq!(pattern(REALTIME), format!("{newest}rt-amd64$"));
     }
 
     #[test]

@@ -40,16 +40,22 @@ pub(super) fn wanted(dir: &Path) -> Result<Vec<Module>> {
     Ok(order)
 }
 
-/// Adds a module after its dependencies, which its own `.modinfo` names: packages carry no
-/// modules.dep, that is made at installation.
+/// Adds a module after those that its own `.modinfo` names: packages carry neither modules.dep nor
+/// modules.softdep, those are made at installation.
 fn add(name: &str, files: &BTreeMap<String, PathBuf>, order: &mut Vec<Module>) -> Result<()> {
     let known = order.iter().any(|module| module.name == name);
     let Some(path) = files.get(name).filter(|_| !known) else {
         return Ok(());
     };
     let bytes = read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    for dependency in dependencies(&bytes)? {
+    let info = info(&bytes)?;
+    for dependency in dependencies(&info) {
         add(&dependency, files, order)?;
+    }
+    for first in loaded_before(&info) {
+        for name in of_algorithm(&first) {
+            add(&name, files, order)?;
+        }
     }
     order.push(Module {
         name: name.to_owned(),
@@ -75,7 +81,11 @@ fn index(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
 /// `tcp_diag` of `…/tcp_diag.ko.xz`; a dash in a file name is an underscore in the kernel.
 fn module_name(path: &Path) -> Option<String> {
     let (name, _) = path.file_name()?.to_str()?.split_once(".ko")?;
-    Some(name.replace('-', "_"))
+    Some(underscored(name))
+}
+
+fn underscored(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -91,22 +101,44 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The names after `depends=` in `.modinfo`.
-fn dependencies(module: &[u8]) -> Result<Vec<String>> {
+/// `key=value` after `key=value`, with NULs between.
+fn info(module: &[u8]) -> Result<String> {
     let file = object::File::parse(module).context("the module is no ELF file")?;
     let section = file
         .section_by_name(".modinfo")
         .context("the module has no .modinfo")?;
-    let text = String::from_utf8_lossy(section.data()?).into_owned();
-    let depends = text
-        .split('\0')
-        .find_map(|field| field.strip_prefix("depends="));
-    Ok(depends
-        .unwrap_or_default()
-        .split(',')
+    Ok(String::from_utf8_lossy(section.data()?).into_owned())
+}
+
+fn values<'a>(info: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let fields = info.split('\0').filter_map(|field| field.split_once('='));
+    fields.filter_map(move |(name, value)| (name == key).then_some(value))
+}
+
+/// The names after `depends=`.
+fn dependencies(info: &str) -> Vec<String> {
+    let names = values(info, "depends").flat_map(|names| names.split(','));
+    names
         .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
-        .collect())
+        .map(underscored)
+        .collect()
+}
+
+/// The names after `softdep=pre:`, of what the module asks for by name when it starts.
+fn loaded_before(info: &str) -> Vec<String> {
+    let names = values(info, "softdep")
+        .filter_map(|names| names.split("post:").next()?.trim().strip_prefix("pre:"));
+    names
+        .flat_map(str::split_whitespace)
+        .map(underscored)
+        .collect()
+}
+
+/// A module may ask for an algorithm of the crypto API; its plain code is in a module of the same
+/// name with an ending.
+fn of_algorithm(name: &str) -> [String; 2] {
+    let name = name.strip_prefix("crypto_").unwrap_or(name);
+    [name.to_owned(), format!("{name}_generic")]
 }
 
 #[cfg(test)]
@@ -119,5 +151,15 @@ mod tests {
         assert_eq!(name("net/nf-nat.ko.xz").as_deref(), Some("nf_nat"));
         assert_eq!(name("net/veth.ko").as_deref(), Some("veth"));
         assert_eq!(name("net/modules.order"), None);
+    }
+
+    #[test]
+    fn what_is_loaded_before_is_told_in_two_ways() {
+        let info =
+            "depends=nf-nat,libcrc32c\0softdep=pre: crypto-crc32c post: late\0softdep=post: x";
+        assert_eq!(dependencies(info), ["nf_nat", "libcrc32c"]);
+        assert_eq!(loaded_before(info), ["crypto_crc32c"]);
+        assert_eq!(of_algorithm("crypto_crc32c"), ["crc32c", "crc32c_generic"]);
+        assert_eq!(dependencies("depends=\0name=a"), [""; 0]);
     }
 }

@@ -1,5 +1,6 @@
 //! The assertions, one file each. Each returns a line of detail for the report.
 
+pub(crate) mod births;
 pub(crate) mod books;
 pub(crate) mod check;
 pub(crate) mod conflicts;

@@ -136,13 +136,16 @@ fn round(
     start: impl FnOnce() -> Result<Session>,
 ) -> Result<(Session, Vec<Outcome>)> {
     let gate = Gate::new(turns());
+    let others = cases.iter().filter(|case| !case.scenario.early).count();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for (index, case) in cases.iter().enumerate() {
             let (gate, sender) = (&gate, sender.clone());
             let spawned = thread::Builder::new()
                 .name(case.scenario.name.into())
-                .spawn_scoped(scope, move || run_case(index, case, shown, gate, &sender));
+                .spawn_scoped(scope, move || {
+                    run_case((index, case), others, shown, gate, &sender);
+                });
             if let Err(error) = spawned {
                 gate.open(false);
                 return Err(Error::new(format!("cannot start a thread: {error}")));
@@ -163,9 +166,21 @@ fn round(
 }
 
 /// Runs in a thread of its own, which alone is in the namespace and takes it away when it ends.
-fn run_case(index: usize, case: &Case, shown: &Shown, gate: &Gate, sender: &Sender<Done>) {
+/// `others` are those that need nothing older than tracing.
+fn run_case(
+    (index, case): (usize, &Case),
+    others: usize,
+    shown: &Shown,
+    gate: &Gate,
+    sender: &Sender<Done>,
+) {
     let start = Instant::now();
-    let pass = gate.pass(case.scenario.slow);
+    let Scenario { early, slow, .. } = *case.scenario;
+    if early {
+        // Its mini-sockets run out: nobody makes a namespace, or works, before it once they are there.
+        gate.await_arrivals(others);
+    }
+    let pass = gate.pass(early || slow);
     let mut abandoned = Vec::new();
     let (began_ns, result) = loop {
         let began_ns = now_ns();

@@ -1,0 +1,71 @@
+//! No birth is missed, wherever on a CPU it comes.
+
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::checks::Checks;
+use crate::say;
+use crate::served::Served;
+use crate::tracer::{Tracer, Written};
+
+/// A prime. `twtrace-vm load-births` makes as many as one likes.
+const BIRTHS: u32 = 10_007;
+const STDOUT: &str = "/tmp/births.json";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// On all CPUs together.
+    births: u32,
+    /// fentry or kprobe.
+    #[arg(long, default_value = "fentry")]
+    attach: String,
+}
+
+pub(crate) fn command(args: &Args) -> Result<()> {
+    say(&both_kinds(args.births, &args.attach)?);
+    Ok(())
+}
+
+pub(crate) fn run(attach: &str) -> Result<String> {
+    both_kinds(BIRTHS, attach)
+}
+
+/// Births from backlogs and from timers, both on each CPU.
+fn both_kinds(births: u32, attach: &str) -> Result<String> {
+    let start = |cpu: usize| Served::start(&["births", &cpu.to_string()]);
+    let cpus = 0..thread::available_parallelism()?.get();
+    let mut loads = cpus.map(start).collect::<Result<Vec<_>>>()?;
+    let args = ["trace", "-o", "json", "--attach", attach];
+    let tracer = Tracer::start(&args, Path::new(STDOUT))?;
+    let started = Instant::now();
+    let cpus = u32::try_from(loads.len())?;
+    for (cpu, load) in (0..cpus).zip(&mut loads) {
+        // These add up.
+        load.order((births + cpu) / cpus)?;
+    }
+    for load in &mut loads {
+        load.answer()?;
+    }
+    let took = started.elapsed();
+    let code = tracer.stop()?;
+    let written = Written::read(Path::new(STDOUT))?;
+
+    let mut checks = Checks::default();
+    checks.equal("exit code", code, 0);
+    let seen = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
+    checks.equal("births", seen, births.into());
+    let untracked = written.number("/untracked")?;
+    checks.equal("ends of unseen births", untracked, 0);
+    let strange = written.events.iter();
+    let strange = strange.filter(|event| event["event"] == "end" && event["preexisting"] != false);
+    checks.equal("ends called preexisting", strange.count(), 0);
+    checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
+    checks.end(format!(
+        "{births} births on {cpus} CPUs in {:.0} s, programs skipped {} times",
+        took.as_secs_f64(),
+        written.summary["lost"]["missed"]
+    ))
+}
