@@ -58,10 +58,7 @@ pub fn passes_unowned<A: Access>(common: u64) -> bool {
 /// Whether a connection passes all filters; its owner is known.
 #[inline(always)]
 pub fn passes(flow: &Flow) -> bool {
-    ports(flow.lport, flow.rport)
-        && place(flow.netns)
-        && ends(flow)
-        && owner(flow.uid, flow.cgroup)
+    ports(flow.lport, flow.rport) && place(flow.netns) && ends(flow) && owner(flow.uid, flow.cgroup)
 }
 
 /// Whether an owner passes the filters.

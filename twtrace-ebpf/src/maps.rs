@@ -1,8 +1,8 @@
 //! The maps. User space resizes them before loading; the sizes here are minimal.
 
 use aya_ebpf::{
-    macros::map,
     bindings::BPF_F_MMAPABLE,
+    macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use twtrace_common::{

@@ -3,7 +3,9 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::{FExitContext, ProbeContext},
+    EbpfContext as _,
+    helpers::generated::bpf_probe_read_kernel,
+    programs::{FExitContext, ProbeContext},
 };
 
 /// How a field of a kernel object is read.

@@ -43,6 +43,14 @@ pub enum DecodeError {
     Family(u8),
 }
 
+/// Whether a record is an end whose birth was not seen.
+#[must_use]
+pub fn is_untracked_end(record: &[u8]) -> bool {
+    let byte = |at: usize| record.get(at).copied().unwrap_or_default();
+    byte(offset_of!(record::Flow, kind)) == KIND_END
+        && byte(offset_of!(record::Flow, flags)) & FLAG_UNTRACKED != 0
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

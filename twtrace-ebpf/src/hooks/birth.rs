@@ -122,7 +122,10 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
         } else if AGAIN {
             bump(&mut counters.birth_caught);
         }
-        if enabled(FEATURE_BIRTHS) && enabled(FEATURE_RECORDS) && !report::<A>(sk, netns.inum, &birth) {
+        if enabled(FEATURE_BIRTHS)
+            && enabled(FEATURE_RECORDS)
+            && !report::<A>(sk, netns.inum, &birth)
+        {
             bump(&mut counters.birth_ring_full);
         }
     });

@@ -130,7 +130,7 @@ fn note(sample: &mut Sample, slot: Option<&mut Slot>) {
     keep!(sample.cgroup = slot.cgroup);
     keep!(sample.uid = slot.uid);
     keep!(sample.refused = slot.refused);
-    keep!(sample.owner_ttl = (slot.flags >> TTL_SHIFT) as u8);
+    keep!(sample.owner_ttl = (slot.flags >> TTL_SHIFT) as u8 & (in_time_wait as u8).wrapping_neg());
     keep!(sample.slot = slot.flags as u8 & (FLAG_UNTRACKED | FLAG_OWNER));
 }
 

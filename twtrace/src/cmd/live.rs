@@ -17,7 +17,9 @@ use super::lookout::{self, Lookout, Message};
 use super::outlet::Outlet;
 use super::output::{progress, talk};
 use super::signals::Signals;
+
 use crate::cli::Tracing;
+use crate::decode;
 use crate::error::{Error, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
@@ -27,6 +29,9 @@ use crate::kernel::{Options, Session, recycle};
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.
 const DRAIN: Duration = Duration::from_millis(50);
+
+/// How often the maps are looked through for what a long trace leaves behind.
+const SWEEP: Duration = Duration::from_secs(60);
 /// Records that are handed over before signals and timers have their turn.
 const TURN: u32 = 16_384;
 /// One in so many records is followed by a look at the room for output.
@@ -75,6 +80,8 @@ pub(super) enum Moment {
     /// What was there when tracing began has been listed.
     Listed,
     Interval,
+    /// At any time: births were missed, which ends to come are to be judged by.
+    Doubt,
     End,
 }
 
@@ -177,6 +184,7 @@ impl Live {
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.options.records.then(|| ticks(DRAIN));
+        let mut sweeps = Some(ticks(SWEEP));
         // SAFETY: an owned descriptor, which AsyncFd keeps open as long as it is registered.
         let ring =
             unsafe { AsyncFd::register_with_interest(self.session.wake_up()?, Interest::READABLE) }
@@ -192,6 +200,7 @@ impl Live {
                     break;
                 }
                 () = room_in(outlet), if !room => drain_now(&mut drains),
+                () = tick(&mut sweeps) => self.session.sweep(),
                 () = tick(&mut every), if room => {
                     if drain(&mut self.session, sink, outlet)?.is_break() {
                         drain_now(&mut drains);
@@ -278,20 +287,37 @@ fn drain(
     sink: &mut impl Sink,
     outlet: Option<&Outlet>,
 ) -> Result<ControlFlow<()>> {
-    let mut result = Ok(());
     let mut left = TURN;
-    let drained = session.drain(&mut |record| {
-        result = sink.record(record);
-        left -= 1;
-        let full = || left.is_multiple_of(LOOK) && outlet.is_some_and(Outlet::is_full);
-        match result.is_err() || left == 0 || full() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+    loop {
+        let mut result = Ok(());
+        let mut unseen = None;
+        let in_doubt = session.in_doubt();
+        let drained = session.drain(&mut |record| {
+            if !in_doubt && decode::is_untracked_end(record) {
+                unseen = Some(record.to_vec());
+                return ControlFlow::Break(());
+            }
+            result = sink.record(record);
+            left -= 1;
+            let full = || left.is_multiple_of(LOOK) && outlet.is_some_and(Outlet::is_full);
+            match result.is_err() || left == 0 || full() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        result?;
+        let Some(unseen) = unseen else {
+            sink.idle()?;
+            return Ok(drained);
+        };
+        // The kernel counts what it skips before it goes on, so this look comes after it.
+        if session.births_missed() {
+            let totals = session.glance()?;
+            sink.totals(Moment::Doubt, totals)?;
         }
-    });
-    result?;
-    sink.idle()?;
-    Ok(drained)
+        sink.record(&unseen)?;
+        left = left.saturating_sub(1).max(1);
+    }
 }
 
 /// The next drain does not wait for its time.

@@ -102,7 +102,7 @@ impl Sink for Live {
                 self.watch.block(When::Interval, &mut self.out);
                 self.left = self.left.map(|left| left - 1);
             }
-            Moment::Start | Moment::End => {}
+            Moment::Start | Moment::Doubt | Moment::End => {}
         }
         self.out.flush()
     }

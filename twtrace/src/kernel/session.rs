@@ -53,6 +53,7 @@ pub struct Session {
     meta: Meta,
     /// As last read: detached programs tell nothing.
     skipped: Skipped,
+    in_doubt: bool,
     attached: Vec<Attached>,
     kprobes: Kprobes,
     #[cfg(feature = "log")]
@@ -151,6 +152,7 @@ impl Session {
                 ts_offset: offsets::ts_offset(&btf),
             },
             skipped: Skipped::default(),
+            in_doubt: false,
             kprobes: kprobes(&attached, &ebpf),
             attached,
             #[cfg(feature = "log")]
@@ -206,11 +208,19 @@ impl Session {
         self.totals(&counters.clone(), counters, Vec::new())
     }
 
-    /// Whether a birth was missed so far because the kernel skipped a program of ours. An end whose
-    /// birth was not seen may then be younger than the trace.
-    pub fn births_missed(&self) -> bool {
+    /// Looks whether a birth was missed so far because the kernel skipped a program of ours. An end
+    /// whose birth was not seen may then be younger than the trace.
+    pub fn births_missed(&mut self) -> bool {
         let runs = self.births_skipped();
-        runs > 0 && runs > self.counters().iter().map(|one| one.birth_caught).sum()
+        let caught = || self.counters().iter().map(|one| one.birth_caught).sum();
+        self.in_doubt |= runs > 0 && runs > caught();
+        self.in_doubt
+    }
+
+    /// Whether the last such look found one.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// What a long trace leaves behind in the maps is taken away. To be called every minute or so.

@@ -44,14 +44,16 @@ pub struct Class {
     pub balanced: Option<bool>,
 }
 
-/// What went missing, and where. `map` and `missed` are given once, with the ends; port failures
-/// have a `missed` of their own.
+/// What went missing, and where. `map`, `marks` and `missed` are given once, with the ends;
+/// overflows and port failures have a `missed` of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// Events that did not fit the ring.
     pub ring: u64,
     /// Births that found no room in the state maps.
     pub map: u64,
+    /// Marks of older mini-sockets that found none there: why they end may then be unknown.
+    pub marks: u64,
     /// Runs of our programs that the kernel skipped; `None` if it does not tell.
     pub missed: Option<u64>,
 }
@@ -105,7 +107,7 @@ impl Lost {
     /// Everything together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.ring + self.map + self.missed.unwrap_or(0)
+        self.ring + self.map + self.marks + self.missed.unwrap_or(0)
     }
 }
 
@@ -147,6 +149,7 @@ impl Books {
             lost: Lost {
                 ring: sum(|one| one.end_ring_full),
                 map: sum(|one| one.map_full),
+                marks: sum(|one| one.mark_lost),
                 missed: missed(last),
             },
         };
@@ -154,7 +157,10 @@ impl Books {
             seen: sum(|one| one.overflowed),
             unasked: 0,
             limited: 0,
-            lost: Lost::ring(sum(|one| one.overflow_ring_full)),
+            lost: Lost {
+                missed: Some(overflows_missed(first, last)),
+                ..Lost::ring(sum(|one| one.overflow_ring_full))
+            },
         };
         let refusals = Counted {
             seen: sum(|one| one.refused.iter().sum()),
@@ -191,17 +197,20 @@ impl Books {
         }
     }
 
-    /// Nothing was lost, and the identities hold.
+    /// Nothing was lost, the identities hold, and the kernel does not say otherwise.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.classes().all(Class::complete) && self.undecoded == 0
+        self.classes().all(Class::complete) && self.undecoded == 0 && self.agrees() != Some(false)
     }
 
     /// What went missing of all classes together.
     #[must_use]
     pub fn lost(&self) -> Lost {
+        let overflows = self.overflows.lost.missed.filter(|&missed| missed > 0);
+        let missed = self.ends.lost.missed;
         Lost {
             ring: self.classes().map(|class| class.lost.ring).sum(),
+            missed: overflows.map_or(missed, |more| Some(more + missed.unwrap_or(0))),
             ..self.ends.lost
         }
     }
@@ -235,6 +244,24 @@ pub(super) fn missed(snapshot: &Snapshot) -> Option<u64> {
         Some(skipped) => Some(skipped + unpaired),
         None => (unpaired > 0).then_some(unpaired),
     }
+}
+
+/// Overflows that a skipped program may have missed. It runs for every birth, so most of what it
+/// misses is none: the kernel's own count says whether one was.
+fn overflows_missed(first: &Opening, last: &Snapshot) -> u64 {
+    let counted = |counters: &[Counters]| counters.iter().map(|one| one.overflowed).sum::<u64>();
+    let by_kernel = |kernel: &[KernelCounters]| -> Option<u64> {
+        let each = kernel.iter().map(|one| Counter::Overflow.read(one));
+        each.sum()
+    };
+    let ours = counted(&last.counters) - counted(&first.counters);
+    let kernels = by_kernel(&first.kernel)
+        .zip(by_kernel(&last.kernel))
+        .and_then(|(first, last)| last.checked_sub(first));
+    if kernels == Some(ours) {
+        return 0;
+    }
+    last.counters.iter().map(|one| one.overflow_missed).sum()
 }
 
 /// What the closing needs to know of the start.

@@ -132,7 +132,9 @@ impl Tally {
     /// Takes the totals up to now. The first must come when tracing begins, the last when every
     /// event has been shown.
     pub fn snapshot(&mut self, snapshot: Snapshot) {
-        let full = snapshot.counters.iter().any(|one| one.map_full > 0);
+        // A slot that was taken from a mini-socket may have been taken too early.
+        let gone = |one: &Counters| one.map_full > 0 || one.slot_stale > 0;
+        let full = snapshot.counters.iter().any(gone);
         let missed = books::missed(&snapshot).unwrap_or(0);
         self.circumstances.births_lost = full || missed > 0;
         self.latest_ns = self.latest_ns.max(snapshot.at_ns);

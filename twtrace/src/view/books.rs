@@ -92,10 +92,19 @@ fn reasons(summary: &Summary, out: &mut Line) {
 }
 
 fn lost(books: &Books, out: &mut Line) {
-    let Lost { ring, map, missed } = books.lost();
+    let Lost {
+        ring,
+        map,
+        marks,
+        missed,
+    } = books.lost();
+    let marks = match marks {
+        0 => String::new(),
+        marks => format!(", marks {}", thousands(marks)),
+    };
     write!(
         out,
-        " · lost {} (ring {}, map {}, missed {})",
+        " · lost {} (ring {}, map {}{marks}, missed {})",
         thousands(books.lost().total()),
         thousands(ring),
         thousands(map),

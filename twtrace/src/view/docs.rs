@@ -27,7 +27,7 @@ pub const SUMMARY: [Field; 23] = [
     (
         "lost",
         "",
-        "`ring`: ends that did not fit the ring; `map`: births that found no room, whose ends are shown without their times; `missed`: runs of our programs that the kernel skipped, null if it does not tell",
+        "`ring`: ends that did not fit the ring; `map`: births that found no room, whose ends are shown without their times; `mark_lost`: marks of mini-sockets older than the trace that found none, which may end as `other`; `missed`: runs of our programs that the kernel skipped, null if it does not tell",
     ),
     ("totals", "", "ends counted in the kernel, by reason"),
     (
@@ -43,12 +43,12 @@ pub const SUMMARY: [Field; 23] = [
     (
         "complete",
         "",
-        "nothing was lost or left out by a rate limit, and for each class `seen = reported + unasked + limited + lost.ring`; else the exit code is 3",
+        "nothing was lost or left out by a rate limit, for each class `seen = reported + unasked + limited + lost.ring`, and `agree` is not false; else the exit code is 3",
     ),
     (
         "overflows",
         "",
-        "`seen`, `reported` and `lost` (`ring` only) of overflows",
+        "`seen`, `reported` and `lost` of overflows (`ring`; `missed`: skipped runs of the program for them, unless the kernel counted as many overflows as we did)",
     ),
     (
         "refusals",

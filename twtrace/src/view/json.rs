@@ -205,7 +205,7 @@ struct PortFailures {
     seen: u64,
     reported: u64,
     limited: u64,
-    lost: PortLost,
+    lost: MissedObject,
     calls: Calls,
 }
 
@@ -213,7 +213,7 @@ struct PortFailures {
 struct Overflows {
     seen: u64,
     reported: u64,
-    lost: RingObject,
+    lost: MissedObject,
 }
 
 #[derive(Serialize)]
@@ -233,8 +233,9 @@ struct RingObject {
     ring: u64,
 }
 
+/// Of those whose programs may be skipped without a doubt on the others.
 #[derive(Serialize)]
-struct PortLost {
+struct MissedObject {
     ring: u64,
     missed: u64,
 }
@@ -243,6 +244,7 @@ struct PortLost {
 struct LostObject {
     ring: u64,
     map: u64,
+    mark_lost: u64,
     missed: Option<u64>,
 }
 
@@ -292,10 +294,7 @@ impl<'a> SummaryObject<'a> {
                 seen: class.seen,
                 reported: class.reported,
                 limited: class.limited,
-                lost: PortLost {
-                    ring: class.lost.ring,
-                    missed: class.lost.missed.unwrap_or(0),
-                },
+                lost: MissedObject::of(class),
                 calls: Calls(*port_failures),
             }),
             unasked: books.ends.unasked,
@@ -321,7 +320,16 @@ impl From<Class> for Overflows {
         Self {
             seen: class.seen,
             reported: class.reported,
-            lost: RingObject::of(class),
+            lost: MissedObject::of(class),
+        }
+    }
+}
+
+impl MissedObject {
+    fn of(class: Class) -> Self {
+        Self {
+            ring: class.lost.ring,
+            missed: class.lost.missed.unwrap_or(0),
         }
     }
 }
@@ -336,8 +344,18 @@ impl RingObject {
 
 impl From<Lost> for LostObject {
     fn from(lost: Lost) -> Self {
-        let Lost { ring, map, missed } = lost;
-        Self { ring, map, missed }
+        let Lost {
+            ring,
+            map,
+            marks,
+            missed,
+        } = lost;
+        Self {
+            ring,
+            map,
+            mark_lost: marks,
+            missed,
+        }
     }
 }
 

@@ -154,7 +154,7 @@ impl Sink for Top {
         self.show.dashboard.totals(totals);
         match (moment, &self.surface) {
             // The first frame of text has something to tell.
-            (Moment::Start | Moment::Listed, Surface::Frames(_)) => Ok(()),
+            (Moment::Start | Moment::Listed | Moment::Doubt, Surface::Frames(_)) => Ok(()),
             (Moment::End, _) if self.is_over() => Ok(()),
             _ => self.refresh(),
         }

@@ -40,6 +40,9 @@ pub struct Row {
 pub enum Doubt {
     /// The difference may be among our counts that belong to no namespace in particular.
     Unassigned,
+    /// The namespace was not found at the start, and may have been there: what the kernel counted
+    /// before is then in its counters.
+    NotFoundAtStart,
     /// `tcp_check_req` counts a RST that PAWS refuses, but calls nothing that we hook.
     RstInSynRecv,
 }
@@ -48,7 +51,7 @@ pub enum Doubt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
     NamespaceGone,
-    /// Its counters ran back: another namespace has its inode number now.
+    /// Another namespace has its inode number now, or had it before.
     NamespaceReplaced,
     /// It was there at the start, but its counters could not be read then.
     NotReadAtStart,
@@ -88,6 +91,7 @@ impl Doubt {
     pub fn name(self) -> &'static str {
         match self {
             Self::Unassigned => "some of our counts belong to no namespace in particular",
+            Self::NotFoundAtStart => "the namespace may be older than the trace",
             Self::RstInSynRecv => "RSTs refused in SYN_RECV count too, and pass no hook",
         }
     }
@@ -121,7 +125,7 @@ impl Counter {
         }
     }
 
-    fn read(self, kernel: &KernelCounters) -> Option<u64> {
+    pub(super) fn read(self, kernel: &KernelCounters) -> Option<u64> {
         let value = |name: &str| kernel.tcp_ext.get(name).copied();
         match self {
             Self::TimeWait => Some(value("TW")? + value("TWKilled")?),
@@ -172,25 +176,24 @@ impl Habits {
 impl Comparison {
     pub(super) fn new(meta: &Meta, first: &Opening, last: &Snapshot) -> Self {
         let knows = |one: &KernelCounters| one.tcp_ext.contains_key(PAWS_TIME_WAIT);
+        let keys = Keys::new(first, last);
         let sides = Sides {
             habits: Habits {
                 tw_counted_at: meta.tw_counted_at,
                 paws_time_wait: last.kernel.iter().any(knows),
             },
             slack: first.slack + last.slack,
-            ours: (by_netns(&first.counters), by_netns(&last.counters)),
-            kernel: (
-                kernel_by_netns(&first.kernel),
-                kernel_by_netns(&last.kernel),
-            ),
+            shared: keys.shared(&last.counters),
+            ours: (keys.ours(&first.counters), keys.ours(&last.counters)),
+            kernel: (keys.kernel(&first.kernel), keys.kernel(&last.kernel)),
         };
         let mut comparison = Self {
             rows: Vec::new(),
             namespaces: 0,
             unread: 0,
         };
-        for netns in sides.namespaces() {
-            let lives = Counter::LIVES.map(|counter| sides.row(netns, counter));
+        for key in sides.namespaces() {
+            let lives = Counter::LIVES.map(|counter| sides.row(key, counter));
             if lives.iter().all(|row| row.kernel.is_err()) {
                 comparison.unread += 1;
             } else {
@@ -203,7 +206,7 @@ impl Comparison {
                 let refusals = Counter::REFUSALS
                     .into_iter()
                     .filter(|&counter| meta.drops || counter != Counter::PawsOldAck)
-                    .map(|counter| sides.row(netns, counter));
+                    .map(|counter| sides.row(key, counter));
                 comparison.rows.extend(refusals.filter(Row::matters));
             }
         }
@@ -234,38 +237,84 @@ impl Row {
     }
 }
 
-/// Both readings of both sides.
+/// By what namespaces are told apart. Inode numbers are given again, cookies are not; but kernels
+/// before 5.14 do not tell cookies, and recordings from before have none.
+#[derive(Clone, Copy)]
+enum Keys {
+    Cookie,
+    Inode,
+}
+
+impl Keys {
+    fn new(first: &Opening, last: &Snapshot) -> Self {
+        let mut kernel = first.kernel.iter().chain(&last.kernel).peekable();
+        if kernel.peek().is_some() && kernel.all(|one| one.cookie.is_some()) {
+            Self::Cookie
+        } else {
+            Self::Inode
+        }
+    }
+
+    fn ours(self, counters: &[Counters]) -> BTreeMap<u64, &Counters> {
+        let key = |one: &Counters| match self {
+            Self::Cookie => one.id,
+            Self::Inode => one.netns.into(),
+        };
+        counters.iter().map(|one| (key(one), one)).collect()
+    }
+
+    fn kernel(self, kernel: &[KernelCounters]) -> BTreeMap<u64, &KernelCounters> {
+        let key = |one: &KernelCounters| match self {
+            Self::Cookie => one.cookie.unwrap_or_default(),
+            Self::Inode => one.netns.into(),
+        };
+        kernel.iter().map(|one| (key(one), one)).collect()
+    }
+
+    /// Keys under which several namespaces were seen.
+    fn shared(self, counters: &[Counters]) -> BTreeSet<u64> {
+        if let Self::Cookie = self {
+            return BTreeSet::new();
+        }
+        let mut once = BTreeSet::new();
+        let inodes = counters.iter().map(|one| u64::from(one.netns));
+        inodes.filter(|&inode| !once.insert(inode)).collect()
+    }
+}
+
+/// Both readings of both sides, by [`Keys`].
 struct Sides<'a> {
     habits: Habits,
     slack: u64,
-    ours: (BTreeMap<u32, &'a Counters>, BTreeMap<u32, &'a Counters>),
+    shared: BTreeSet<u64>,
+    ours: (BTreeMap<u64, &'a Counters>, BTreeMap<u64, &'a Counters>),
     kernel: (
-        BTreeMap<u32, &'a KernelCounters>,
-        BTreeMap<u32, &'a KernelCounters>,
+        BTreeMap<u64, &'a KernelCounters>,
+        BTreeMap<u64, &'a KernelCounters>,
     ),
 }
 
 /// Our entry for what belongs to no namespace in particular.
-const UNASSIGNED: u32 = 0;
+const UNASSIGNED: u64 = 0;
 
 impl Sides<'_> {
-    fn namespaces(&self) -> BTreeSet<u32> {
+    fn namespaces(&self) -> BTreeSet<u64> {
         let kernel = self.kernel.0.keys().chain(self.kernel.1.keys());
         let all = kernel.chain(self.ours.1.keys());
         all.copied().filter(|&one| one != UNASSIGNED).collect()
     }
 
-    fn row(&self, netns: u32, counter: Counter) -> Row {
-        let expected = self.expected(netns, counter);
-        let kernel = self.moved(netns, counter);
-        let verdict = kernel.map(|moved| self.verdict(counter, moved, expected));
+    fn row(&self, key: u64, counter: Counter) -> Row {
+        let expected = self.expected(key, counter);
+        let kernel = self.moved(key, counter);
+        let verdict = kernel.map(|moved| self.verdict(key, counter, moved, expected));
         let (agree, doubt) = match verdict {
             Ok(Ok(agree)) => (Some(agree), None),
             Ok(Err(doubt)) => (None, Some(doubt)),
             Err(_) => (None, None),
         };
         Row {
-            netns,
+            netns: self.inode(key),
             counter,
             kernel,
             expected,
@@ -274,28 +323,45 @@ impl Sides<'_> {
         }
     }
 
-    fn expected(&self, netns: u32, counter: Counter) -> u64 {
-        let at = |counters: &BTreeMap<u32, &Counters>| {
-            let ours = counters.get(&netns);
+    fn inode(&self, key: u64) -> u32 {
+        let by_kernel = [&self.kernel.1, &self.kernel.0]
+            .into_iter()
+            .find_map(|kernel| kernel.get(&key));
+        let by_us = || self.ours.1.get(&key).map_or(0, |ours| ours.netns);
+        by_kernel.map_or_else(by_us, |kernel| kernel.netns)
+    }
+
+    fn expected(&self, key: u64, counter: Counter) -> u64 {
+        let at = |counters: &BTreeMap<u64, &Counters>| {
+            let ours = counters.get(&key);
             ours.map_or(0, |ours| self.habits.expected(counter, ours))
         };
         at(&self.ours.1).saturating_sub(at(&self.ours.0))
     }
 
-    fn moved(&self, netns: u32, counter: Counter) -> Result<u64, Unread> {
-        let last = self.kernel.1.get(&netns).ok_or(Unread::NamespaceGone)?;
+    fn moved(&self, key: u64, counter: Counter) -> Result<u64, Unread> {
+        if self.shared.contains(&key) {
+            return Err(Unread::NamespaceReplaced);
+        }
+        let last = self.kernel.1.get(&key).ok_or(Unread::NamespaceGone)?;
         let last = counter.read(last).ok_or(Unread::NoSuchCounter)?;
-        let first = match self.kernel.0.get(&netns) {
+        let first = match self.kernel.0.get(&key) {
             Some(first) => counter.read(first).ok_or(Unread::NoSuchCounter)?,
             // We had counted nothing there either: it is new, and counters start at 0.
-            None if !self.ours.0.contains_key(&netns) => 0,
+            None if !self.ours.0.contains_key(&key) => 0,
             None => return Err(Unread::NotReadAtStart),
         };
         last.checked_sub(first).ok_or(Unread::NamespaceReplaced)
     }
 
     /// Whether they agree, or why that cannot be told.
-    fn verdict(&self, counter: Counter, moved: u64, expected: u64) -> Result<bool, Doubt> {
+    fn verdict(
+        &self,
+        key: u64,
+        counter: Counter,
+        moved: u64,
+        expected: u64,
+    ) -> Result<bool, Doubt> {
         let unassigned = self.expected(UNASSIGNED, counter);
         if moved.abs_diff(expected) <= self.slack {
             Ok(true)
@@ -305,16 +371,10 @@ impl Sides<'_> {
             Err(Doubt::Unassigned)
         } else if counter == Counter::PawsEstab {
             Err(Doubt::RstInSynRecv)
+        } else if !self.kernel.0.contains_key(&key) {
+            Err(Doubt::NotFoundAtStart)
         } else {
             Ok(false)
         }
     }
-}
-
-fn by_netns(counters: &[Counters]) -> BTreeMap<u32, &Counters> {
-    counters.iter().map(|one| (one.netns, one)).collect()
-}
-
-fn kernel_by_netns(kernel: &[KernelCounters]) -> BTreeMap<u32, &KernelCounters> {
-    kernel.iter().map(|one| (one.netns, one)).collect()
 }
