@@ -5,6 +5,8 @@ use super::*;
 use crate::event::{Event, Overflow, TwCountedAt};
 use crate::model::tally::{Detail, Summary, Tally};
 
+mod identity;
+
 const NETNS: u32 = 4_026_531_840;
 
 fn meta(tw_counted_at: TwCountedAt) -> Meta {
