@@ -14,11 +14,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use super::lookout::{self, Lookout, Message};
 use super::output::{progress, talk};
+use super::witness::Witness;
 use crate::cli::Tracing;
 use crate::error::{Error, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
-use crate::kernel::{Options, Session, privileges, recycle};
+use crate::kernel::{Around, ClockWatch, Options, Session, privileges, recycle};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.
@@ -137,6 +138,8 @@ impl Live {
         } else {
             lookout::say_what_is_there(self.options.filter);
         }
+        let mut witness = Witness::start(&self.options.filter)?;
+        let mut clock = ClockWatch::new(self.session.meta().wall_offset_ns);
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.options.records.then(|| ticks(DRAIN));
@@ -153,63 +156,107 @@ impl Live {
                     break;
                 }
                 () = tick(&mut every) => {
-                    drain(&mut self.session, sink)?;
-                    let totals = totals_for::<S>(&mut self.session)?;
-                    let listing = Found::Listing { at_ns: totals.at_ns };
-                    sink.totals(Moment::Interval, totals)?;
-                    if let Some(lookout) = lookout.as_ref().filter(|_| sink.wants_listing()) {
-                        sink.found(listing)?;
-                        lookout.list_again();
+                    drain(&mut self.session, &mut clock, sink)?;
+                    if S::COMPARES {
+                        witness.order();
+                    } else {
+                        interval(self.session.glance()?, &lookout, sink)?;
+                    }
+                }
+                Some(answer) = witness.next() => {
+                    if let Some(read) = witness.take(answer, &mut self.session)? {
+                        drain(&mut self.session, &mut clock, sink)?;
+                        interval(self.session.totals_of(read)?, &lookout, sink)?;
                     }
                 }
                 message = lookout::next(&mut lookout) => {
-                    hand_over(message, &mut self.session, sink)?;
+                    if S::COMPARES && message.ends_listing() {
+                        witness.order();
+                    }
+                    hand_over(message, &mut self.session, &mut clock, sink)?;
                 }
                 () = tick(&mut drains) => {
-                    drain(&mut self.session, sink)?;
+                    drain(&mut self.session, &mut clock, sink)?;
                     if let Some(lookout) = &lookout {
                         sink.wants_survey().into_iter().for_each(|one| lookout.survey(one));
                     }
                 }
                 attended = sink.attend() => attended?,
                 ready = ring.readable() => {
-                    drain(&mut self.session, sink)?;
+                    drain(&mut self.session, &mut clock, sink)?;
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
                 }
             }
         }
-        let totals = self.session.finish()?;
-        drain(&mut self.session, sink)?;
+        let read = last_look(&mut witness, &mut self.session, &mut clock, sink).await?;
+        let totals = self.session.finish(read)?;
+        drain(&mut self.session, &mut clock, sink)?;
         sink.totals(Moment::End, totals)?;
         sink.idle()
     }
 }
 
 /// Seeds are records. When a listing is over, all that happened meanwhile is handed over first.
-fn hand_over<S: Sink>(message: Message, session: &mut Session, sink: &mut S) -> Result<()> {
+fn hand_over<S: Sink>(
+    message: Message,
+    session: &mut Session,
+    clock: &mut ClockWatch,
+    sink: &mut S,
+) -> Result<()> {
     match message {
         Message::Seeds(seeds) => seeds.each().try_for_each(|seed| sink.record(seed)),
         Message::Found(found @ Found::ListingOver { .. }) => {
-            drain(session, sink)?;
+            drain(session, clock, sink)?;
             sink.found(found)?;
-            sink.totals(Moment::Listed, totals_for::<S>(session)?)
+            sink.totals(Moment::Listed, session.glance()?)
         }
         Message::Found(found) => sink.found(found),
     }
 }
 
-/// Totals amid a trace.
-fn totals_for<S: Sink>(session: &mut Session) -> Result<Snapshot> {
-    if S::COMPARES {
-        session.snapshot()
-    } else {
-        session.glance()
+/// Hands over the totals of an interval.
+fn interval(totals: Snapshot, lookout: &Option<Lookout>, sink: &mut impl Sink) -> Result<()> {
+    let listing = Found::Listing {
+        at_ns: totals.at_ns,
+    };
+    sink.totals(Moment::Interval, totals)?;
+    if let Some(lookout) = lookout.as_ref().filter(|_| sink.wants_listing()) {
+        sink.found(listing)?;
+        lookout.list_again();
+    }
+    Ok(())
+}
+
+/// The kernel's counters at the end. The ring is emptied while they are read.
+async fn last_look(
+    witness: &mut Witness,
+    session: &mut Session,
+    clock: &mut ClockWatch,
+    sink: &mut impl Sink,
+) -> Result<Around> {
+    let mut drains = ticks(DRAIN);
+    witness.order();
+    loop {
+        tokio::select! {
+            _ = drains.tick() => drain(session, clock, sink)?,
+            answer = witness.next() => {
+                let Some(answer) = answer else {
+                    return session.kernel_counters();
+                };
+                if let Some(read) = witness.take(answer, session)? {
+                    return Ok(read);
+                }
+            }
+        }
     }
 }
 
-fn drain(session: &mut Session, sink: &mut impl Sink) -> Result<()> {
+fn drain(session: &mut Session, clock: &mut ClockWatch, sink: &mut impl Sink) -> Result<()> {
+    if let Some(set) = clock.look() {
+        sink.found(Found::Clock(set))?;
+    }
     let mut result = Ok(());
     session.drain(&mut |record| {
         if result.is_ok() {

@@ -8,6 +8,7 @@ mod groups;
 mod hist;
 mod live;
 mod lookout;
+mod namer;
 mod output;
 mod ports;
 mod record;
@@ -16,6 +17,7 @@ mod report;
 mod top;
 mod trace;
 mod version;
+mod witness;
 
 use std::io;
 

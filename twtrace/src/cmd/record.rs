@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::live::{self, Moment, Sink};
+use super::namer::Namer;
 use super::output::talk;
 use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
 use crate::event::found::Found;
-use crate::host::{Names, Roll};
+use crate::host::Names;
 use crate::kernel::Options;
 use crate::model::Tally;
 use crate::model::tally::Detail;
@@ -30,7 +31,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
         let mut sink = Record {
             tally: Tally::new(live.meta(), Detail::Records),
             writer: Writer::create(&args.file, live.meta())?,
-            roll: Roll::new(Names::of_this_host()),
+            names: Namer::start(Names::of_this_host)?,
             records: 0,
         };
         live.run(&mut sink).await?;
@@ -41,12 +42,15 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
 struct Record {
     tally: Tally,
     writer: Writer,
-    roll: Roll,
+    names: Namer,
     records: u64,
 }
 
 impl Record {
-    fn close(self, args: &RecordArgs) -> Result<Exit> {
+    fn close(mut self, args: &RecordArgs) -> Result<Exit> {
+        if let Some(named) = self.names.finish() {
+            self.writer.names(&named)?;
+        }
         self.writer.finish()?;
         let summary = self.tally.summary(false);
         talk(&format!(
@@ -69,7 +73,7 @@ impl Sink for Record {
     fn record(&mut self, record: &[u8]) -> Result<()> {
         self.records += 1;
         if let Ok(event) = crate::decode::decode(record) {
-            self.roll.note(event.flow());
+            self.names.note(event.flow());
             self.tally.event(event);
         } else {
             self.tally.undecoded();
@@ -86,7 +90,7 @@ impl Sink for Record {
     }
 
     fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
-        if let Some(named) = self.roll.take() {
+        if let Some(named) = self.names.take() {
             self.writer.names(&named)?;
         }
         self.writer.snapshot(&totals)?;
