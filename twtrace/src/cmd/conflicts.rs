@@ -9,6 +9,7 @@ use super::replay::{Closing, check_view, view_options};
 use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
@@ -73,6 +74,11 @@ impl Sink for Live {
 
     fn idle(&mut self) -> Result<()> {
         self.out.flush()
+    }
+
+    fn found(&mut self, found: Found) -> Result<()> {
+        self.story.found(&found);
+        Ok(())
     }
 
     fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
@@ -142,6 +148,10 @@ impl Story {
 
     pub(super) fn names(&mut self, named: Named) {
         self.renderer.names(named);
+    }
+
+    pub(super) fn found(&mut self, found: &Found) {
+        self.renderer.found(found);
     }
 
     /// Prints the summary. `cut`: the source ended before its end.

@@ -17,6 +17,7 @@ use super::replay::{Closing, view_options};
 use crate::cli::{Grouping, HistArgs, View};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::kernel::Options;
@@ -75,6 +76,11 @@ impl Sink for Hist {
 
     fn idle(&mut self) -> Result<()> {
         self.out.flush()
+    }
+
+    fn found(&mut self, found: Found) -> Result<()> {
+        self.figures.found(&found);
+        Ok(())
     }
 
     fn totals(&mut self, moment: Moment, totals: Snapshot) -> Result<()> {
@@ -150,6 +156,10 @@ impl Figures {
 
     pub(super) fn names(&mut self, named: Named) {
         self.renderer.names(named);
+    }
+
+    pub(super) fn found(&mut self, found: &Found) {
+        self.renderer.found(found);
     }
 
     /// Shows what came since the last totals.

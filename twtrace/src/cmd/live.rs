@@ -18,17 +18,21 @@ use super::outlet::Outlet;
 use super::output::{progress, talk};
 use super::signals::Signals;
 
+use super::witness::Witness;
 use crate::cli::Tracing;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 use crate::kernel::privileges::{self, Later};
-use crate::kernel::{Options, Session, recycle};
+use crate::kernel::{Around, ClockWatch, Options, Session, recycle};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.
 const DRAIN: Duration = Duration::from_millis(50);
+
+/// How long the kernel's own counters may take to be read at the end.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// How often the maps are looked through for what a long trace leaves behind.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -169,9 +173,15 @@ impl Live {
         } else {
             lookout::say_what_is_there(self.options.filter);
         }
+        let helpers = Helpers {
+            lookout,
+            witness: Witness::start(&self.options.filter)?,
+            clock: ClockWatch::new(self.session.meta().wall_offset_ns),
+        };
         privileges::keep(later);
-        self.follow(sink, outlet.as_ref(), &mut lookout).await?;
-        self.close(sink, outlet.as_ref()).await
+        let mut helpers = helpers;
+        self.follow(sink, outlet.as_ref(), &mut helpers).await?;
+        self.close(sink, outlet.as_ref(), helpers).await
     }
 
     /// Hands over what comes until something ends the trace.
@@ -179,8 +189,13 @@ impl Live {
         &mut self,
         sink: &mut S,
         outlet: Option<&Outlet>,
-        lookout: &mut Option<Lookout>,
+        helpers: &mut Helpers,
     ) -> Result<()> {
+        let Helpers {
+            lookout,
+            witness,
+            clock,
+        } = helpers;
         let deadline = self.until.map(|until| Instant::now() + until);
         let mut every = self.every.map(ticks);
         let mut drains = self.options.records.then(|| ticks(DRAIN));
@@ -202,22 +217,31 @@ impl Live {
                 () = room_in(outlet), if !room => drain_now(&mut drains),
                 () = tick(&mut sweeps) => self.session.sweep(),
                 () = tick(&mut every), if room => {
-                    if drain(&mut self.session, sink, outlet)?.is_break() {
+                    if drain(&mut self.session, clock, sink, outlet)?.is_break() {
                         drain_now(&mut drains);
                     }
-                    let totals = totals_for::<S>(&mut self.session)?;
-                    let listing = Found::Listing { at_ns: totals.at_ns };
-                    sink.totals(Moment::Interval, totals)?;
-                    if let Some(lookout) = lookout.as_ref().filter(|_| sink.wants_listing()) {
-                        sink.found(listing)?;
-                        lookout.list_again();
+                    if S::COMPARES {
+                        witness.order();
+                    } else {
+                        interval(self.session.glance()?, lookout, sink)?;
+                    }
+                }
+                Some(answer) = witness.next(), if room => {
+                    if let Some(read) = witness.take(answer, &mut self.session)? {
+                        if drain(&mut self.session, clock, sink, outlet)?.is_break() {
+                            drain_now(&mut drains);
+                        }
+                        interval(self.session.totals_of(read)?, lookout, sink)?;
                     }
                 }
                 message = lookout::next(lookout), if room => {
-                    hand_over(message, &mut self.session, sink)?;
+                    if S::COMPARES && message.ends_listing() {
+                        witness.order();
+                    }
+                    hand_over(message, &mut self.session, clock, sink)?;
                 }
                 () = tick(&mut drains), if room => {
-                    if drain(&mut self.session, sink, outlet)?.is_break() {
+                    if drain(&mut self.session, clock, sink, outlet)?.is_break() {
                         drain_now(&mut drains);
                     }
                     if let Some(lookout) = lookout {
@@ -226,7 +250,7 @@ impl Live {
                 }
                 attended = sink.attend() => attended?,
                 ready = ring.readable(), if room => {
-                    let drained = drain(&mut self.session, sink, outlet)?;
+                    let drained = drain(&mut self.session, clock, sink, outlet)?;
                     if let Ok(mut ready) = ready && drained.is_continue() {
                         ready.clear_ready();
                     }
@@ -238,13 +262,26 @@ impl Live {
 
     /// Detaches, and hands over what is left. Output has [`GRACE`] for all that it holds: what a
     /// slow reader does not take until then is cut off and counted.
-    async fn close<S: Sink>(mut self, sink: &mut S, outlet: Option<&Outlet>) -> Result<()> {
+    async fn close<S: Sink>(
+        mut self,
+        sink: &mut S,
+        outlet: Option<&Outlet>,
+        helpers: Helpers,
+    ) -> Result<()> {
+        let Helpers {
+            mut witness,
+            mut clock,
+            ..
+        } = helpers;
         let limit = Instant::now() + GRACE;
         if let Some(outlet) = outlet {
             outlet.end_by(limit.into_std());
         }
-        let totals = self.session.finish()?;
-        while drain(&mut self.session, sink, outlet)?.is_break() {
+        let read = self
+            .last_look(&mut witness, &mut clock, sink, outlet)
+            .await?;
+        let totals = self.session.finish(read)?;
+        while drain(&mut self.session, &mut clock, sink, outlet)?.is_break() {
             if let Some(outlet) = outlet
                 && outlet.is_full()
                 && timeout_at(limit, outlet.room()).await.is_err()
@@ -255,38 +292,90 @@ impl Live {
         sink.totals(Moment::End, totals)?;
         sink.idle()
     }
+
+    /// The kernel's counters at the end. The ring is emptied while they are read, as far as there
+    /// is room. Who is in a hurry does without them.
+    async fn last_look<S: Sink>(
+        &mut self,
+        witness: &mut Witness,
+        clock: &mut ClockWatch,
+        sink: &mut S,
+        outlet: Option<&Outlet>,
+    ) -> Result<Around> {
+        let mut drains = ticks(DRAIN);
+        let limit = Instant::now() + LAST_LOOK;
+        witness.order();
+        loop {
+            let room = !outlet.is_some_and(Outlet::is_full);
+            tokio::select! {
+                () = self.signals.any() => return self.session.without_kernel(),
+                () = sleep_until(limit) => return self.session.without_kernel(),
+                _ = drains.tick(), if room => {
+                    let _more = drain(&mut self.session, clock, sink, outlet)?;
+                }
+                answer = witness.next() => {
+                    let Some(answer) = answer else {
+                        return self.session.kernel_counters();
+                    };
+                    if let Some(read) = witness.take(answer, &mut self.session)? {
+                        return Ok(read);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Threads and watches that run beside a trace.
+struct Helpers {
+    lookout: Option<Lookout>,
+    witness: Witness,
+    clock: ClockWatch,
 }
 
 /// Seeds are records. When a listing is over, all that happened meanwhile is handed over first.
-fn hand_over<S: Sink>(message: Message, session: &mut Session, sink: &mut S) -> Result<()> {
+fn hand_over<S: Sink>(
+    message: Message,
+    session: &mut Session,
+    clock: &mut ClockWatch,
+    sink: &mut S,
+) -> Result<()> {
     match message {
         Message::Seeds(seeds) => seeds.each().try_for_each(|seed| sink.record(seed)),
         Message::Found(found @ Found::ListingOver { .. }) => {
             // All of it, room or not: what happened while it was listed must not come after it.
-            while drain(session, sink, None)?.is_break() {}
+            while drain(session, clock, sink, None)?.is_break() {}
             sink.found(found)?;
-            sink.totals(Moment::Listed, totals_for::<S>(session)?)
+            sink.totals(Moment::Listed, session.glance()?)
         }
         Message::Found(found) => sink.found(found),
     }
 }
 
-/// Totals amid a trace.
-fn totals_for<S: Sink>(session: &mut Session) -> Result<Snapshot> {
-    if S::COMPARES {
-        session.snapshot()
-    } else {
-        session.glance()
+/// Hands over the totals of an interval.
+fn interval(totals: Snapshot, lookout: &Option<Lookout>, sink: &mut impl Sink) -> Result<()> {
+    let listing = Found::Listing {
+        at_ns: totals.at_ns,
+    };
+    sink.totals(Moment::Interval, totals)?;
+    if let Some(lookout) = lookout.as_ref().filter(|_| sink.wants_listing()) {
+        sink.found(listing)?;
+        lookout.list_again();
     }
+    Ok(())
 }
 
 /// Hands over what is in the ring, as far as there is room for the output and nobody else waits
 /// for too long; `Break` if there may be more.
 fn drain(
     session: &mut Session,
+    clock: &mut ClockWatch,
     sink: &mut impl Sink,
     outlet: Option<&Outlet>,
 ) -> Result<ControlFlow<()>> {
+    if let Some(set) = clock.look() {
+        sink.found(Found::Clock(set))?;
+    }
     let mut left = TURN;
     loop {
         let mut result = Ok(());

@@ -33,6 +33,13 @@ pub(super) enum Message {
     Found(Found),
 }
 
+impl Message {
+    /// All namespaces were listed.
+    pub(super) fn ends_listing(&self) -> bool {
+        matches!(self, Self::Found(Found::ListingOver { .. }))
+    }
+}
+
 /// What can be ordered.
 #[derive(Clone, Copy, Debug)]
 enum Order {

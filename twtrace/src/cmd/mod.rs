@@ -10,6 +10,7 @@ mod groups;
 mod hist;
 mod live;
 mod lookout;
+mod namer;
 mod outlet;
 mod output;
 mod ports;
@@ -20,6 +21,7 @@ mod signals;
 mod top;
 mod trace;
 mod version;
+mod witness;
 
 use std::io;
 

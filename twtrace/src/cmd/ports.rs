@@ -193,6 +193,7 @@ impl Watch {
 
     pub(super) fn found(&mut self, found: &Found) {
         self.ports.found(found);
+        self.renderer.found(found);
     }
 
     /// Names that a recording brought along.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::files;
 use super::live::{self, Moment, Sink};
+use super::namer::Namer;
 use super::outlet::Outlet;
 use super::output::talk;
 use crate::cli::RecordArgs;
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
 use crate::event::found::Found;
-use crate::host::{Names, Roll};
+use crate::host::Names;
 use crate::kernel::Options;
 use crate::model::Tally;
 use crate::model::tally::Detail;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
             tally: Tally::new(live.meta(), Detail::Records),
             writer: Writer::new(name, Box::new(outlet.clone()), live.meta())?,
             outlet,
-            roll: Roll::new(Names::of_this_host()),
+            names: Namer::start(Names::of_this_host)?,
             records: 0,
         };
         live.run(&mut sink).await?;
@@ -53,12 +54,15 @@ struct Record {
     writer: Writer,
     /// What the writer writes to.
     outlet: Outlet,
-    roll: Roll,
+    names: Namer,
     records: u64,
 }
 
 impl Record {
-    fn close(self, args: &RecordArgs) -> Result<Exit> {
+    fn close(mut self, args: &RecordArgs) -> Result<Exit> {
+        if let Some(named) = self.names.finish() {
+            self.writer.names(&named)?;
+        }
         self.writer.finish()?;
         let name = args.file.display();
         let cut = self.outlet.finish();
@@ -89,7 +93,7 @@ impl Sink for Record {
     fn record(&mut self, record: &[u8]) -> Result<()> {
         self.records += 1;
         if let Ok(event) = crate::decode::decode(record) {
-            self.roll.note(event.flow());
+            self.names.note(event.flow());
             self.tally.event(event);
         } else {
             self.tally.undecoded();
@@ -106,7 +110,7 @@ impl Sink for Record {
     }
 
     fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {
-        if let Some(named) = self.roll.take() {
+        if let Some(named) = self.names.take() {
             self.writer.names(&named)?;
         }
         self.writer.snapshot(&totals)?;

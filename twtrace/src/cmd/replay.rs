@@ -6,6 +6,7 @@ use super::output::{Output, talk};
 use crate::cli::{Grouping, View};
 use crate::decode::decode;
 use crate::error::{Exit, Result};
+use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::model::tally::Detail;
@@ -75,6 +76,10 @@ impl Lines {
 
     pub(super) fn names(&mut self, named: Named) {
         self.renderer.names(named);
+    }
+
+    pub(super) fn found(&mut self, found: &Found) {
+        self.renderer.found(found);
     }
 
     /// Prints groups and summary. `cut`: the source ended before its end.

@@ -43,7 +43,7 @@ fn lines(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result<Exi
         match item {
             Item::Record(record) => lines.record(record, out),
             Item::Snapshot(totals) => lines.totals(totals),
-            Item::Found(_) => {}
+            Item::Found(found) => lines.found(&found),
             Item::Names(named) => lines.names(named),
         }
         out.spill()?;
@@ -91,7 +91,7 @@ fn conflicts(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Result
         match item {
             Item::Record(record) => story.record(record, out),
             Item::Snapshot(totals) => story.totals(totals),
-            Item::Found(_) => {}
+            Item::Found(found) => story.found(&found),
             Item::Names(named) => story.names(named),
         }
         out.spill()?;
@@ -115,7 +115,7 @@ fn histograms(args: &ReportArgs, reader: &mut Reader, out: &mut Output) -> Resul
             Item::Record(record) => figures.record(record),
             Item::Snapshot(totals) => figures.totals(totals),
             Item::Names(named) => figures.names(named),
-            Item::Found(_) => {}
+            Item::Found(found) => figures.found(&found),
         }
     }
     figures.close(out, cut(reader))

@@ -7,6 +7,7 @@ use super::replay::{Lines, check_view};
 use crate::cli::{OutputArg, TraceArgs, View};
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
+use crate::event::found::Found;
 use crate::host::Names;
 use crate::kernel::Options;
 
@@ -61,6 +62,11 @@ impl Sink for Trace {
 
     fn idle(&mut self) -> Result<()> {
         self.out.flush()
+    }
+
+    fn found(&mut self, found: Found) -> Result<()> {
+        self.lines.found(&found);
+        Ok(())
     }
 
     fn totals(&mut self, _moment: Moment, totals: Snapshot) -> Result<()> {

@@ -19,6 +19,17 @@ pub enum Found {
     ListingOver { at_ns: u64 },
     /// Who else uses ports in one namespace, and what it allows.
     Survey(Survey),
+    /// The time of day was set, or the host has slept.
+    Clock(SetClock),
+}
+
+/// From when on stamps mean other times of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetClock {
+    /// CLOCK_MONOTONIC ns.
+    pub at_ns: u64,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC since then, in ns.
+    pub wall_offset_ns: i64,
 }
 
 /// How the listing of one namespace went.

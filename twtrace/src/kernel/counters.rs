@@ -45,15 +45,21 @@ pub struct Namespaces {
 impl Namespaces {
     /// Finds all namespaces, or only the one with this inode number.
     pub fn find(filter: Option<u32>) -> Result<Self> {
-        let mut found = Self {
-            filter,
-            all: 0,
-            ways: BTreeMap::new(),
-        };
+        let mut found = Self::none(filter);
         found.refresh();
         match filter {
             Some(inode) if found.ways.is_empty() => Err(no_such_namespace(inode)),
             _ => Ok(found),
+        }
+    }
+
+    /// None yet, to be looked for later.
+    #[must_use]
+    pub fn none(filter: Option<u32>) -> Self {
+        Self {
+            filter,
+            all: 0,
+            ways: BTreeMap::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 pub mod btf;
+mod clock;
 pub mod counters;
 mod filter;
 pub mod hooks;
@@ -30,8 +31,9 @@ use twtrace_common::settings::Filter;
 
 pub use attach::{Attached, Mode};
 pub use btf::GivenBtf;
+pub use clock::ClockWatch;
 pub use load::OBJECT;
-pub use session::Session;
+pub use session::{Around, Look, Looked, Session};
 pub use syscall::{disconnect, kernel_release, monotonic_ns, thread_cpu_ns, trim_memory};
 
 /// How programs are to be attached.

@@ -31,10 +31,26 @@ use crate::event::{KernelCounters, Meta, Snapshot};
 const TRIES: u32 = 4;
 
 /// Our counters before and after a look at the kernel's.
-struct Around {
+#[derive(Debug)]
+pub struct Around {
     before: Vec<Counters>,
     kernel: Vec<KernelCounters>,
     after: Vec<Counters>,
+}
+
+/// A look at the kernel's counters that has begun.
+#[derive(Debug)]
+pub struct Look {
+    before: Vec<Counters>,
+    tried: u32,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Looked {
+    /// Too much happened meanwhile.
+    Again(Look),
+    Done(Around),
 }
 
 /// Links of kprobes by program. While they are open they stay attached.
@@ -197,6 +213,49 @@ impl Session {
     /// Reads all totals, ours and the kernel's.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         let read = self.kernel_counters()?;
+        self.totals_of(read)
+    }
+
+    /// Our totals alone, in place of a look at the kernel's.
+    pub fn without_kernel(&mut self) -> Result<Around> {
+        let Look { before, .. } = self.look()?;
+        Ok(Around {
+            after: before.clone(),
+            kernel: Vec::new(),
+            before,
+        })
+    }
+
+    /// Begins a look at the kernel's counters, which another thread may read: to find namespaces
+    /// takes as long as there are tasks, and the ring must be emptied meanwhile.
+    pub fn look(&mut self) -> Result<Look> {
+        self.skipped = self.skipped();
+        Ok(Look {
+            before: self.counters(),
+            tried: 0,
+        })
+    }
+
+    /// Takes what was read since it began.
+    pub fn looked(&self, look: Look, kernel: Vec<KernelCounters>) -> Result<Looked> {
+        let Look { before, tried } = look;
+        let (after, tried) = (self.counters(), tried + 1);
+        Ok(if sum(&after) == sum(&before) || tried == TRIES {
+            Looked::Done(Around {
+                before,
+                kernel,
+                after,
+            })
+        } else {
+            Looked::Again(Look {
+                before: after,
+                tried,
+            })
+        })
+    }
+
+    /// All totals, with what was read of the kernel's.
+    pub fn totals_of(&self, read: Around) -> Result<Snapshot> {
         self.totals(&read.before, read.after, read.kernel)
     }
 
@@ -231,8 +290,7 @@ impl Session {
 
     /// Ends the trace, detaches everything and reads all totals. What is in the ring then is all
     /// there is.
-    pub fn finish(&mut self) -> Result<Snapshot> {
-        let read = self.kernel_counters()?;
+    pub fn finish(&mut self, read: Around) -> Result<Snapshot> {
         self.close();
         self.skipped = self.skipped();
         let totals = self.totals(&read.before, self.counters(), read.kernel)?;
@@ -262,23 +320,15 @@ impl Session {
     }
 
     /// The kernel's counters, and ours around them. Tried again while things happen in between.
-    fn kernel_counters(&mut self) -> Result<Around> {
+    pub fn kernel_counters(&mut self) -> Result<Around> {
         self.namespaces.refresh();
-        self.skipped = self.skipped();
-        let mut before = self.counters();
-        let mut tried = 0;
+        let mut look = self.look()?;
         loop {
             let kernel = self.namespaces.read();
-            let after = self.counters();
-            tried += 1;
-            if sum(&after) == sum(&before) || tried == TRIES {
-                return Ok(Around {
-                    before,
-                    kernel,
-                    after,
-                });
+            match self.looked(look, kernel)? {
+                Looked::Again(again) => look = again,
+                Looked::Done(read) => return Ok(read),
             }
-            before = after;
         }
     }
 

@@ -167,6 +167,7 @@ impl Population {
                     namespace.limit = Some(survey.rules.tcp_max_tw_buckets.into());
                 }
             }
+            Found::Clock(_) => {}
         }
     }
 

@@ -213,7 +213,10 @@ impl Ports {
             // What came before the first is not in it.
             Found::Listing { .. } if self.population.listings() > 1 => self.forget_mini_sockets(),
             Found::Survey(survey) => self.survey(survey),
-            Found::Listing { .. } | Found::Listed(_) | Found::ListingOver { .. } => {}
+            Found::Listing { .. }
+            | Found::Listed(_)
+            | Found::ListingOver { .. }
+            | Found::Clock(_) => {}
         }
     }
 

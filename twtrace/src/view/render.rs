@@ -14,6 +14,7 @@ use super::kept::Texts;
 use super::line::Line;
 use super::ports::{self, Block, When};
 use super::text::Text;
+use crate::event::found::Found;
 use crate::event::{Flow, Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::groups::Table;
@@ -102,6 +103,14 @@ pub(super) struct Host {
     pub(super) names: Names,
     pub(super) clock: WallClock,
     pub(super) texts: Texts,
+}
+
+impl Host {
+    pub(super) fn found(&mut self, found: &Found) {
+        if let Found::Clock(set) = found {
+            self.clock.set(*set);
+        }
+    }
 }
 
 impl Renderer {
@@ -212,6 +221,11 @@ impl Renderer {
     /// Adds names that a recording holds.
     pub fn names(&mut self, named: Named) {
         self.host.names.add(named);
+    }
+
+    /// Takes what was found beside the events.
+    pub fn found(&mut self, found: &Found) {
+        self.host.found(found);
     }
 
     /// The conflicts by remote address, and all together. For CSV they are for people.

@@ -138,7 +138,7 @@ impl Sink for Top {
     }
 
     fn found(&mut self, found: Found) -> Result<()> {
-        self.show.dashboard.found(&found);
+        self.show.found(&found);
         Ok(())
     }
 
@@ -233,6 +233,11 @@ impl Show {
             Ok(event) => self.dashboard.event(event),
             Err(_) => self.dashboard.undecoded(),
         }
+    }
+
+    fn found(&mut self, found: &Found) {
+        self.dashboard.found(found);
+        self.canvas.found(found);
     }
 
     /// Takes what is known now to the screen.

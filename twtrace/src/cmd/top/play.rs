@@ -157,7 +157,7 @@ impl Player {
                 Next::Event(event) => show.dashboard.event(event),
                 Next::Totals(totals) => show.dashboard.totals(totals),
                 Next::Names(named) => show.canvas.names(named),
-                Next::Found(found) => show.dashboard.found(&found),
+                Next::Found(found) => show.found(&found),
                 Next::Undecoded => show.dashboard.undecoded(),
             }
         }

@@ -14,6 +14,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 
+use crate::event::found::Found;
 use crate::event::{Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::Figures;
@@ -59,6 +60,11 @@ impl Screen {
     /// Adds names, such as a recording holds.
     pub fn names(&mut self, named: Named) {
         self.host.names.add(named);
+    }
+
+    /// Takes what was found beside the events.
+    pub fn found(&mut self, found: &Found) {
+        self.host.found(found);
     }
 
     /// The names that it knows.
