@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crate::error::{Error, Result};
+use crate::text::clean;
 use crate::view::Unknown;
 
 /// Bytes that are collected before a write; less is written when the ring is empty.
@@ -62,10 +63,12 @@ impl From<Unknown> for Error {
     }
 }
 
-/// A line on stderr.
-pub(super) fn talk(line: &str) {
-    // Nobody reads stderr: then nobody is told.
-    let _ = writeln!(io::stderr(), "{line}");
+/// A line on stderr, or several. It may name files.
+pub(super) fn talk(lines: &str) {
+    for line in lines.lines() {
+        // Nobody reads stderr: then nobody is told.
+        let _ = writeln!(io::stderr(), "{}", clean(line));
+    }
 }
 
 /// A line on stderr that only a person at a terminal needs, such as progress.
