@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod matrix;
 mod paths;
 mod run;
@@ -31,6 +32,8 @@ enum Task {
     Bench(bench::Args),
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
+    /// Feed any bytes to what reads recordings, records, BTF, names and facts.
+    Fuzz(fuzz::Args),
     /// Run `twtrace check` on every kernel that can be had and write the table of docs/kernels.md.
     Matrix(matrix::Args),
     /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
@@ -61,6 +64,7 @@ fn work(cli: &Cli) -> anyhow::Result<()> {
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Ebpf(args) => ebpf::run(args),
+        Task::Fuzz(args) => fuzz::run(args),
         Task::Matrix(args) => matrix::run(args),
         Task::Test(args) => test::run(args),
         Task::Tidy(args) => tidy::run(args),

@@ -114,7 +114,9 @@ mod tests {
 
     fn names(uids: std::ops::Range<u32>) -> Named {
         Named {
-            users: uids.map(|uid| (uid, format!("user {uid}").into())).collect(),
+            users: uids
+                .map(|uid| (uid, format!("user {uid}").into()))
+                .collect(),
             ..Named::default()
         }
     }

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::outlet::{Cut, Outlet};
 use crate::error::{Error, Result};
+use crate::text::clean;
 use crate::view::Unknown;
 
 /// Bytes that are collected before a write; less is written when the ring is empty.
@@ -118,7 +119,7 @@ impl From<Unknown> for Error {
 /// Messages since the last that a blocked stderr took.
 static UNTOLD: AtomicU64 = AtomicU64::new(0);
 
-/// A line on stderr, or several. Where nobody reads stderr, nobody is told; a reader that only
+/// A line on stderr, or several; they may name files. Where nobody reads stderr, nobody is told; a reader that only
 /// stands still is waited for once, and never for long.
 pub fn talk(line: &str) {
     tell(&mut io::stderr().lock(), &UNTOLD, line);
@@ -126,6 +127,8 @@ pub fn talk(line: &str) {
 
 fn tell(to: &mut (impl Write + AsFd), untold: &AtomicU64, line: &str) {
     let before = untold.load(Ordering::Relaxed);
+    let lines: Vec<_> = line.lines().map(clean).collect();
+    let line = lines.join("\n");
     let (patience, text) = match before {
         0 => (PATIENCE, format!("{line}\n")),
         1.. => (

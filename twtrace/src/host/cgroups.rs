@@ -291,6 +291,8 @@ impl<V> Recent<V> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -325,6 +327,28 @@ mod tests {
         assert_eq!(all[0].1, "/");
         assert!(all.contains(&(ino, "/system.slice/nginx.service".into())));
         assert_eq!(some, all[..2], "those near the root first");
+    }
+
+    #[test]
+    fn a_cgroup_of_any_name_is_shown_and_not_obeyed() {
+        let root =
+            std::env::temp_dir().join(format!("twtrace-evil-cgroups-{}", std::process::id()));
+        let raw = OsStr::from_bytes(b"a\x1b[2J\xff.service");
+        for directory in [Path::new(raw), Path::new(r"b\x1b[1m\x0a.service")] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        let found = walk(&root, 10);
+        fs::remove_dir_all(&root).unwrap();
+        let mut shown: Vec<_> = found
+            .into_iter()
+            .skip(1)
+            .map(|(_, path)| Cgroup::new(path))
+            .map(|cgroup| (cgroup.path.to_string(), cgroup.long.unwrap().to_string()))
+            .collect();
+        shown.sort_unstable();
+        let [a, b] = [r"a\x1b[2J\xff", r"b\x1b[1m\x0a"];
+        let expected = [a, b].map(|name| (format!("/{name}.service"), name.to_owned()));
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -176,6 +176,7 @@ fn inode(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -198,6 +199,34 @@ mod tests {
         let names = namespaces(&directory);
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(names, [(inode(own).unwrap(), "web-7".into())].into());
+    }
+
+    #[test]
+    fn whatever_a_name_holds_it_is_shown_and_not_obeyed() {
+        let users = users("\x1b[2Jroot:x:0:0\nw\u{202e}eb:x:33:33\n");
+        assert_eq!(users[&0], r"\x1b[2Jroot");
+        assert_eq!(users[&33], r"w\u{202e}eb");
+        let directory = std::env::temp_dir().join(format!("twtrace-evil-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join(OsStr::from_bytes(b"a\x1b]0;\x07\xff\n"));
+        fs::write(&file, "").unwrap();
+        let inode = inode(&file).unwrap();
+        let names = namespaces(&directory);
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(names[&inode], r"a\x1b]0;\x07\xff\x0a");
+    }
+
+    #[test]
+    fn no_more_names_are_remembered_than_there_is_room_for() {
+        let mut called = Called::default();
+        called.extend((0..70_000).map(|number| (number, "name".into())));
+        assert_eq!(called.names.len(), MOST);
+        called.extend([(0, "later".into()), (69_999, "too late".into())]);
+        assert_eq!(called.names[&0], "later");
+        assert_eq!(called.names.get(&69_999), None);
+        let mut called = Called::default();
+        called.extend((0..70_000).map(|number| (number, "x".repeat(1_000).into())));
+        assert!(called.bytes <= MOST_BYTES && called.names.len() > 4_000);
     }
 
     #[test]

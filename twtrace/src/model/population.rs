@@ -13,7 +13,7 @@ use crate::event::found::{Found, Listed, Lister};
 use crate::event::{BornAs, Event, Overflow, Reason, Snapshot};
 
 /// Namespaces that are told apart.
-pub(super) const MAX_NAMESPACES: usize = 65_536;
+pub(super) const MAX_NAMESPACES: usize = 16_384;
 
 /// Mini-sockets alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -188,7 +188,7 @@ fn lines(arguments: &[&str], file: &Path) -> usize {
             .flat_map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>())
         {
             let formula = cell.starts_with(['=', '+', '@']);
-            let number = cell.parse::<f64>().is_ok();
+            let number = cell.bytes().all(|byte| b"-0123456789. ".contains(&byte));
             assert!(
                 !formula && (!cell.starts_with('-') || number),
                 "{context}: {cell}"
@@ -196,6 +196,15 @@ fn lines(arguments: &[&str], file: &Path) -> usize {
         }
     }
     text.lines().count() + talk.lines().count()
+}
+
+/// Recordings without refusals have no conflicts, and without births no ports.
+fn lacks(name: &str, view: &[&str]) -> bool {
+    match view.first() {
+        Some(&"--conflicts") => ["names", "v4"].contains(&name),
+        Some(&"--ports") => name == "v2",
+        _ => false,
+    }
 }
 
 #[test]
@@ -214,7 +223,7 @@ fn names_in_a_recording_are_not_obeyed_and_forge_no_line() {
             .map(|(kind, one)| one.save(&format!("{kind}-{name}-{seed}")));
         for view in VIEWS {
             for format in ["text", "csv", "json"] {
-                if view.contains(&"--conflicts") && ["names", "v4"].contains(&name) {
+                if lacks(name, view) {
                     continue;
                 }
                 let arguments = [&["report", "--utc", "-o", format], *view].concat();

@@ -8,7 +8,6 @@ mod sandbox;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};

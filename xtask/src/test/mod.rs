@@ -10,8 +10,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::run::{run as run_command, say};
-use crate::{ebpf, paths, tidy};
-use results::Results;
+use crate::{ebpf, fuzz, paths, tidy};
+use results::{Results, Verdict};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -60,6 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let seconds = started.elapsed().as_secs_f64();
         results.add(name, done.map(|detail| format!("{seconds:.0} s {detail}")));
     }
+    if !args.only_vm {
+        fuzzing(&mut results);
+    }
     if !args.no_vm {
         let choice = suite::Choice {
             all: args.all_kernels,
@@ -99,6 +102,27 @@ fn clippy() -> Result<String> {
         "--locked",
     ];
     cargo(&[&args[..], &["--", "-Dwarnings"]].concat())
+}
+
+/// Seconds of each fuzz target.
+const FUZZING: u32 = 20;
+
+/// Where the toolchain does not allow it, the same functions had a million inputs in the unit
+/// tests (twtrace/tests/property.rs).
+fn fuzzing(results: &mut Results) {
+    let name = "fuzz targets";
+    say(name);
+    match fuzz::Fuzzer::get() {
+        Ok(fuzzer) => {
+            let inputs = fuzzer.each(&fuzz::TARGETS, FUZZING);
+            results.add(name, inputs.map(|inputs| format!("inputs: {inputs}")));
+        }
+        Err(error) => {
+            let why = format!("{error:#}; a million inputs of the unit tests stand in");
+            say(&format!("{name}: not run: {why}"));
+            results.put(name, Verdict::Skip, &why);
+        }
+    }
 }
 
 fn unit() -> Result<String> {

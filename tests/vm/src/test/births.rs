@@ -54,15 +54,26 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
     let written = Written::read(Path::new(STDOUT))?;
 
     let mut checks = Checks::default();
-    checks.equal("exit code", code, 0);
     let seen = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
-    checks.equal("births", seen, births.into());
     let untracked = written.number("/untracked")?;
-    checks.equal("ends of unseen births", untracked, 0);
-    let strange = written.events.iter();
-    let strange = strange.filter(|event| event["event"] == "end" && event["preexisting"] != false);
-    checks.equal("ends called preexisting", strange.count(), 0);
-    checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
+    let missed = written.summary["lost"]["missed"].as_u64();
+    if attach == "kprobe" && missed.is_some_and(|missed| missed > 0) {
+        // The kernel runs no kprobe program on top of another, so one of them may be missing. It is
+        // told then.
+        checks.equal("exit code", code, 3);
+        let unseen = u64::from(births).saturating_sub(seen);
+        checks.that(missed >= Some(unseen), || {
+            format!("{unseen} births are unseen, and {missed:?} programs were skipped")
+        });
+    } else {
+        checks.equal("exit code", code, 0);
+        checks.equal("births", seen, births.into());
+        checks.equal("ends of unseen births", untracked, 0);
+        checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
+    }
+    let old = |event: &&serde_json::Value| event["event"] == "end" && event["preexisting"] == true;
+    let old = written.events.iter().filter(old);
+    checks.equal("ends called preexisting", old.count(), 0);
     checks.end(format!(
         "{births} births on {cpus} CPUs in {:.0} s, programs skipped {} times",
         took.as_secs_f64(),
