@@ -96,8 +96,11 @@ fn judge_one(
     }
 }
 
+/// A number's name, and where it is.
+type Number = (&'static str, fn(&Said) -> Option<i64>);
+
 /// All that a segment said, and who refused it.
-const NUMBERS: [(&str, fn(&Said) -> Option<i64>); 9] = [
+const NUMBERS: [Number; 9] = [
     ("TSval", |said| said.numbers.tsval.map(i64::from)),
     ("ts_recent", |said| said.numbers.ts_recent.map(i64::from)),
     ("gap", |said| gap(&said.numbers).map(i64::from)),
