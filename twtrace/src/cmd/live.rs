@@ -273,14 +273,14 @@ impl Live {
             mut clock,
             ..
         } = helpers;
-        let limit = Instant::now() + GRACE;
-        if let Some(outlet) = outlet {
-            outlet.end_by(limit.into_std());
-        }
         let read = self
             .last_look(&mut witness, &mut clock, sink, outlet)
             .await?;
         let totals = self.session.finish(read)?;
+        let limit = Instant::now() + GRACE;
+        if let Some(outlet) = outlet {
+            outlet.end_by(limit.into_std());
+        }
         while drain(&mut self.session, &mut clock, sink, outlet)?.is_break() {
             if let Some(outlet) = outlet
                 && outlet.is_full()
@@ -434,6 +434,9 @@ fn announce(session: &Session, user: Option<&User>) {
         meta.hooks,
         user.unwrap_or_default()
     ));
+    for lacking in session.lacking() {
+        talk(&format!("warning: {lacking}"));
+    }
     for lost in session.attached().iter().filter(|one| one.way.is_none()) {
         talk(&format!(
             "warning: {} is not seen ({}): {}",

@@ -26,6 +26,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const TYPE_HEADER: usize = 12;
 
+const INTEGER: u32 = 1;
 const POINTER: u32 = 2;
 const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
@@ -79,6 +80,18 @@ pub struct Member {
     pub offset: u32,
     /// Its type is a struct or union (not a pointer to one).
     pub aggregate: bool,
+    /// Its length in bytes; `None` of an array.
+    pub size: Option<u32>,
+}
+
+/// A member of a struct, before its type is looked at.
+#[derive(Clone, Copy)]
+struct FoundMember {
+    /// Offset in bits.
+    bits: u32,
+    bit_field: bool,
+    /// Its type.
+    inner: u32,
 }
 
 impl Btf {
@@ -249,16 +262,27 @@ impl Btf {
     pub fn member(&self, name: &str, path: &str) -> Option<Member> {
         let mut number = self.number(name, Kind::Struct)?;
         let mut bits = 0;
+        let mut bit_field = false;
         for step in path.split('.') {
-            let (offset, inner) = self.find_member(number, step)?;
-            bits = offset.checked_add(bits)?;
-            number = self.strip(inner)?;
+            let found = self.find_member(number, step)?;
+            bits = found.bits.checked_add(bits)?;
+            bit_field |= found.bit_field;
+            number = self.strip(found.inner)?;
         }
-        // A bit-field has no byte offset of its own; none of ours is one.
-        (bits % 8 == 0).then(|| Member {
+        // A bit-field has no byte offset of its own, even where it begins at a byte.
+        (bits % 8 == 0 && !bit_field).then(|| Member {
             offset: bits / 8,
             aggregate: matches!(self.kind_and_reference(number), Some((STRUCT | UNION, _))),
+            size: self.size(number),
         })
+    }
+
+    fn size(&self, number: u32) -> Option<u32> {
+        match self.kind_and_reference(number)? {
+            (INTEGER | ENUM | ENUM64 | STRUCT | UNION, size) => Some(size),
+            (POINTER, _) => Some(8),
+            _ => None,
+        }
     }
 
     /// Whether a struct has a direct or anonymously nested member, bit-fields included.
@@ -268,8 +292,8 @@ impl Btf {
             .is_some_and(|number| self.find_member(number, member).is_some())
     }
 
-    /// Bit offset and type of a direct or anonymously nested member.
-    fn find_member(&self, number: u32, name: &str) -> Option<(u32, u32)> {
+    /// A direct or anonymously nested member.
+    fn find_member(&self, number: u32, name: &str) -> Option<FoundMember> {
         let mut left = MOST_MEMBERS;
         self.search(number, name, MOST_DEPTH, &mut left)
     }
@@ -281,7 +305,7 @@ impl Btf {
         name: &str,
         depth: usize,
         left: &mut usize,
-    ) -> Option<(u32, u32)> {
+    ) -> Option<FoundMember> {
         let at = *self.types.get(number as usize)? as usize;
         let info = u32_at(&self.data, at + 4)?;
         if number == 0 || !matches!(kind_of(info), STRUCT | UNION) {
@@ -293,18 +317,27 @@ impl Btf {
             let member = at + TYPE_HEADER + 12 * index;
             let member_name = self.name(u32_at(&self.data, member)?)?;
             let inner = u32_at(&self.data, member + 4)?;
-            let mut offset = u32_at(&self.data, member + 8)?;
-            if bit_fields {
-                offset &= 0x00ff_ffff;
-            }
+            let place = u32_at(&self.data, member + 8)?;
+            // Where a struct has bit-fields, the upper byte is the width of one, 0 for others.
+            let (bits, bit_field) = match bit_fields {
+                true => (place & 0x00ff_ffff, place >> 24 != 0),
+                false => (place, false),
+            };
             if member_name == name {
-                return Some((offset, inner));
+                return Some(FoundMember {
+                    bits,
+                    bit_field,
+                    inner,
+                });
             }
             if member_name.is_empty()
                 && let Some(depth) = depth.checked_sub(1)
-                && let Some((nested, found)) = self.search(self.strip(inner)?, name, depth, left)
+                && let Some(nested) = self.search(self.strip(inner)?, name, depth, left)
             {
-                return Some((offset.checked_add(nested)?, found));
+                return Some(FoundMember {
+                    bits: bits.checked_add(nested.bits)?,
+                    ..nested
+                });
             }
         }
         None

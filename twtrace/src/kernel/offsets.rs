@@ -1,7 +1,10 @@
 //! Every kernel field that the programs read, once.
 
-use twtrace_common::settings::{NO_VALUE, Offsets, Values};
+use std::collections::BTreeMap;
 
+use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID, NO_VALUE, Offsets, Values};
+
+use super::Options;
 use super::btf::{Btf, Kind};
 use crate::error::{Error, Result};
 use crate::event::{TsOffset, TwCountedAt};
@@ -10,12 +13,22 @@ use crate::event::{TsOffset, TwCountedAt};
 struct Field {
     target: fn(&mut Offsets) -> &mut u32,
     places: &'static [(&'static str, &'static str)],
+    /// Its length in bytes, as the programs read it; 0 if it is never read as a whole.
+    length: u32,
     need: Need,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+/// What a field is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Nothing can be traced without it.
     Required,
+    /// Only re-arms and refusals need it.
+    Segments,
+    /// Only refusals need it.
+    Refusals,
+    /// Only owners need it.
+    Owners,
     /// Left 0 where the kernel has no such field.
     Optional,
     /// Optional, and of use only if it is embedded rather than pointed to.
@@ -25,63 +38,64 @@ enum Need {
 }
 
 macro_rules! field {
-    ($need:ident $target:ident: $($structure:literal $path:literal)|+) => {
+    ($need:ident $length:literal $target:ident: $($structure:literal $path:literal)|+) => {
         Field {
             target: |offsets| &mut offsets.$target,
             places: &[$(($structure, $path)),+],
+            length: $length,
             need: Need::$need,
         }
     };
 }
 
 const FIELDS: &[Field] = &[
-    field!(Required skc_daddr: "sock_common" "skc_daddr"),
-    field!(Required skc_rcv_saddr: "sock_common" "skc_rcv_saddr"),
-    field!(Required skc_hash: "sock_common" "skc_hash"),
-    field!(Required skc_dport: "sock_common" "skc_dport"),
-    field!(Required skc_num: "sock_common" "skc_num"),
-    field!(Required skc_family: "sock_common" "skc_family"),
-    field!(Required skc_state: "sock_common" "skc_state"),
-    field!(Required skc_net: "sock_common" "skc_net.net"),
-    field!(Optional skc_v6_daddr: "sock_common" "skc_v6_daddr"),
-    field!(Optional skc_v6_rcv_saddr: "sock_common" "skc_v6_rcv_saddr"),
-    field!(Required tw_substate: "inet_timewait_sock" "tw_substate"),
-    field!(Required tw_timer: "inet_timewait_sock" "tw_timer"),
-    field!(Required tw_timer_expires: "inet_timewait_sock" "tw_timer.expires"),
-    field!(Optional tw_entry_stamp: "inet_timewait_sock" "tw_entry_stamp"),
-    field!(Required tw_ts_recent_stamp: "tcp_timewait_sock" "tw_ts_recent_stamp"),
-    field!(Required sk_uid: "sock" "sk_uid"),
-    field!(Required sk_protocol: "sock" "sk_protocol"),
-    field!(Optional sk_cgroup: "sock" "sk_cgrp_data.cgroup"),
+    field!(Required 4 skc_daddr: "sock_common" "skc_daddr"),
+    field!(Required 4 skc_rcv_saddr: "sock_common" "skc_rcv_saddr"),
+    field!(Required 4 skc_hash: "sock_common" "skc_hash"),
+    field!(Required 2 skc_dport: "sock_common" "skc_dport"),
+    field!(Required 2 skc_num: "sock_common" "skc_num"),
+    field!(Required 2 skc_family: "sock_common" "skc_family"),
+    field!(Required 1 skc_state: "sock_common" "skc_state"),
+    field!(Required 8 skc_net: "sock_common" "skc_net.net"),
+    field!(Optional 16 skc_v6_daddr: "sock_common" "skc_v6_daddr"),
+    field!(Optional 16 skc_v6_rcv_saddr: "sock_common" "skc_v6_rcv_saddr"),
+    field!(Required 1 tw_substate: "inet_timewait_sock" "tw_substate"),
+    field!(Required 0 tw_timer: "inet_timewait_sock" "tw_timer"),
+    field!(Segments 8 tw_timer_expires: "inet_timewait_sock" "tw_timer.expires"),
+    field!(Optional 4 tw_entry_stamp: "inet_timewait_sock" "tw_entry_stamp"),
+    field!(Refusals 4 tw_ts_recent_stamp: "tcp_timewait_sock" "tw_ts_recent_stamp"),
+    field!(Owners 4 sk_uid: "sock" "sk_uid"),
+    field!(Required 2 sk_protocol: "sock" "sk_protocol"),
+    field!(Optional 8 sk_cgroup: "sock" "sk_cgrp_data.cgroup"),
     // 5.10 packs the pointer and two flags into one word.
-    field!(Optional sk_cgroup_packed: "sock" "sk_cgrp_data.val"),
-    field!(Required cgroup_kn: "cgroup" "kn"),
-    field!(Required kn_id: "kernfs_node" "id"),
-    field!(Required net_inum: "net" "ns.inum"),
+    field!(Optional 8 sk_cgroup_packed: "sock" "sk_cgrp_data.val"),
+    field!(Owners 8 cgroup_kn: "cgroup" "kn"),
+    field!(Owners 8 kn_id: "kernfs_node" "id"),
+    field!(Required 4 net_inum: "net" "ns.inum"),
     // Before 5.12 an atomic64_t, and 0 until somebody asks for it.
-    field!(Scalar net_cookie: "net" "net_cookie"),
-    field!(Optional net_hash_mix: "net" "hash_mix"),
+    field!(Scalar 8 net_cookie: "net" "net_cookie"),
+    field!(Optional 4 net_hash_mix: "net" "hash_mix"),
     // `__ns_ref` from 6.18 on, `count` of ns_common before, of net itself in 5.10.
-    field!(Required net_refs: "net" "ns.__ns_ref" | "net" "ns.count" | "net" "count"),
-    field!(Optional skc_tw_dr: "sock_common" "skc_tw_dr"),
-    field!(Embedded net_tcp_death_row: "net" "ipv4.tcp_death_row"),
-    field!(Required tw_rcv_nxt: "sock_common" "skc_tw_rcv_nxt"),
-    field!(Required tw_ts_recent: "tcp_timewait_sock" "tw_ts_recent"),
-    field!(Required tw_last_oow_ack_time: "tcp_timewait_sock" "tw_last_oow_ack_time"),
-    field!(Required skb_head: "sk_buff" "head"),
-    field!(Required skb_network_header: "sk_buff" "network_header"),
-    field!(Required skb_transport_header: "sk_buff" "transport_header"),
-    field!(Required tp_rcv_nxt: "tcp_sock" "rcv_nxt"),
-    field!(Required tp_ts_recent: "tcp_sock" "rx_opt.ts_recent"),
-    field!(Required tp_ts_recent_stamp: "tcp_sock" "rx_opt.ts_recent_stamp"),
-    field!(Required tp_last_oow_ack_time: "tcp_sock" "last_oow_ack_time"),
-    field!(Required req_ts_recent: "request_sock" "ts_recent"),
-    field!(Required req_rcv_isn: "tcp_request_sock" "rcv_isn"),
-    field!(Required req_rcv_nxt: "tcp_request_sock" "rcv_nxt"),
-    field!(Required req_rcv_wnd: "sock_common" "skc_rcv_wnd"),
-    field!(Required req_last_oow_ack_time: "tcp_request_sock" "last_oow_ack_time"),
-    field!(Optional dr_limit: "inet_timewait_death_row" "sysctl_max_tw_buckets"),
-    field!(Optional dr_count: "inet_timewait_death_row" "tw_refcount" | "inet_timewait_death_row" "tw_count"),
+    field!(Required 4 net_refs: "net" "ns.__ns_ref" | "net" "ns.count" | "net" "count"),
+    field!(Optional 8 skc_tw_dr: "sock_common" "skc_tw_dr"),
+    field!(Embedded 0 net_tcp_death_row: "net" "ipv4.tcp_death_row"),
+    field!(Refusals 4 tw_rcv_nxt: "sock_common" "skc_tw_rcv_nxt"),
+    field!(Refusals 4 tw_ts_recent: "tcp_timewait_sock" "tw_ts_recent"),
+    field!(Refusals 4 tw_last_oow_ack_time: "tcp_timewait_sock" "tw_last_oow_ack_time"),
+    field!(Refusals 8 skb_head: "sk_buff" "head"),
+    field!(Refusals 2 skb_network_header: "sk_buff" "network_header"),
+    field!(Refusals 2 skb_transport_header: "sk_buff" "transport_header"),
+    field!(Refusals 4 tp_rcv_nxt: "tcp_sock" "rcv_nxt"),
+    field!(Refusals 4 tp_ts_recent: "tcp_sock" "rx_opt.ts_recent"),
+    field!(Refusals 4 tp_ts_recent_stamp: "tcp_sock" "rx_opt.ts_recent_stamp"),
+    field!(Refusals 4 tp_last_oow_ack_time: "tcp_sock" "last_oow_ack_time"),
+    field!(Refusals 4 req_ts_recent: "request_sock" "ts_recent"),
+    field!(Refusals 4 req_rcv_isn: "tcp_request_sock" "rcv_isn"),
+    field!(Refusals 4 req_rcv_nxt: "tcp_request_sock" "rcv_nxt"),
+    field!(Refusals 4 req_rcv_wnd: "sock_common" "skc_rcv_wnd"),
+    field!(Refusals 4 req_last_oow_ack_time: "tcp_request_sock" "last_oow_ack_time"),
+    field!(Optional 4 dr_limit: "inet_timewait_death_row" "sysctl_max_tw_buckets"),
+    field!(Optional 4 dr_count: "inet_timewait_death_row" "tw_refcount" | "inet_timewait_death_row" "tw_count"),
 ];
 
 /// The structs that [`resolve`] looks into.
@@ -100,23 +114,68 @@ pub const STRUCTS: [(&str, Kind); 12] = [
     ("inet_timewait_death_row", Kind::Struct),
 ];
 
-/// Finds every field; a required one that is missing is an error that names it.
-pub fn resolve(btf: &Btf) -> Result<Offsets> {
+/// Where every field is, and what cannot be traced because a field is not there.
+#[derive(Debug)]
+pub struct Resolved {
+    pub offsets: Offsets,
+    /// What is missing for what, in plain words.
+    pub lacking: BTreeMap<Need, String>,
+}
+
+/// Finds every field; a required one that is missing is an error that names it. A field of another
+/// length than ours is none: what is read there would be wrong.
+pub fn resolve(btf: &Btf) -> Result<Resolved> {
     let mut offsets = Offsets::ZERO;
+    let mut lacking = BTreeMap::new();
     for field in FIELDS {
         let found = field
             .places
             .iter()
-            .find_map(|(structure, path)| btf.member(structure, path));
-        match found {
-            Some(member) if field.need == Need::Embedded && !member.aggregate => {}
-            Some(member) if field.need == Need::Scalar && member.aggregate => {}
-            Some(member) => *(field.target)(&mut offsets) = member.offset,
-            None if field.need == Need::Required => return Err(missing(field)),
-            None => {}
+            .find_map(|(structure, path)| btf.member(structure, path))
+            .filter(|member| field.length == 0 || member.size == Some(field.length));
+        match (found, field.need) {
+            (Some(member), Need::Embedded) if !member.aggregate => {}
+            (Some(member), Need::Scalar) if member.aggregate => {}
+            (Some(member), _) => *(field.target)(&mut offsets) = member.offset,
+            (None, Need::Required) => return Err(missing(field)),
+            (None, Need::Optional | Need::Embedded | Need::Scalar) => {}
+            (None, need) => drop(lacking.entry(need).or_insert_with(|| place(field))),
         }
     }
-    Ok(offsets)
+    Ok(Resolved { offsets, lacking })
+}
+
+impl Resolved {
+    /// What can be traced of what is wanted, and a line on each thing that cannot.
+    pub(super) fn restrict(&self, options: &Options) -> Result<(Options, Vec<String>)> {
+        let mut options = options.clone();
+        let mut lines = Vec::new();
+        for (need, place) in &self.lacking {
+            let (wanted, what) = match need {
+                Need::Segments => (options.rearms || options.refusals, "re-arms and refusals"),
+                Need::Refusals => (options.refusals, "refusals"),
+                _ => (options.owners, "owners"),
+            };
+            let by_owner = options.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0;
+            let vital = options.quiet_ends || *need == Need::Owners && by_owner;
+            if vital && (wanted || by_owner) {
+                return Err(unknown(place));
+            }
+            if wanted {
+                lines.push(format!(
+                    "{what} are not seen: this kernel's type information has no {place}"
+                ));
+            }
+            match need {
+                Need::Owners => options.owners = false,
+                need => {
+                    options.rearms &= *need != Need::Segments;
+                    (options.refusals, options.drops, options.reopens) = (false, false, false);
+                }
+            }
+        }
+        Ok((options, lines))
+    }
 }
 
 /// The enumerators that [`values`] and `hooks` ask for.
@@ -206,12 +265,17 @@ pub fn tw_counted_at(btf: &Btf) -> TwCountedAt {
 }
 
 fn missing(field: &Field) -> Error {
+    unknown(&place(field))
+}
+
+/// Where a field would be, for people.
+fn place(field: &Field) -> String {
     let places: Vec<String> = field
         .places
         .iter()
         .map(|(structure, path)| format!("{structure}.{path}"))
         .collect();
-    unknown(&places.join(" or "))
+    places.join(" or ")
 }
 
 fn unknown(what: &str) -> Error {
@@ -230,10 +294,35 @@ mod tests {
     #[test]
     fn the_running_kernel_has_every_required_field() {
         let btf = Btf::read(Path::new("/sys/kernel/btf/vmlinux"), &STRUCTS).unwrap();
-        let offsets = resolve(&btf).unwrap();
+        let Resolved { offsets, lacking } = resolve(&btf).unwrap();
+        assert!(lacking.is_empty(), "{lacking:?}");
         assert_eq!(offsets.skc_dport, 12);
         assert_eq!(offsets.skc_family, 16);
         assert_ne!(offsets.net_inum, 0);
+    }
+
+    #[test]
+    fn a_field_that_only_some_need_takes_only_theirs() {
+        let btf = Btf::read(Path::new("/sys/kernel/btf/vmlinux"), &STRUCTS).unwrap();
+        let mut resolved = resolve(&btf).unwrap();
+        let place = "tcp_sock.last_oow_ack_time";
+        resolved.lacking.insert(Need::Refusals, place.to_owned());
+        let wanted = Options::default();
+        let (options, lines) = resolved.restrict(&wanted).unwrap();
+        assert!(!options.refusals && !options.drops && !options.reopens);
+        assert!(options.rearms && options.owners);
+        assert!(lines[0].contains(place), "{lines:?}");
+        let hist = Options {
+            refusals: false,
+            ..wanted.clone()
+        };
+        assert!(resolved.restrict(&hist).unwrap().1.is_empty());
+        let conflicts = Options {
+            quiet_ends: true,
+            ..wanted
+        };
+        let error = resolved.restrict(&conflicts).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
     }
 
     #[test]

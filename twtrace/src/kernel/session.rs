@@ -70,6 +70,7 @@ pub struct Session {
     /// As last read: detached programs tell nothing.
     skipped: Skipped,
     in_doubt: bool,
+    lacking: Vec<String>,
     attached: Vec<Attached>,
     kprobes: Kprobes,
     #[cfg(feature = "log")]
@@ -106,7 +107,9 @@ impl Session {
             },
         )?;
         let btf = btf?;
-        let offsets = offsets::resolve(&btf)?;
+        let resolved = offsets::resolve(&btf)?;
+        let (options, lacking) = resolved.restrict(options)?;
+        let (options, offsets) = (&options, resolved.offsets);
         let values = offsets::values(&btf);
         let tw_counted_at = offsets::tw_counted_at(&btf);
         let slots = matches!(slots, Answer::Yes);
@@ -169,6 +172,7 @@ impl Session {
             },
             skipped: Skipped::default(),
             in_doubt: false,
+            lacking,
             kprobes: kprobes(&attached, &ebpf),
             attached,
             #[cfg(feature = "log")]
@@ -184,6 +188,12 @@ impl Session {
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// What was wanted and cannot be traced, because this kernel lacks a field that it takes.
+    #[must_use]
+    pub fn lacking(&self) -> &[String] {
+        &self.lacking
     }
 
     /// What became of each lifecycle point.
