@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let setup = Setup {
         memory_mb: 512,
         cpus: 2,
+        more_cpus: 0,
         accel: Accel::Best,
         timeout: Duration::from_secs(300),
         command: ["twtrace-vm", "demo"].map(str::to_owned).to_vec(),

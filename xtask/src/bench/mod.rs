@@ -162,6 +162,7 @@ impl Boot<'_> {
         let setup = Setup {
             memory_mb: 1024,
             cpus: 2,
+            more_cpus: 0,
             accel,
             timeout: Duration::from_secs(1200),
             command,

@@ -63,6 +63,7 @@ fn all(args: &Args) -> Result<Vec<Baseline>> {
     let setup = Setup {
         memory_mb: 1536,
         cpus: 2,
+        more_cpus: 0,
         accel: Accel::Best,
         timeout: TIME_LIMIT,
         command: ["twtrace", "check", "--save", "/out/baseline"]

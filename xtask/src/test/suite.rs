@@ -99,6 +99,7 @@ fn setup(words: &[&str]) -> Setup {
     Setup {
         memory_mb: 1536,
         cpus: 2,
+        more_cpus: 0,
         accel: Accel::Best,
         timeout: TIME_LIMIT,
         command: command.map(|&word| word.to_owned()).collect(),

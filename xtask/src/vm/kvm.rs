@@ -33,6 +33,7 @@ fn try_it(kernel: &Kernel, programs: &Programs) -> bool {
     let setup = Setup {
         memory_mb: 512,
         cpus: 1,
+        more_cpus: 0,
         accel: Accel::Kvm,
         timeout: PATIENCE,
         command: vec!["twtrace-vm".to_owned(), "true".to_owned()],

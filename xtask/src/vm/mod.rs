@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// CPUs of each VM.
     #[arg(long, value_name = "N", default_value_t = 2)]
     smp: u32,
+    /// CPUs that could be added to each VM; the kernel has per-CPU memory for them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    more_cpus: u32,
     /// Count instructions: one CPU, time stands for work.
     #[arg(long)]
     icount: bool,
@@ -60,6 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let setup = Setup {
         memory_mb: args.memory,
         cpus: args.smp,
+        more_cpus: args.more_cpus,
         accel: if args.icount {
             Accel::Icount
         } else {

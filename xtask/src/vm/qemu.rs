@@ -50,6 +50,8 @@ impl Accel {
 pub(crate) struct Setup {
     pub(crate) memory_mb: u32,
     pub(crate) cpus: u32,
+    /// How many could be added: per-CPU maps have room for them.
+    pub(crate) more_cpus: u32,
     pub(crate) accel: Accel,
     pub(crate) timeout: Duration,
     pub(crate) command: Vec<String>,
@@ -129,17 +131,16 @@ fn command(kernel: &Kernel, setup: &Setup, dir: &Path) -> Command {
     qemu.args(["-machine", "pc", "-no-user-config", "-nodefaults"])
         .args(["-display", "none", "-no-reboot", "-net", "none"])
         .args(["-m", &setup.memory_mb.to_string()]);
+    let smp = format!("{},maxcpus={}", setup.cpus, setup.cpus + setup.more_cpus);
     match setup.accel {
         Accel::Icount => qemu
             .args(["-accel", "tcg,thread=single", "-smp", "1"])
             .args(["-icount", "shift=0,sleep=off", "-cpu", "max,-cx16"]),
-        Accel::Kvm => qemu
-            .args(["-accel", "kvm", "-cpu", "host", "-smp"])
-            .arg(setup.cpus.to_string()),
+        Accel::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host", "-smp", &smp]),
         // Debian's 6.12 may die of a double fault after cmpxchg16b under TCG.
         Accel::Tcg | Accel::Best => qemu
-            .args(["-accel", setup.accel.tcg(), "-cpu", "max,-cx16", "-smp"])
-            .arg(setup.cpus.to_string()),
+            .args(["-accel", setup.accel.tcg(), "-cpu", "max,-cx16"])
+            .args(["-smp", &smp]),
     };
     let mut words = KERNEL_WORDS.to_owned();
     if setup.accel == Accel::Icount {
