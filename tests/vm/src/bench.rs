@@ -63,6 +63,9 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
     ("record", &["record", "/tmp/bench.twtrace"], "/dev/null"),
     ("top", &["top", "--batch"], "/dev/null"),
     ("hist, kprobe", &["hist", "--attach", "kprobe"], "/dev/null"),
+    // Of a port that nobody uses.
+    ("hist, filter", &["hist", "-L", "1"], "/dev/null"),
+    ("trace, filter", &["trace", "-L", "1"], "/dev/null"),
 ];
 
 /// Instructions per connection, for the host: /out/cost.json.
