@@ -1,7 +1,5 @@
 //! A file named by `--btf` is compared with what the kernel shows, whatever the command.
 
-#![expect(clippy::unwrap_used, reason = "tests panic when something is wrong")]
-
 use std::fs;
 use std::process::Command;
 

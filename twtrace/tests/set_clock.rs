@@ -2,6 +2,7 @@
 //! of day that it had.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 

@@ -14,6 +14,7 @@ const INSIDE: &str = "TWTRACE_TEST_INSIDE";
 
 /// Runs `test`, which is the test called `name`, there. Without root it is root of a user
 /// namespace; where that is forbidden, too, it fails.
+#[expect(clippy::print_stdout, reason = "hands on what the test said")]
 pub(crate) fn run(name: &str, test: fn()) {
     if std::env::var_os(INSIDE).is_some_and(|inside| inside == name) {
         return test();
