@@ -208,9 +208,13 @@ mod tests {
         assert_eq!(users[&33], r"w\u{202e}eb");
         let directory = std::env::temp_dir().join(format!("twtrace-evil-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let file = directory.join(OsStr::from_bytes(b"a\x1b]0;\x07\xff\n"));
-        fs::write(&file, "").unwrap();
-        let inode = inode(&file).unwrap();
+        let own = Path::new("/proc/self/ns/net");
+        symlink(
+            own,
+            directory.join(OsStr::from_bytes(b"a\x1b]0;\x07\xff\n")),
+        )
+        .unwrap();
+        let inode = inode(own).unwrap();
         let names = namespaces(&directory);
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(names[&inode], r"a\x1b]0;\x07\xff\x0a");
