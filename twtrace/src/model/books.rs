@@ -200,7 +200,13 @@ impl Books {
     /// Nothing was lost, the identities hold, and the kernel does not say otherwise.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.classes().all(Class::complete) && self.undecoded == 0 && self.agrees() != Some(false)
+        self.classes().all(Class::complete) && self.undecoded == 0 && !self.is_refuted()
+    }
+
+    /// The kernel counted otherwise, and no doubt is left whose counters those are.
+    fn is_refuted(&self) -> bool {
+        let kernel = self.kernel.as_ref();
+        kernel.is_some_and(|kernel| kernel.certain && kernel.agrees() == Some(false))
     }
 
     /// What went missing of all classes together.

@@ -43,7 +43,7 @@ pub const SUMMARY: [Field; 23] = [
     (
         "complete",
         "",
-        "nothing was lost or left out by a rate limit, for each class `seen = reported + unasked + limited + lost.ring`, and `agree` is not false; else the exit code is 3",
+        "nothing was lost or left out by a rate limit, for each class `seen = reported + unasked + limited + lost.ring`, and `agree` is not false (where namespaces have cookies: Linux 5.14 and later); else the exit code is 3",
     ),
     (
         "overflows",

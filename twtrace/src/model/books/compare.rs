@@ -18,6 +18,9 @@ pub struct Comparison {
     pub namespaces: usize,
     /// Namespaces that could not be compared.
     pub unread: usize,
+    /// Namespaces were told apart by what none has had before. By inode number alone, a difference
+    /// may be between two namespaces.
+    pub certain: bool,
 }
 
 /// One counter of one namespace.
@@ -191,6 +194,7 @@ impl Comparison {
             rows: Vec::new(),
             namespaces: 0,
             unread: 0,
+            certain: matches!(keys, Keys::Cookie),
         };
         for key in sides.namespaces() {
             let lives = Counter::LIVES.map(|counter| sides.row(key, counter));

@@ -87,6 +87,16 @@ fn a_kernel_that_disagrees_makes_a_trace_incomplete() {
 }
 
 #[test]
+fn a_difference_by_inode_number_may_be_between_two_namespaces() {
+    let mut tally = Tally::new(&meta(TwCountedAt::Birth), Detail::Totals);
+    tally.snapshot(snapshot(1, &[], &[kernel(NETNS, [0; 4])]));
+    tally.snapshot(snapshot(2, &[births(0, 3)], &[kernel(NETNS, [4, 0, 0, 0])]));
+    let summary = tally.summary(false);
+    assert_eq!(summary.books.agrees(), Some(false));
+    assert!(summary.complete());
+}
+
+#[test]
 fn a_skipped_look_at_an_overflow_is_a_loss_only_if_the_kernel_counted_one() {
     let skipped = Counters {
         overflow_missed: 2,
