@@ -229,7 +229,10 @@ pub struct Owner {
 /// In [`Owner::id`]: nobody finds the entry any more, and nobody may take it yet.
 pub const LEAVING: u64 = u64::MAX;
 
-/// How many entries are tried for a namespace before the first entry of all takes its counts.
-pub const OWNER_PROBES: u32 = 8;
+/// So many entries are side by side, in one cache line.
+pub const OWNERS_TOGETHER: usize = 4;
+
+/// In how many of those a namespace is looked for before the first entry of all takes its counts.
+pub const OWNER_PROBES: u32 = 2;
 
 assert_layout!(Owner, size 16, align 8);

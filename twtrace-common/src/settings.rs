@@ -151,11 +151,10 @@ pub struct Settings {
     pub features: u32,
     /// Number of slots - 1 (a power of two less one), or 0 if SLOTS is not used.
     pub slots_mask: u32,
-    /// A namespace's entry is looked for from `(id & owners_mask) + 1` on; a power of two less one.
-    /// OWNERS has `owners_mask + 2` entries.
+    /// A namespace's entry is looked for from value `id & owners_mask` of OWNERS on; a power of two
+    /// less one. The n-th owner there has entry n + 1 of COUNTERS.
     pub owners_mask: u32,
-    /// CPUs share so many copies of each entry, less one; a power of two less one. COUNTERS has
-    /// that many for each entry of OWNERS.
+    /// CPUs share so many copies of each entry, less one; a power of two less one.
     pub stripes_mask: u32,
     /// Wake the consumer when this many bytes wait in the ring.
     pub wake_bytes: u32,

@@ -87,6 +87,8 @@ pub struct Sample {
     pub rearmed: u8,
     /// As `tcp_flags`, which is known only where the whole header was read.
     pub header_flags: u8,
+    /// The segment moved the mini-socket to TIME_WAIT, and that counts.
+    pub promoted: u8,
     /// Refused by timestamp.
     pub paws: u8,
     /// Whether its record found room; see `emit`.
@@ -97,6 +99,7 @@ pub struct Sample {
     pub busy: u8,
     /// The mini-socket that ends is the one that this segment came to.
     pub here: u8,
+    pub reserved: [u8; 7],
     /// TCP options.
     pub options: [u8; BUFFER],
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use twtrace_common::{
-    counters::{Counters, Owner},
+    counters::{Counters, OWNERS_TOGETHER, Owner},
     histogram::Histograms,
     slot::Slot,
 };
@@ -27,7 +27,7 @@ pub static SLOTS: Array<Slot> = Array::with_max_entries(1, 0);
 pub static SPILL: HashMap<u64, Slot> = HashMap::with_max_entries(1, 0);
 /// User space reads and empties these two in place.
 #[map]
-pub static OWNERS: Array<Owner> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+pub static OWNERS: Array<[Owner; OWNERS_TOGETHER]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static COUNTERS: Array<Counters> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 /// See [`crate::tally`].

@@ -11,7 +11,10 @@
 use core::ptr;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use twtrace_common::slot::{PROBES, STALE_NS, Slot, flags_made};
+use twtrace_common::{
+    histogram::over,
+    slot::{PROBES, STALE_NS, Slot, flags_made},
+};
 
 use crate::{
     maps::{SLOTS, SPILL},
@@ -45,58 +48,54 @@ pub struct Birth {
     pub flags: u8,
 }
 
-/// What became of an attempt to claim a slot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    Free,
-    /// Of a mini-socket whose end must have been missed.
-    Stale,
-    /// All neighbours are taken.
-    None,
-}
-
-/// Claims a slot in SLOTS.
+/// Claims a slot in SLOTS. False if all neighbours are taken.
+///
+/// `stale` becomes 1 if it was taken from a mini-socket whose end must have been missed.
 #[inline(always)]
-pub fn claim(birth: &Birth) -> Claim {
+pub fn claim(birth: &Birth, stale: &mut u64) -> bool {
     let mask = setting!(slots_mask);
-    let mut probe = 0;
+    let Some(home) = SLOTS.get_ptr_mut(birth.hash & mask) else {
+        return false;
+    };
+    let ripe = ripe(home, birth);
+    // SAFETY: a map value; `key` is its first field.
+    if unsafe { exchange(home.cast::<u64>(), ripe, birth.key) } == ripe {
+        *stale = over(0, ripe >> 1);
+        fill(home, birth);
+        return true;
+    }
+    let mut probe = 1;
     while probe < PROBES {
         let Some(slot) = SLOTS.get_ptr_mut(birth.hash.wrapping_add(probe) & mask) else {
-            return Claim::None;
+            return false;
         };
-        // SAFETY: a map value; `key` is its first field.
-        let owner = unsafe { exchange(slot.cast::<u64>(), 0, birth.key) };
-        if owner == 0 {
+        // SAFETY: as above.
+        if unsafe { exchange(slot.cast::<u64>(), 0, birth.key) } == 0 {
             fill(slot, birth);
-            return Claim::Free;
-        }
-        // The same address again means the same as age.
-        if (owner == birth.key || stale(slot, birth.now_ns))
-            // SAFETY: as above.
-            && unsafe { exchange(slot.cast::<u64>(), owner, birth.key) } == owner
-        {
-            fill(slot, birth);
-            return Claim::Stale;
+            return true;
         }
         probe = opaque(u64::from(probe) + 1) as u32;
     }
-    Claim::None
+    false
 }
 
-/// Whether the mini-socket that a slot was made for must be gone.
+/// What must be in the slot where a birth belongs for it to take that: its present key if the
+/// mini-socket must be gone, else 0. In arithmetic: no branches, no walks.
 #[inline(always)]
-fn stale(slot: *const Slot, now_ns: u64) -> bool {
+fn ripe(slot: *const Slot, birth: &Birth) -> u64 {
     // SAFETY: a map value.
-    let (born_ns, time_wait_ns) = unsafe {
+    let (key, born_ns, time_wait_ns) = unsafe {
         (
+            ptr::read_volatile(&raw const (*slot).key),
             ptr::read_volatile(&raw const (*slot).born_ns),
             ptr::read_volatile(&raw const (*slot).time_wait_ns),
         )
     };
     // 0: whoever has just claimed it has not written its times yet.
-    born_ns != 0
-        && now_ns.saturating_sub(born_ns) > STALE_NS
-        && now_ns.saturating_sub(time_wait_ns) > STALE_NS
+    let old = over(0, born_ns)
+        & over(STALE_NS, birth.now_ns.wrapping_sub(born_ns))
+        & over(STALE_NS, birth.now_ns.wrapping_sub(time_wait_ns));
+    key & old.wrapping_neg()
 }
 
 /// Whether a mini-socket has a slot in SLOTS.

@@ -8,7 +8,7 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_smp_processor_id};
 use twtrace_common::{
-    counters::{Counters, OWNER_PROBES},
+    counters::{Counters, OWNER_PROBES, OWNERS_TOGETHER, Owner},
     histogram::{BUCKETS, CLOCKS, Clock, TOTAL_BUCKETS, bucket},
 };
 
@@ -51,18 +51,26 @@ fn count_in(entry: u32, update: impl FnOnce(&mut Counters)) {
 fn entry(netns: Netns) -> Option<u32> {
     let start = (netns.id ^ netns.id >> 32) as u32;
     let mask = setting!(owners_mask);
-    let mut probe = 0;
-    while probe < OWNER_PROBES {
-        let at = (start.wrapping_add(probe) & mask) + 1;
-        // SAFETY: a map value.
-        let id = unsafe { read_volatile(&raw const (*OWNERS.get_ptr(at)?).id) };
-        if id == netns.id {
-            return Some(at);
+    let mut turn = 0;
+    while turn < OWNER_PROBES {
+        let together = start.wrapping_add(turn) & mask;
+        let owners = OWNERS.get_ptr_mut(together)?.cast::<Owner>();
+        let mut nth = 0;
+        while nth < OWNERS_TOGETHER as u32 {
+            // SAFETY: a map value of so many.
+            let owner = unsafe { owners.add(nth as usize) };
+            let at = together * OWNERS_TOGETHER as u32 + nth + 1;
+            // SAFETY: as above.
+            let id = unsafe { read_volatile(&raw const (*owner).id) };
+            if id == netns.id {
+                return Some(at);
+            }
+            if id == 0 {
+                return claim(at, owner, netns);
+            }
+            nth = opaque(u64::from(nth) + 1) as u32;
         }
-        if id == 0 {
-            return claim(at, netns);
-        }
-        probe = opaque(u64::from(probe) + 1) as u32;
+        turn = opaque(u64::from(turn) + 1) as u32;
     }
     None
 }
@@ -72,9 +80,8 @@ fn entry(netns: Netns) -> Option<u32> {
 /// The hash map decides who was first, on kernels that cannot compare and exchange, too. All who
 /// come for the same namespace then write the same.
 #[inline(always)]
-fn claim(at: u32, netns: Netns) -> Option<u32> {
+fn claim(at: u32, owner: *mut Owner, netns: Netns) -> Option<u32> {
     let _ = CLAIMS.insert(at, netns.id, u64::from(BPF_NOEXIST));
-    let owner = OWNERS.get_ptr_mut(at)?;
     // SAFETY: map values. The number is there before anybody finds the entry by its id.
     unsafe {
         if read_volatile(CLAIMS.get_ptr(at)?) != netns.id {

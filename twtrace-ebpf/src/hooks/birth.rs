@@ -16,8 +16,8 @@ use crate::{
     emit, filter,
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
-    state::{self, Birth, Claim},
-    tally::{self, bump},
+    state::{self, Birth},
+    tally::{self, bump, bump_if},
 };
 
 #[fentry]
@@ -98,12 +98,8 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
                 FLAG_IN_TIME_WAIT
             },
     };
-    let claim = if SLOTS {
-        state::claim(&birth)
-    } else {
-        Claim::None
-    };
-    let kept = claim != Claim::None || state::spill(&birth);
+    let mut stale = 0;
+    let kept = (SLOTS && state::claim(&birth, &mut stale)) || state::spill(&birth);
     if !kept && !AGAIN && enabled(FEATURE_AGAIN) {
         // `birth_again` cannot tell this from a birth that was skipped, so that one counts both.
         return;
@@ -114,8 +110,8 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
         } else {
             bump(&mut counters.born_time_wait);
         }
-        if claim == Claim::Stale {
-            bump(&mut counters.slot_stale);
+        if SLOTS {
+            bump_if(&mut counters.slot_stale, stale);
         }
         if !kept {
             bump(&mut counters.map_full);

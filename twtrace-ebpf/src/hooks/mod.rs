@@ -22,7 +22,8 @@ use twtrace_common::{
 };
 
 use crate::{
-    emit, filter,
+    filter,
+    maps::SPILL,
     read::{Access, Probed},
     settings::offset,
     state::{self, Birth},
@@ -95,13 +96,12 @@ fn find_or_adopt<A: Access>(tw: u64) -> Option<&'static mut Slot> {
         return None;
     }
     state::adopt(&adopted(tw, hash, substate::<A>(tw), now()));
-    let slot = state::spilled(hash, tw);
+    let slot = SPILL.get_ptr_mut(tw);
     if slot.is_none() {
-        tally::count(emit::netns::<Probed>(tw), |counters| {
-            bump(&mut counters.mark_lost);
-        });
+        tally::count_unassigned(|counters| bump(&mut counters.mark_lost));
     }
-    slot
+    // SAFETY: a map value; see `state::find`.
+    slot.map(|slot| unsafe { &mut *slot })
 }
 
 /// `skc_hash` of a mini-socket.

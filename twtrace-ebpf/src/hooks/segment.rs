@@ -25,7 +25,7 @@ use crate::{
     read::{Access, Direct, Probed, argument, opaque},
     settings::{enabled, offset},
     state,
-    tally::{self, bump, bump_if},
+    tally::{self, bump_if},
 };
 
 #[fentry]
@@ -177,6 +177,7 @@ fn returned<A: Access>(
     keep!(sample.verdict = verdict as u8);
     keep!(sample.rearmed = 0);
     keep!(sample.differs = 0);
+    keep!(sample.promoted = 0);
     // Otherwise the mini-socket is gone, or about to be.
     let stays = verdict != u32::from(TCP_TW_SYN) && verdict != u32::from(TCP_TW_RST);
     if stays && fresh!(sample.header_flags) & RST == 0 {
@@ -184,16 +185,17 @@ fn returned<A: Access>(
             rearmed::<A>(sample, tw);
         } else if enabled(FEATURE_BIRTHS) && substate::<A>(tw) == TIME_WAIT {
             // By a FIN that was accepted: there is nothing to judge.
-            promoted::<A>(tw);
-            return;
+            keep!(sample.promoted = promoted::<A>(tw));
         }
     }
-    if enabled(FEATURE_REFUSALS) {
+    if enabled(FEATURE_REFUSALS) && fresh!(sample.promoted) == 0 {
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
     let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
-    if rearmed | differs != 0 && !state::closed() {
+    let promoted = fresh!(sample.promoted);
+    if rearmed | differs | promoted != 0 && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
+            bump_if(&mut counters.promoted, promoted.into());
             bump_if(&mut counters.rearmed, rearmed.into());
             bump_if(&mut counters.verdict_differs, differs.into());
         });
@@ -212,17 +214,13 @@ fn rearmed<A: Access>(sample: &mut Sample, tw: u64) {
     }
 }
 
-/// Counts a change from FIN_WAIT2 to TIME_WAIT.
+/// 1 if a change from FIN_WAIT2 to TIME_WAIT counts. Which of the older ones the filters leave out is
+/// found out at their end.
 #[inline(always)]
-fn promoted<A: Access>(tw: u64) {
-    // Which of the older ones the filters leave out is found out at their end.
-    let tracked = || {
-        state::find(hash::<A>(tw), tw)
-            .is_some_and(|(slot, _)| slot.flags & u32::from(FLAG_UNTRACKED) == 0)
-    };
-    if (!filter::active() || tracked()) && !state::closed() {
-        tally::count(emit::netns::<A>(tw), |counters| {
-            bump(&mut counters.promoted);
-        });
+fn promoted<A: Access>(tw: u64) -> u8 {
+    if !filter::active() {
+        return 1;
     }
+    let tracked = |flags: u32| flags & u32::from(FLAG_UNTRACKED) == 0;
+    state::find(hash::<A>(tw), tw).map_or(0, |(slot, _)| tracked(slot.flags).into())
 }

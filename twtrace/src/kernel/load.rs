@@ -7,6 +7,7 @@ use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
+use twtrace_common::counters::OWNERS_TOGETHER;
 use twtrace_common::settings::{
     FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS,
     FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
@@ -51,9 +52,9 @@ pub(super) fn load(
         .map_max_entries(names::RING, ring_bytes(options))
         .map_max_entries(names::SLOTS, sizes.slots)
         .map_max_entries(names::SPILL, sizes.spill)
-        .map_max_entries(names::OWNERS, sizes.entries)
-        .map_max_entries(names::COUNTERS, sizes.entries * sizes.stripes)
-        .map_max_entries(names::CLAIMS, sizes.entries)
+        .map_max_entries(names::OWNERS, sizes.namespaces / OWNERS_TOGETHER as u32)
+        .map_max_entries(names::COUNTERS, (sizes.namespaces + 1) * sizes.stripes)
+        .map_max_entries(names::CLAIMS, sizes.namespaces)
         .map_max_entries(names::FRAMES, FRAMES)
         .map_max_entries(names::PORT_CALLS, port_calls(options))
         .load(OBJECT)
@@ -98,7 +99,7 @@ fn settings(
             | feature(options.ports, FEATURE_PORTS)
             | feature(again, FEATURE_AGAIN),
         slots_mask: sizes.slots - 1,
-        owners_mask: sizes.entries - 2,
+        owners_mask: sizes.namespaces / OWNERS_TOGETHER as u32 - 1,
         stripes_mask: sizes.stripes - 1,
         wake_bytes: ring / 4,
         refusal_bytes: ring / 2,

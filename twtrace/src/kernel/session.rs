@@ -143,7 +143,7 @@ impl Session {
                 take_array(&mut ebpf, names::COUNTERS)?,
                 HashMap::try_from(take(&mut ebpf, names::CLAIMS)?)
                     .map_err(|error| broken(&error))?,
-                (sizes.entries as usize, sizes.stripes as usize),
+                (sizes.namespaces as usize, sizes.stripes as usize),
             )?,
             spill: Spill::new(take(&mut ebpf, names::SPILL)?)?,
             closed: Array::try_from(take(&mut ebpf, names::CLOSED)?)

@@ -11,8 +11,8 @@ pub(super) struct Sizes {
     pub slots: u32,
     /// Entries of SPILL.
     pub spill: u32,
-    /// Entries of OWNERS: a power of two for namespaces, and one for what belongs to none.
-    pub entries: u32,
+    /// Namespaces with counters of their own, a power of two.
+    pub namespaces: u32,
     /// Copies of each entry's counters, a power of two: CPUs that share none do not slow each
     /// other down.
     pub stripes: u32,
@@ -56,19 +56,18 @@ pub(super) fn sizes(room: Room) -> Sizes {
     } else {
         (1, sockets)
     };
-    // A quarter full, one in 65,536 namespaces finds its eight entries taken.
+    // A quarter full, of 1,000 namespaces hardly one finds its eight entries taken.
     let namespaces = room
         .namespaces
         .saturating_mul(4)
         .clamp(256, 4096)
         .next_power_of_two();
-    let entries = namespaces + 1;
-    let one = entries as usize * size_of::<Counters>();
+    let one = (namespaces + 1) as usize * size_of::<Counters>();
     let affordable = 1 << (MOST_COUNTERS / one).max(1).ilog2();
     Sizes {
         slots,
         spill: spill.saturating_add(existing).max(1),
-        entries,
+        namespaces,
         stripes: room.cpus.max(1).next_power_of_two().min(affordable),
     }
 }
@@ -99,7 +98,7 @@ mod tests {
         let sizes = sizes(ROOM);
         assert_eq!(sizes.slots, 131_072);
         assert_eq!(sizes.spill, 16_384);
-        assert_eq!((sizes.entries, sizes.stripes), (257, 2));
+        assert_eq!((sizes.namespaces, sizes.stripes), (256, 2));
     }
 
     #[test]
@@ -130,10 +129,11 @@ mod tests {
                 cpus,
                 ..ROOM
             });
-            let bytes = (sizes.entries * sizes.stripes) as usize * size_of::<Counters>();
+            let copies = (sizes.namespaces + 1) * sizes.stripes;
+            let bytes = copies as usize * size_of::<Counters>();
             assert!(bytes <= MOST_COUNTERS, "{namespaces}, {cpus}: {bytes}");
             assert!(sizes.stripes.is_power_of_two() && sizes.stripes < 2 * cpus);
-            assert!(sizes.entries > namespaces.min(4096));
+            assert!(sizes.namespaces >= namespaces.min(4096));
         }
     }
 }

@@ -117,10 +117,6 @@ impl<T> Mapped<T> {
         })
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-
     /// A value; its memory is there as long as `self`.
     pub(super) fn at(&self, index: usize) -> *mut T {
         assert!(index < self.length, "no such value");

@@ -35,10 +35,11 @@ impl Totals {
         owners: MapData,
         counters: MapData,
         claims: HashMap<MapData, u32, u64>,
-        (entries, stripes): (usize, usize),
+        (namespaces, stripes): (usize, usize),
     ) -> Result<Self> {
+        let entries = namespaces + 1;
         Ok(Self {
-            owners: Mapped::new(owners, entries)?,
+            owners: Mapped::new(owners, namespaces)?,
             counters: Mapped::new(counters, entries * stripes)?,
             claims,
             stripes,
@@ -50,7 +51,7 @@ impl Totals {
     /// One per namespace, and one of netns 0 for what belongs to none in particular.
     pub(super) fn read(&self) -> Vec<Counters> {
         let mut found = self.left.clone();
-        for entry in 0..self.owners.len() {
+        for entry in 0..self.seen.len() {
             let owner = self.owner(entry);
             if entry == 0 || !matches!(owner.id, 0 | LEAVING) {
                 let sum = found.entry(owner.id).or_insert(Counters {
@@ -70,10 +71,10 @@ impl Totals {
     /// Empties entries in which nothing was counted since the last call, if more than half are
     /// taken.
     pub(super) fn make_room(&mut self) {
-        let taken: Vec<usize> = (1..self.owners.len())
+        let taken: Vec<usize> = (1..self.seen.len())
             .filter(|&entry| self.owner(entry).id != 0)
             .collect();
-        let crowded = taken.len() * 2 > self.owners.len();
+        let crowded = taken.len() * 2 > self.seen.len();
         let mut idle = Vec::new();
         for entry in taken {
             let now = activity(&self.sum(entry));
@@ -135,14 +136,23 @@ impl Totals {
         }
     }
 
+    /// Whose an entry is; the first is nobody's.
     fn owner(&self, entry: usize) -> Owner {
+        let Some(owner) = entry.checked_sub(1) else {
+            return Owner {
+                id: 0,
+                netns: 0,
+                reserved: 0,
+            };
+        };
         // SAFETY: in range. The programs write the number before the id.
-        unsafe { ptr::read_volatile(self.owners.at(entry)) }
+        unsafe { ptr::read_volatile(self.owners.at(owner)) }
     }
 
+    /// Of any entry but the first.
     fn set_id(&self, entry: usize, id: u64) {
         // SAFETY: in range. Programs write an id only where they find 0.
-        unsafe { ptr::write_volatile(&raw mut (*self.owners.at(entry)).id, id) };
+        unsafe { ptr::write_volatile(&raw mut (*self.owners.at(entry - 1)).id, id) };
     }
 
     fn sum(&self, entry: usize) -> Counters {
