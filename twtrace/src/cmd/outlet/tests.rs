@@ -57,6 +57,7 @@ fn what_comes_after_the_cut_is_counted_and_never_waited_for() {
     assert!(!outlet.is_full());
     outlet.hand(&mut b"one\ntwo\n".to_vec()).unwrap();
     let cut = outlet.finish().unwrap().unwrap();
+    drop(outlet);
     let shown = read(reader).lines().count();
     assert_eq!(shown + cut.lines as usize, lines + 2);
 }
