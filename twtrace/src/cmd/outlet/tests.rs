@@ -88,6 +88,7 @@ fn a_slow_reader_gets_all_in_order_if_it_is_given_the_time() {
         String::from_utf8(expected).unwrap()
     });
     assert_eq!(outlet.finish().unwrap(), None);
+    drop(outlet);
     assert!(reading.join().unwrap() == expected);
 }
 
