@@ -111,11 +111,19 @@ pub fn spill(birth: &Birth) -> bool {
     insert(birth, BPF_ANY)
 }
 
-/// Inserts a mini-socket whose birth was not seen into SPILL, unless another CPU does so as well:
-/// its marks stay.
+/// Makes a slot in SPILL for a mini-socket whose birth was not seen. If another CPU does so as well,
+/// its marks stay. `None` if there is no room.
 #[inline(always)]
-pub fn adopt(birth: &Birth) {
+pub fn adopt(birth: &Birth) -> Option<&'static mut Slot> {
     insert(birth, BPF_NOEXIST);
+    let slot = SPILL.get_ptr_mut(birth.key)?;
+    // SAFETY: a map value.
+    let slot = unsafe { &mut *slot };
+    if slot.hash != birth.hash {
+        // Made by one CPU while another was at the end of its mini-socket, it has outlived that.
+        fill(slot, birth);
+    }
+    Some(slot)
 }
 
 #[inline(always)]
@@ -168,12 +176,7 @@ pub fn spilled(hash: u32, key: u64) -> Option<&'static mut Slot> {
     let slot = SPILL.get_ptr_mut(key)?;
     // SAFETY: a map value.
     let slot = unsafe { &mut *slot };
-    if slot.hash == hash {
-        return Some(slot);
-    }
-    // Adopted by one CPU while another was at its end, it has outlived its mini-socket.
-    let _ = SPILL.remove(key);
-    None
+    (slot.hash == hash).then_some(slot)
 }
 
 #[inline(always)]

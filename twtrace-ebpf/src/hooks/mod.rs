@@ -23,7 +23,6 @@ use twtrace_common::{
 
 use crate::{
     filter,
-    maps::SPILL,
     read::{Access, Probed},
     settings::offset,
     state::{self, Birth},
@@ -95,13 +94,11 @@ fn find_or_adopt<A: Access>(tw: u64) -> Option<&'static mut Slot> {
     if filter::by_owner() {
         return None;
     }
-    state::adopt(&adopted(tw, hash, substate::<A>(tw), now()));
-    let slot = SPILL.get_ptr_mut(tw);
+    let slot = state::adopt(&adopted(tw, hash, substate::<A>(tw), now()));
     if slot.is_none() {
         tally::count_unassigned(|counters| bump(&mut counters.mark_lost));
     }
-    // SAFETY: a map value; see `state::find`.
-    slot.map(|slot| unsafe { &mut *slot })
+    slot
 }
 
 /// `skc_hash` of a mini-socket.

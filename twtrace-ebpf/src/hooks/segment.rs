@@ -86,19 +86,13 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     }
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
-    let fin_wait_2 = substate == FIN_WAIT2;
-    let may_promote = fin_wait_2 && flags & FIN != 0;
-    // All is found out before the search, and forgotten how: the verifier walks the rest once.
-    let segment = opaque(u64::from(if flags & RST != 0 {
-        SEGMENT_RST
-    } else if fin_wait_2 {
-        SEGMENT_ANSWERED
-    } else {
-        flags & SYN
-    })) as u8;
+    let segment = may_end(substate, flags);
     if enabled(RETURNS) || flags & (RST | SYN) != 0 {
         sample::<A>([tw, th], substate, flags, segment);
     }
+    let fin_wait_2 = substate == FIN_WAIT2;
+    let may_promote = fin_wait_2 && flags & FIN != 0;
+    // Found out before the search, and forgotten how: the verifier walks the rest once.
     let hop_limit = opaque(if enabled(FEATURE_REOPENS) && may_promote {
         u64::from(evidence::hop_limit::<A>(skb))
     } else {
@@ -119,7 +113,20 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     }
 }
 
-const _: () = assert!(SEGMENT_SYN == SYN);
+/// How a segment may end its mini-socket, as in `Marks::segment`: a RST, anything else in FIN_WAIT2, a
+/// SYN in TIME_WAIT, or not at all. In arithmetic: no branches, no walks.
+#[inline(always)]
+fn may_end(substate: u8, flags: u8) -> u8 {
+    const {
+        assert!(SEGMENT_SYN == SYN && SEGMENT_RST == RST >> 2);
+        assert!(TIME_WAIT == FIN_WAIT2 + 1);
+    }
+    let rst = opaque(u64::from(flags >> 2 & 1)) as u8;
+    let fin_wait_2 = opaque(u64::from(TIME_WAIT.wrapping_sub(substate) & 1)) as u8;
+    let other =
+        SEGMENT_ANSWERED & fin_wait_2.wrapping_neg() | flags & SYN & fin_wait_2.wrapping_sub(1);
+    rst * SEGMENT_RST | other & rst.wrapping_sub(1)
+}
 
 /// Remembers which segment this CPU is at, and what it may change. Nothing of an earlier one is
 /// left: the numbers are read where they are asked for, but for a RST, which may end the

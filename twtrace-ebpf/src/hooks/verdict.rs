@@ -62,15 +62,15 @@ pub fn returned<A: Access>(
     drop_reason: impl FnOnce() -> u64,
 ) {
     if fresh!(sample.asked) == 0 {
+        let reopens = enabled(FEATURE_REOPENS) && fresh!(sample.verdict) == TCP_TW_SYN;
+        if reopens || fresh!(sample.verdict) == TCP_TW_RST {
+            read::<A>(sample, tw, skb);
+        }
         if fresh!(sample.verdict) == TCP_TW_SYN {
-            if enabled(FEATURE_REOPENS) {
-                read::<A>(sample, tw, skb);
-                keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS);
-            }
+            keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS);
             return;
         }
         if fresh!(sample.verdict) == TCP_TW_RST {
-            read::<A>(sample, tw, skb);
             keep!(sample.reply = Reply::Rst as u8);
         } else if fresh!(sample.header_flags) & RST != 0 && fresh!(sample.substate) == TIME_WAIT {
             keep!(sample.reply = Reply::None as u8);

@@ -136,7 +136,7 @@ impl Accounts {
     }
 }
 
-/// `alice:x:1000:1000:Alice:/home/alice:/bin/bash`
+/// `alice:x:1000:1000:Alice:/srv/alice:/bin/bash`
 fn account(line: &str) -> Option<User> {
     let mut fields = line.split(':');
     let name = fields.next()?.to_owned();
@@ -214,7 +214,7 @@ mod tests {
     use crate::cmd::live::runtime;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\n\
-                          alice:x:1000:1000:Alice,,,:/home/alice:/bin/zsh\n\
+                          alice:x:1000:1000:Alice,,,:/srv/alice:/bin/zsh\n\
                           daemon:x:1:1::/:\nalice:x:7:7::/other:/bin/sh\n";
     const GROUP: &str =
         "root:x:0:\nwheel:x:10:bob,alice\nalice:x:1000:\nx:x:11:malice\ny:x:12:alice\n";
@@ -233,7 +233,7 @@ mod tests {
             uid: 1000,
             gid: 1000,
             groups: vec![10, 12],
-            home: "/home/alice".into(),
+            home: "/srv/alice".into(),
             shell: "/bin/zsh".into(),
         };
         assert_eq!(User::find("alice", &accounts()).unwrap(), alice);

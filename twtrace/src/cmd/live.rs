@@ -9,12 +9,12 @@ use jiff::SignedDuration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use super::child::{self, User};
 use super::files;
 use super::lookout::{self, Lookout, Message};
-use super::outlet::Outlet;
+use super::outlet::{self, Outlet};
 use super::output::{progress, talk};
 use super::signals::Signals;
 
@@ -40,8 +40,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 const TURN: u32 = 16_384;
 /// One in so many records is followed by a look at the room for output.
 const LOOK: u32 = 64;
-/// How long the end of a trace may take: it is over within 2 s.
-const GRACE: Duration = Duration::from_millis(1_500);
+/// How long a reader may take for the rest once everything is detached: the end is there in 2 s.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What a command does with a trace.
 pub(super) trait Sink {
@@ -277,16 +277,17 @@ impl Live {
             .last_look(&mut witness, &mut clock, sink, outlet)
             .await?;
         let totals = self.session.finish(read)?;
-        let limit = Instant::now() + GRACE;
         if let Some(outlet) = outlet {
-            outlet.end_by(limit.into_std());
+            outlet.end_by(std::time::Instant::now() + GRACE);
         }
         while drain(&mut self.session, &mut clock, sink, outlet)?.is_break() {
-            if let Some(outlet) = outlet
-                && outlet.is_full()
-                && timeout_at(limit, outlet.room()).await.is_err()
-            {
-                outlet.cut();
+            let full = outlet.filter(|outlet| outlet.is_full());
+            if let Some(outlet) = full {
+                // In vain: it is looked at again.
+                let _ = timeout(outlet::LOOK, outlet.room()).await;
+                if outlet.is_late() {
+                    outlet.cut();
+                }
             }
         }
         sink.totals(Moment::End, totals)?;

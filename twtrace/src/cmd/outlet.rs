@@ -9,7 +9,7 @@ use std::mem;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -20,6 +20,10 @@ use crate::view::thousands;
 
 /// With so many bytes waiting there is no room, with half of them there is again.
 const FULL: usize = 1 << 20;
+/// How much longer the thread has where the reader is ready and the CPU is not.
+const STARVED: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// The near end of the thread. It ends with [`Outlet::finish`] or with the process.
 #[derive(Clone, Debug)]
@@ -32,8 +36,11 @@ pub(super) struct Cut {
     pub(super) bytes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    file: File,
+    /// It takes any length: nobody has to read it.
+    whole: bool,
     state: Mutex<State>,
     /// For threads: something waits, or all is written, or nothing will be any more.
     moved: Condvar,
@@ -65,11 +72,15 @@ struct State {
 impl Outlet {
     /// Starts the thread.
     pub(super) fn new(file: File) -> Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let thread = Thread {
-            shared: Arc::clone(&shared),
+        let shared = Arc::new(Shared {
             whole: !has_reader(&file),
             file,
+            state: Mutex::default(),
+            moved: Condvar::new(),
+            room: Notify::new(),
+        });
+        let thread = Thread {
+            shared: Arc::clone(&shared),
         };
         Builder::new()
             .name("output".into())
@@ -121,6 +132,12 @@ impl Outlet {
         self.0.lock().limit = Some(limit);
     }
 
+    /// Nobody waits for the reader any more.
+    pub(super) fn is_late(&self) -> bool {
+        let limit = self.0.lock().limit;
+        limit.is_some_and(|limit| self.0.is_late(limit))
+    }
+
     /// Gives up what is not written yet.
     pub(super) fn cut(&self) {
         self.0.lock().cut(&self.0);
@@ -139,13 +156,13 @@ impl Outlet {
             if state.held() == 0 || state.cut.is_some() {
                 return Ok(state.cut);
             }
-            state = match state.limit.map(|limit| limit - Instant::now()) {
+            state = match state.limit {
                 None => self.0.wait(state),
-                Some(left) if left.is_zero() => {
+                Some(limit) if self.0.is_late(limit) => {
                     state.cut(&self.0);
                     state
                 }
-                Some(left) => match self.0.moved.wait_timeout(state, left) {
+                Some(_) => match self.0.moved.wait_timeout(state, LOOK) {
                     Ok((state, _)) => state,
                     Err(poisoned) => poisoned.into_inner().0,
                 },
@@ -218,6 +235,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time is up, unless it is not the reader that keeps us waiting.
+    fn is_late(&self, limit: Instant) -> bool {
+        let late = Instant::now().saturating_duration_since(limit);
+        let ready = || !self.whole && wait_for_room(&self.file, Some(Duration::ZERO));
+        late > STARVED || late > Duration::ZERO && !ready()
+    }
+
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let waited = self.moved.wait(state);
         waited.unwrap_or_else(PoisonError::into_inner)
@@ -233,13 +257,10 @@ fn has_reader(file: &File) -> bool {
 /// The far end.
 struct Thread {
     shared: Arc<Shared>,
-    file: File,
-    /// It takes any length: nobody has to read it.
-    whole: bool,
 }
 
 impl Thread {
-    fn run(mut self) {
+    fn run(self) {
         privileges::give_up_all();
         let mut own = Arc::new(Vec::new());
         while self.take(&mut own) {
@@ -268,9 +289,10 @@ impl Thread {
         true
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.whole {
-            self.file.write_all(bytes)?;
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = &self.shared.file;
+        if self.shared.whole {
+            file.write_all(bytes)?;
             self.wrote(bytes.len());
             return Ok(());
         }
@@ -278,11 +300,11 @@ impl Thread {
             let mut rest = piece;
             while !rest.is_empty() {
                 // Who waits here and not in write() has written nothing of a piece yet.
-                wait_for_room(&self.file, None);
+                wait_for_room(file, None);
                 if self.shared.lock().cut.is_some() {
                     return Ok(());
                 }
-                match self.file.write(rest) {
+                match file.write(rest) {
                     Ok(0) => return Err(ErrorKind::WriteZero.into()),
                     Ok(written) => {
                         rest = &rest[written..];

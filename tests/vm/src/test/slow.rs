@@ -38,7 +38,9 @@ const INCOMPLETE: i32 = 3;
 /// `--duration` ends a trace in time that is read at 2.5 KB/s, and all lines are accounted for.
 pub(crate) fn duration(attach: &str) -> Result<String> {
     let mut load = Load::start(&LOAD)?;
-    let (reader, writer) = pipe()?;
+    // So many that they go on all the time.
+    load.order(3 * CONNECTIONS)?;
+    let (reader, writer) = small_pipe()?;
     let args = [
         "trace",
         "-o",
@@ -52,7 +54,6 @@ pub(crate) fn duration(attach: &str) -> Result<String> {
     let started = Instant::now();
     let over = Arc::new(AtomicBool::new(false));
     let slow = read_slowly(reader, Arc::clone(&over));
-    load.order(CONNECTIONS)?;
     let code = tracer.end(LIMIT);
     let took = started.elapsed();
     over.store(true, Ordering::Relaxed);

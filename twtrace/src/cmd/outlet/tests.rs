@@ -57,6 +57,7 @@ fn what_comes_after_the_cut_is_counted_and_never_waited_for() {
     assert!(!outlet.is_full());
     outlet.hand(&mut b"one\ntwo\n".to_vec()).unwrap();
     let cut = outlet.finish().unwrap().unwrap();
+    drop(outlet);
     let shown = read(reader).lines().count();
     assert_eq!(shown + cut.lines as usize, lines + 2);
 }
@@ -87,6 +88,7 @@ fn a_slow_reader_gets_all_in_order_if_it_is_given_the_time() {
         String::from_utf8(expected).unwrap()
     });
     assert_eq!(outlet.finish().unwrap(), None);
+    drop(outlet);
     assert!(reading.join().unwrap() == expected);
 }
 
