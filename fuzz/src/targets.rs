@@ -14,8 +14,11 @@ use twtrace::recording::{Item, Reader};
 use twtrace::text::{LONGEST, Text, is_plain};
 use twtrace::view::doctor;
 
-/// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// The name of a corpus, and what takes it.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 5] = [
     ("decode", decode),
     ("recording", recording),
     ("btf", btf),

@@ -2,6 +2,7 @@
 //! changed here and there. It runs everywhere; `cargo xtask fuzz` finds more where it can.
 #![expect(
     clippy::panic,
+    clippy::print_stdout,
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 

@@ -1,5 +1,10 @@
 //! `cargo xtask fuzz`: the targets of fuzz/ for a while each, from seeds of the golden tests.
 
+#[expect(unreachable_pub, reason = "fuzz/ is a crate of its own")]
+#[path = "../../fuzz/src/seeds.rs"]
+mod seeds;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,7 +59,6 @@ impl Fuzzer {
 
     /// Runs these targets and says how many inputs each took.
     pub(crate) fn each(&self, targets: &[&str], seconds: u32) -> Result<String> {
-        seeds()?;
         let mut told = Vec::new();
         for target in targets {
             say(&format!("fuzzing {target} for {seconds} s"));
@@ -64,10 +68,12 @@ impl Fuzzer {
     }
 
     fn one(&self, target: &str, seconds: u32) -> Result<String> {
+        let corpus = folder().join("corpus").join(target);
+        seed(target, &corpus)?;
         let mut command = self.command("run");
         command
             .arg(target)
-            .arg(folder().join("corpus").join(target))
+            .arg(corpus)
             .arg("--")
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-rss_limit_mb={RSS_LIMIT_MB}"))
@@ -93,9 +99,9 @@ impl Fuzzer {
         let mut command = Command::new(&self.tool);
         command
             .current_dir(paths::root())
-            // Sanitizers are unstable options of any compiler; this lets the pinned one have them.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .args(["fuzz", what, "--fuzz-dir"])
+            // What is fuzzed is safe Rust: a mistake is a panic, not a wrong address. Without a
+            // sanitizer the pinned stable compiler will do.
+            .args(["fuzz", what, "--sanitizer", "none", "--fuzz-dir"])
             .arg(folder());
         command
     }
@@ -116,22 +122,16 @@ fn folder() -> PathBuf {
     paths::root().join("fuzz")
 }
 
-/// Writes the corpora's first inputs; what was found in earlier runs stays beside them.
-fn seeds() -> Result<()> {
-    let golden = Path::new("twtrace/tests/golden");
-    let mut command = Command::new("cargo");
-    command
-        .current_dir(paths::root())
-        .args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-        ])
-        .args(["--example", "seeds", "--"])
-        .args([golden, &folder().join("corpus")]);
-    run_command(&mut command)
+/// Writes the first inputs of a corpus; what was found in earlier runs stays beside them.
+fn seed(target: &str, corpus: &Path) -> Result<()> {
+    fs::create_dir_all(corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
+    let seeds = seeds::of(target, &paths::root().join("twtrace/tests/golden"));
+    ensure!(!seeds.is_empty(), "{target} has no seeds");
+    for (number, seed) in seeds.iter().enumerate() {
+        let path = corpus.join(format!("seed-{number}"));
+        fs::write(&path, seed).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// cargo-fuzz from PATH or the cache, else built into the cache.

@@ -11,7 +11,7 @@ use crate::event::{KernelCounters, Snapshot};
 /// Buckets of all histograms together.
 const ALL_BUCKETS: usize = REASONS * CLOCKS * BUCKETS;
 
-/// Namespaces that are told apart: there is not room for more in a block.
+/// Namespaces that are told apart, so that a block has room for them.
 const MOST_NAMESPACES: usize = 8_192;
 
 #[derive(Serialize, Deserialize)]
@@ -41,13 +41,29 @@ impl From<&Snapshot> for OnDisk {
         let buckets = histograms.iter().copied().enumerate();
         Self {
             at_ns: *at_ns,
-            counters: counters.clone(),
+            counters: told_apart(counters),
             histograms: buckets.filter(|&(_, count)| count > 0).collect(),
             missed: *missed,
-            kernel: kernel.clone(),
+            kernel: kernel.iter().take(MOST_NAMESPACES).cloned().collect(),
             slack: *slack,
         }
     }
+}
+
+/// Those beyond the most are counted with what belongs to no namespace in particular.
+fn told_apart(counters: &[Counters]) -> Vec<Counters> {
+    if counters.len() <= MOST_NAMESPACES {
+        return counters.to_vec();
+    }
+    let (apart, beyond) = counters.split_at(MOST_NAMESPACES - 1);
+    let mut all = apart.to_vec();
+    if all.iter().all(|one| one.netns != 0) {
+        all.push(Counters::ZERO);
+    }
+    for rest in all.iter_mut().filter(|one| one.netns == 0) {
+        beyond.iter().for_each(|one| rest.add(one));
+    }
+    all
 }
 
 impl OnDisk {
@@ -65,5 +81,30 @@ impl OnDisk {
             kernel: self.kernel,
             slack: self.slack,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_beyond_the_most_are_counted_together() {
+        let counters = |netns| Counters {
+            netns,
+            born_time_wait: 1,
+            ..Counters::ZERO
+        };
+        let born = |all: &[Counters]| all.iter().map(|one| one.born_time_wait).sum::<u64>();
+        for first in [0, 1] {
+            let many: Vec<_> = (first..10_000).map(counters).collect();
+            let told = told_apart(&many);
+            assert!(told.len() <= MOST_NAMESPACES);
+            assert_eq!(born(&told), born(&many));
+            assert_eq!(told[1..100], many[1..100]);
+            assert_eq!(told.iter().filter(|one| one.netns == 0).count(), 1);
+        }
+        let few: Vec<_> = (1..100).map(counters).collect();
+        assert_eq!(told_apart(&few), few);
     }
 }

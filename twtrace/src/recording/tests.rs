@@ -426,3 +426,44 @@ fn a_directory_or_a_missing_file_is_named() {
     assert!(error.message().contains("twtrace-no-such-recording"));
     assert!(Reader::open(&directory).is_err());
 }
+
+#[test]
+fn many_long_names_are_written_in_parts_that_can_be_read() {
+    let path = |id: u64| format!("/{}/{id}", r"\".repeat(1_000));
+    let many = Named {
+        cgroups: (0..5_000).map(|id| (id, path(id).into())).collect(),
+        ..named(33)
+    };
+    let disk = Disk::new(usize::MAX);
+    let mut writer = Writer::new("t".into(), Box::new(disk.clone()), &meta()).unwrap();
+    writer.names(&many).unwrap();
+    writer.finish().unwrap();
+    let mut reader = Reader::new("t".into(), Box::new(Cursor::new(disk.bytes()))).unwrap();
+    let mut all = Named::default();
+    let mut parts = 0;
+    while let Some(item) = reader.next().unwrap() {
+        let Item::Names(named) = item else {
+            panic!("only names were written");
+        };
+        assert!(named.most() <= super::format::NAMES_A_BLOCK);
+        all.extend(named);
+        parts += 1;
+    }
+    assert_eq!(all, many);
+    assert_eq!(parts, 5, "users, netns, and cgroups in three");
+}
+
+#[test]
+fn damage_is_told_with_its_place() {
+    let whole = with_block(77, b"");
+    let place = whole.len() - super::format::BLOCK_HEAD - 5;
+    let error = read(&whole).1.unwrap_err();
+    let expected = format!("recording t is damaged at byte {place}: a block of unknown kind 77");
+    assert_eq!(error.message(), expected);
+    let long = vec![b' '; 3 << 20];
+    let error = read(&with_block(super::format::FOUND, &long))
+        .1
+        .unwrap_err();
+    let expected = "a block of 3145728 bytes where at most 2097152 are allowed";
+    assert!(error.message().ends_with(expected), "{error}");
+}

@@ -295,7 +295,7 @@ fn errors_quote_nothing_that_is_obeyed() {
     let evil = "\x1b[2J\u{202e}\n";
     let mut recording = Forged::from(&golden("names.twtrace"));
     edit(&mut recording.blocks[0].1, |meta| {
-        meta["tw_counted_at"] = evil.into()
+        meta["tw_counted_at"] = evil.into();
     });
     let recording = recording.save("meta");
     let facts = Saved::new(

@@ -86,7 +86,7 @@ fn every_lie_about_a_port_failure_is_found() {
         ("held by TIME_WAIT", |failure| failure.time_wait = 28),
         ("pid", |failure| failure.pid += 1),
         ("command", |failure| {
-            failure.command = CommandName::new([b'X'; 16])
+            failure.command = CommandName::new([b'X'; 16]);
         }),
         ("port given", |failure| failure.port_given = true),
         ("port", |failure| failure.flow.lport = 1),
