@@ -11,7 +11,7 @@ use twtrace_common::{
 };
 
 use crate::{
-    evidence::{Sample, fresh, keep},
+    evidence::{NOT_REFUSED, Sample, fresh, keep},
     hooks::NS_PER_S,
     maps::{BUDGET, RING},
     read::Access,
@@ -59,7 +59,7 @@ fn waiting() -> u64 {
     unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), 0) }
 }
 
-/// Counts a refusal, and reports it unless there were too many lately or the ring is needed for
+/// Counts a refusal or an answer that was suppressed, and reports the former unless there were too many lately or the ring is needed for
 /// ends.
 #[inline(always)]
 pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
@@ -68,7 +68,7 @@ pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
     }
     let netns = netns::<A>(common);
     keep!(sample.fits = FITS);
-    if enabled(FEATURE_RECORDS) {
+    if enabled(FEATURE_RECORDS) && fresh!(sample.class) != NOT_REFUSED {
         keep!(sample.fits = refusal_record::<A>(common, netns.inum, sample));
     }
     let fits = u64::from(fresh!(sample.fits));

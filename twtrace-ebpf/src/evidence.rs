@@ -69,7 +69,7 @@ pub struct Sample {
     pub tcp_flags: u8,
     pub ttl: u8,
     pub owner_ttl: u8,
-    /// Index into `Counters::refused`.
+    /// Index into `Counters::refused`, or [`NOT_REFUSED`].
     pub class: u8,
     /// Index into `Counters::skipped`; beyond it if the answer was not suppressed.
     pub skipped: u8,
@@ -106,6 +106,9 @@ pub struct Sample {
 
 /// In [`Sample::skipped`]: not suppressed.
 pub const NOT_SKIPPED: u8 = 255;
+
+/// In [`Sample::class`]: nothing was refused, and nothing is reported.
+pub const NOT_REFUSED: u8 = 255;
 
 /// Reads a field as something new, of which neither compiler nor verifier knows anything.
 macro_rules! fresh {

@@ -19,6 +19,9 @@ use crate::{
     settings::setting,
 };
 
+/// 2^64 divided by the golden ratio: multiplied by it, numbers close together are far apart.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The entry for what belongs to no namespace in particular.
 const UNASSIGNED: u32 = 0;
 
@@ -49,7 +52,8 @@ fn count_in(entry: u32, update: impl FnOnce(&mut Counters)) {
 /// The entry of a namespace; `None` if there is no room for it.
 #[inline(always)]
 fn entry(netns: Netns) -> Option<u32> {
-    let start = (netns.id ^ netns.id >> 32) as u32;
+    // Ids grow one by one on each CPU, from multiples of 4,096 on.
+    let start = (netns.id.wrapping_mul(GOLDEN) >> 40) as u32;
     let mask = setting!(owners_mask);
     let mut turn = 0;
     while turn < OWNER_PROBES {

@@ -17,11 +17,10 @@ use twtrace_common::{
 use super::{NS_PER_S, now, pair, verdict};
 use crate::{
     emit,
-    evidence::{self, NO_WINDOW, NOT_SKIPPED, Sample, WINDOW, fresh, keep},
+    evidence::{self, NO_WINDOW, NOT_REFUSED, NOT_SKIPPED, Sample, WINDOW, fresh, keep},
     filter,
     read::{Access, Probed, argument, stack_pointer},
     settings::{offset, value},
-    tally,
 };
 
 /// `enum tcp_state`.
@@ -134,31 +133,28 @@ fn judge(
     if fresh!(sample.stage) == Stage::Established as u8 {
         keep!(sample.rule = Rule::Paws as u8);
         keep!(sample.class = Class::EstablishedPaws as u8);
-    } else if !by_request(sample, common) {
-        return;
+    } else {
+        by_request(sample, common);
     }
     report(sample, common);
 }
 
-/// `tcp_check_req`; false if it is no refusal.
+/// `tcp_check_req`.
 #[inline(always)]
-fn by_request(sample: &mut Sample, req: u64) -> bool {
+fn by_request(sample: &mut Sample, req: u64) {
     if evidence::paws_rejects(sample, NO_WINDOW, 0, 1) != 0 {
         keep!(sample.rule = Rule::Paws as u8);
         keep!(sample.class = Class::SynRecvPaws as u8);
-        return true;
+        return;
     }
     let rcv_isn: u32 = Probed::get(req, offset!(req_rcv_isn));
     if evidence::opens(fresh!(sample.tcp_flags)) != 0 && fresh!(sample.seq) == rcv_isn {
         // The same SYN once more: no refusal, but its answer may have been suppressed.
-        tally::count(emit::netns::<Probed>(req), |counters| {
-            tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
-        });
-        return false;
+        keep!(sample.class = NOT_REFUSED);
+        return;
     }
     keep!(sample.rule = by_sequence(sample, req) as u8);
     keep!(sample.class = Class::SynRecvOther as u8);
-    true
 }
 
 /// In the window there is only one other reason to refuse: what it echoes.
