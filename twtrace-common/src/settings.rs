@@ -81,6 +81,7 @@ pub struct Offsets {
     pub tw_ts_recent: u32,
     pub tw_last_oow_ack_time: u32,
     pub skb_head: u32,
+    pub skb_len: u32,
     pub skb_network_header: u32,
     pub skb_transport_header: u32,
     pub tp_rcv_nxt: u32,
@@ -146,6 +147,7 @@ pub struct Filter {
 pub struct Settings {
     pub offsets: Offsets,
     pub values: Values,
+    pub reserved: u32,
     pub filter: Filter,
     /// `FEATURE_` bits.
     pub features: u32,
@@ -207,6 +209,7 @@ impl Offsets {
         tw_ts_recent: 0,
         tw_last_oow_ack_time: 0,
         skb_head: 0,
+        skb_len: 0,
         skb_network_header: 0,
         skb_transport_header: 0,
         tp_rcv_nxt: 0,
@@ -252,7 +255,7 @@ impl Filter {
     };
 }
 
-assert_layout!(Offsets, size 44 * 4, align 4);
+assert_layout!(Offsets, size 45 * 4, align 4);
 assert_layout!(Values, size 10 * 4, align 4);
 assert_layout!(Filter, size 16 + 8 + 32 + 32, align 8);
-assert_layout!(Settings, size 176 + 40 + 88 + 32, align 8);
+assert_layout!(Settings, size 180 + 40 + 4 + 88 + 32, align 8);

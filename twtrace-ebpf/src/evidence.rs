@@ -99,7 +99,9 @@ pub struct Sample {
     pub busy: u8,
     /// The mini-socket that ends is the one that this segment came to.
     pub here: u8,
-    pub reserved: [u8; 7],
+    /// The numbers of this segment were read.
+    pub read: u8,
+    pub reserved: [u8; 6],
     /// TCP options.
     pub options: [u8; BUFFER],
 }

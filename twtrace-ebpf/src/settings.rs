@@ -6,6 +6,7 @@ use twtrace_common::settings::Settings;
 pub static SETTINGS: Settings = Settings {
     offsets: twtrace_common::settings::Offsets::ZERO,
     values: twtrace_common::settings::Values::NONE,
+    reserved: 0,
     filter: twtrace_common::settings::Filter::ZERO,
     features: 0,
     slots_mask: 0,

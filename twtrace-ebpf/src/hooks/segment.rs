@@ -11,6 +11,7 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use twtrace_common::{
+    histogram::over,
     record::FLAG_UNTRACKED,
     settings::{FEATURE_BIRTHS, FEATURE_REARMS, FEATURE_REFUSALS, FEATURE_REOPENS},
     slot::{SEGMENT_ANSWERED, SEGMENT_RST, SEGMENT_SYN, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
@@ -88,7 +89,7 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     let substate = substate::<A>(tw);
     let segment = may_end(substate, flags);
     if enabled(RETURNS) || flags & (RST | SYN) != 0 {
-        sample::<A>([tw, th], substate, flags, segment);
+        sample::<A>([tw, skb, th], substate, flags, segment);
     }
     let fin_wait_2 = substate == FIN_WAIT2;
     let may_promote = fin_wait_2 && flags & FIN != 0;
@@ -128,11 +129,10 @@ fn may_end(substate: u8, flags: u8) -> u8 {
     rst * SEGMENT_RST | other & rst.wrapping_sub(1)
 }
 
-/// Remembers which segment this CPU is at, and what it may change. Nothing of an earlier one is
-/// left: the numbers are read where they are asked for, but for a RST, which may end the
-/// mini-socket before that.
+/// Remembers which segment this CPU is at, what it may change, and what it says if that may be asked
+/// for at the return: see [`verdict::returned`]. Nothing of an earlier one is left.
 #[inline(always)]
-fn sample<A: Access>([tw, th]: [u64; 2], substate: u8, flags: u8, segment: u8) {
+fn sample<A: Access>([tw, skb, th]: [u64; 3], substate: u8, flags: u8, segment: u8) {
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
@@ -143,15 +143,32 @@ fn sample<A: Access>([tw, th]: [u64; 2], substate: u8, flags: u8, segment: u8) {
         return;
     }
     keep!(sample.asked = 0);
+    keep!(sample.read = 0);
     keep!(sample.verdict = UNDECIDED);
     keep!(sample.flags = 0);
     keep!(sample.tcp_flags = 0);
     keep!(sample.header_flags = flags);
     keep!(sample.expires = A::get(tw, offset!(tw_timer_expires)));
-    if enabled(FEATURE_REFUSALS) && flags & RST != 0 {
+    keep!(sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt)));
+    if enabled(FEATURE_REFUSALS) && matters::<A>(sample, skb, th, flags) != 0 {
         evidence::read_mini_socket::<A>(sample, tw);
         evidence::read_segment::<A>(sample, th);
+        keep!(sample.read = 1);
     }
+}
+
+/// 1 if a segment may have to be judged at the return, or may be accepted over its mini-socket: a
+/// RST, a SYN, and what FIN_WAIT2 answers by a RST, which is data and a FIN that is ahead. In
+/// arithmetic: no branches, no walks.
+#[inline(always)]
+fn matters<A: Access>(sample: &Sample, skb: u64, th: u64, flags: u8) -> u64 {
+    let seq = u32::from_be(A::get(th, 4));
+    let header = u32::from(A::get::<u8>(th, 12) >> 4) * 4;
+    let data = over(header.into(), A::get::<u32>(skb, offset!(skb_len)).into());
+    let fin = u64::from(flags & FIN);
+    let ahead = over(0, u64::from(seq ^ fresh!(sample.rcv_nxt)));
+    let fin_wait_2 = u64::from(TIME_WAIT.wrapping_sub(fresh!(sample.substate)) & 1);
+    over(0, u64::from(flags & (RST | SYN))) | fin_wait_2 & (data | fin & ahead)
 }
 
 /// In [`Sample::verdict`]: `tcp_timewait_state_process` has not returned.

@@ -8,9 +8,9 @@ use twtrace_common::{
     histogram::over,
     record::{FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED},
     refusal::{Class, Reply, Rule, Skipped, Stage},
-    settings::{FEATURE_REOPENS, NO_VALUE},
+    settings::NO_VALUE,
     slot::{Slot, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
-    tcp::{RST, SYN},
+    tcp::SYN,
 };
 
 use super::{FIN_WAIT2, NS_PER_S, TIME_WAIT, hash, now};
@@ -19,7 +19,7 @@ use crate::{
     evidence::{self, MINI_SOCKET, NO_WINDOW, NOT_SKIPPED, Sample, fresh, keep},
     filter,
     read::{Access, Probed},
-    settings::{enabled, offset, value},
+    settings::{offset, value},
     state,
 };
 
@@ -41,19 +41,13 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     }
     keep!(sample.asked = 1);
     keep!(sample.reply = Reply::Ack as u8 + u8::from(suppressed));
-    read::<Probed>(sample, tw, skb);
+    evidence::read_mini_socket::<Probed>(sample, tw);
+    evidence::read_segment::<Probed>(sample, evidence::tcp_header::<Probed>(skb));
     judge::<Probed>(sample, tw, skb);
 }
 
-/// Reads what the mini-socket expects and what the segment says.
-#[inline(always)]
-fn read<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
-    evidence::read_mini_socket::<A>(sample, tw);
-    // The packet's memory has no type that the verifier knows.
-    evidence::read_segment::<Probed>(sample, evidence::tcp_header::<A>(skb));
-}
-
-/// `tcp_timewait_state_process` returned. Whatever it did not kill itself is as it was.
+/// `tcp_timewait_state_process` returned. What it has to say beside what it asked about was read at
+/// its entry.
 #[inline(always)]
 pub fn returned<A: Access>(
     sample: &mut Sample,
@@ -62,11 +56,6 @@ pub fn returned<A: Access>(
     drop_reason: impl FnOnce() -> u64,
 ) {
     if fresh!(sample.asked) == 0 {
-        // Of what is not asked about, only these two have anything to say.
-        const { assert!(TCP_TW_RST == 1 && TCP_TW_SYN == 3) };
-        if fresh!(sample.verdict) & 1 != 0 {
-            read::<A>(sample, tw, skb);
-        }
         if answered(sample) == 0 {
             return;
         }
@@ -90,10 +79,16 @@ fn answered(sample: &mut Sample) -> u64 {
     let reopened = verdict & 1 & verdict >> 1;
     let ignored =
         fresh!(sample.header_flags) >> 2 & fresh!(sample.substate).wrapping_sub(FIN_WAIT2) & 1;
-    keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS & reopened.wrapping_neg());
+    // What is answered without having been read is a mistake of ours, and counted as one.
+    let unread = 1 ^ fresh!(sample.read);
+    keep!(sample.differs = (by_rst | reopened) & unread);
+    keep!(
+        sample.flags =
+            fresh!(sample.flags) | FLAG_NUMBERS & (reopened & fresh!(sample.read)).wrapping_neg()
+    );
     let replies = Reply::None as u8 ^ Reply::Rst as u8;
     keep!(sample.reply = Reply::None as u8 ^ replies & by_rst.wrapping_neg());
-    u64::from(by_rst | ignored)
+    u64::from((by_rst | ignored) & fresh!(sample.read))
 }
 
 /// Finds the rule, counts and reports; the sample has all that it takes.

@@ -88,6 +88,7 @@ fn settings(
     Settings {
         offsets,
         values,
+        reserved: 0,
         filter: options.filter,
         features: feature(options.records, FEATURE_RECORDS)
             | feature(options.owners, FEATURE_OWNERS)

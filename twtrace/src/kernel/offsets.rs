@@ -83,6 +83,7 @@ const FIELDS: &[Field] = &[
     field!(Refusals 4 tw_ts_recent: "tcp_timewait_sock" "tw_ts_recent"),
     field!(Refusals 4 tw_last_oow_ack_time: "tcp_timewait_sock" "tw_last_oow_ack_time"),
     field!(Refusals 8 skb_head: "sk_buff" "head"),
+    field!(Refusals 4 skb_len: "sk_buff" "len"),
     field!(Refusals 2 skb_network_header: "sk_buff" "network_header"),
     field!(Refusals 2 skb_transport_header: "sk_buff" "transport_header"),
     field!(Refusals 4 tp_rcv_nxt: "tcp_sock" "rcv_nxt"),
