@@ -229,10 +229,8 @@ pub struct Owner {
 /// In [`Owner::id`]: nobody finds the entry any more, and nobody may take it yet.
 pub const LEAVING: u64 = u64::MAX;
 
-/// So many entries are side by side, in one cache line.
-pub const OWNERS_TOGETHER: usize = 4;
-
-/// In how many of those a namespace is looked for before the first entry of all takes its counts.
-pub const OWNER_PROBES: u32 = 2;
+/// So many entries are side by side. A namespace is looked for in one such group; if others have all
+/// of it, the first entry of all takes its counts.
+pub const OWNERS_TOGETHER: usize = 8;
 
 assert_layout!(Owner, size 16, align 8);

@@ -153,8 +153,8 @@ pub struct Settings {
     pub features: u32,
     /// Number of slots - 1 (a power of two less one), or 0 if SLOTS is not used.
     pub slots_mask: u32,
-    /// A namespace's entry is looked for from value `id & owners_mask` of OWNERS on; a power of two
-    /// less one. The n-th owner there has entry n + 1 of COUNTERS.
+    /// How many groups of owners there are, less one; a power of two less one. The n-th owner of all
+    /// has entry n + 1 of COUNTERS.
     pub owners_mask: u32,
     /// CPUs share so many copies of each entry, less one; a power of two less one.
     pub stripes_mask: u32,

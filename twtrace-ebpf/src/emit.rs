@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use twtrace_common::{
+    counters::Counters,
     record::{AF_INET6, Flow, KIND_REFUSAL, Refusal},
     settings::{FEATURE_RECORDS, REFUSAL_WINDOW_NS},
 };
@@ -59,26 +60,38 @@ fn waiting() -> u64 {
     unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), 0) }
 }
 
-/// Counts a refusal or an answer that was suppressed, and reports the former unless there were too many lately or the ring is needed for
-/// ends.
+/// Reports a refusal, unless there were too many lately or the ring is needed for ends. It is counted
+/// by [`count_refusal`] or [`tell`].
 #[inline(always)]
 pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
     if state::closed() {
         return;
     }
-    let netns = netns::<A>(common);
+    keep!(sample.judged = 1);
     keep!(sample.fits = FITS);
     if enabled(FEATURE_RECORDS) && fresh!(sample.class) != NOT_REFUSED {
-        keep!(sample.fits = refusal_record::<A>(common, netns.inum, sample));
+        keep!(sample.fits = refusal_record::<A>(common, inum::<A>(common), sample));
+    }
+}
+
+/// Counts what was [`refusal`].
+#[inline(always)]
+pub fn count_refusal<A: Access>(common: u64, sample: &Sample) {
+    tally::count(netns::<A>(common), |counters| tell(counters, sample));
+}
+
+/// Counts a refusal, or an answer that was suppressed, if there was one.
+#[inline(always)]
+pub fn tell(counters: &mut Counters, sample: &Sample) {
+    if fresh!(sample.judged) == 0 {
+        return;
     }
     let fits = u64::from(fresh!(sample.fits));
-    tally::count(netns, |counters| {
-        bump_if(&mut counters.refusal_limited, fits & u64::from(LIMITED));
-        bump_if(&mut counters.refusal_ring_full, fits >> 1);
-        tally::bump_at(&mut counters.refused, fresh!(sample.class));
-        tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
-        bump_if(&mut counters.refused_syns, fresh!(sample.opens).into());
-    });
+    bump_if(&mut counters.refusal_limited, fits & u64::from(LIMITED));
+    bump_if(&mut counters.refusal_ring_full, fits >> 1);
+    tally::bump_at(&mut counters.refused, fresh!(sample.class));
+    tally::bump_at(&mut counters.skipped, fresh!(sample.skipped));
+    bump_if(&mut counters.refused_syns, fresh!(sample.opens).into());
 }
 
 // Whether a record found room.

@@ -101,7 +101,9 @@ pub struct Sample {
     pub here: u8,
     /// The numbers of this segment were read.
     pub read: u8,
-    pub reserved: [u8; 6],
+    /// It was judged to be a refusal, and the trace is not over.
+    pub judged: u8,
+    pub reserved: [u8; 5],
     /// TCP options.
     pub options: [u8; BUFFER],
 }

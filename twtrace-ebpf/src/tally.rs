@@ -8,7 +8,7 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_smp_processor_id};
 use twtrace_common::{
-    counters::{Counters, OWNER_PROBES, OWNERS_TOGETHER, Owner},
+    counters::{Counters, OWNERS_TOGETHER, Owner},
     histogram::{BUCKETS, CLOCKS, Clock, TOTAL_BUCKETS, bucket},
 };
 
@@ -54,27 +54,22 @@ fn count_in(entry: u32, update: impl FnOnce(&mut Counters)) {
 fn entry(netns: Netns) -> Option<u32> {
     // Ids grow one by one on each CPU, from multiples of 4,096 on.
     let start = (netns.id.wrapping_mul(GOLDEN) >> 40) as u32;
-    let mask = setting!(owners_mask);
-    let mut turn = 0;
-    while turn < OWNER_PROBES {
-        let together = start.wrapping_add(turn) & mask;
-        let owners = OWNERS.get_ptr_mut(together)?.cast::<Owner>();
-        let mut nth = 0;
-        while nth < OWNERS_TOGETHER as u32 {
-            // SAFETY: a map value of so many.
-            let owner = unsafe { owners.add(nth as usize) };
-            let at = together * OWNERS_TOGETHER as u32 + nth + 1;
-            // SAFETY: as above.
-            let id = unsafe { read_volatile(&raw const (*owner).id) };
-            if id == netns.id {
-                return Some(at);
-            }
-            if id == 0 {
-                return claim(at, owner, netns);
-            }
-            nth = opaque(u64::from(nth) + 1) as u32;
+    let together = start & setting!(owners_mask);
+    let owners = OWNERS.get_ptr_mut(together)?.cast::<Owner>();
+    let mut nth = 0;
+    while nth < OWNERS_TOGETHER as u32 {
+        // SAFETY: a map value of so many.
+        let owner = unsafe { owners.add(nth as usize) };
+        let at = together * OWNERS_TOGETHER as u32 + nth + 1;
+        // SAFETY: as above.
+        let id = unsafe { read_volatile(&raw const (*owner).id) };
+        if id == netns.id {
+            return Some(at);
         }
-        turn = opaque(u64::from(turn) + 1) as u32;
+        if id == 0 {
+            return claim(at, owner, netns);
+        }
+        nth = opaque(u64::from(nth) + 1) as u32;
     }
     None
 }

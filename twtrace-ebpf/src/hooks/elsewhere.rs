@@ -258,6 +258,8 @@ fn of_segment(sample: &mut Sample, skb: u64) {
 #[inline(always)]
 fn report(sample: &mut Sample, common: u64) {
     if !filter::active() || filter::passes_unowned::<Probed>(common) {
+        keep!(sample.judged = 0);
         emit::refusal::<Probed>(common, sample);
+        emit::count_refusal::<Probed>(common, sample);
     }
 }

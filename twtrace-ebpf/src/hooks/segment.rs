@@ -92,13 +92,6 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
         sample::<A>([tw, skb, th], substate, flags, segment);
     }
     let fin_wait_2 = substate == FIN_WAIT2;
-    let may_promote = fin_wait_2 && flags & FIN != 0;
-    // Found out before the search, and forgotten how: the verifier walks the rest once.
-    let hop_limit = opaque(if enabled(FEATURE_REOPENS) && may_promote {
-        u64::from(evidence::hop_limit::<A>(skb))
-    } else {
-        0
-    }) as u32;
     // Most segments in TIME_WAIT neither end it nor move it.
     if (fin_wait_2 || flags & (RST | SYN) != 0 || enabled(RETURNS))
         && let Some(slot) = find_or_adopt::<A>(tw)
@@ -107,9 +100,13 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
         if segment != 0 {
             slot.marks.segment = segment;
         }
-        if may_promote {
+        if fin_wait_2 && flags & FIN != 0 {
+            // It may be promoted.
             slot.time_wait_ns = now();
-            slot.flags = slot.flags & ((1 << TTL_SHIFT) - 1) | hop_limit << TTL_SHIFT;
+            if enabled(FEATURE_REOPENS) {
+                let hop_limit = u32::from(evidence::hop_limit::<A>(skb));
+                slot.flags = slot.flags & ((1 << TTL_SHIFT) - 1) | hop_limit << TTL_SHIFT;
+            }
         }
     }
 }
@@ -144,6 +141,7 @@ fn sample<A: Access>([tw, skb, th]: [u64; 3], substate: u8, flags: u8, segment: 
     }
     keep!(sample.asked = 0);
     keep!(sample.read = 0);
+    keep!(sample.judged = 0);
     keep!(sample.verdict = UNDECIDED);
     keep!(sample.flags = 0);
     keep!(sample.tcp_flags = 0);
@@ -168,7 +166,13 @@ fn matters<A: Access>(sample: &Sample, skb: u64, th: u64, flags: u8) -> u64 {
     let fin = u64::from(flags & FIN);
     let ahead = over(0, u64::from(seq ^ fresh!(sample.rcv_nxt)));
     let fin_wait_2 = u64::from(TIME_WAIT.wrapping_sub(fresh!(sample.substate)) & 1);
-    over(0, u64::from(flags & (RST | SYN))) | fin_wait_2 & (data | fin & ahead)
+    let opens = if enabled(FEATURE_REOPENS) {
+        RST | SYN
+    } else {
+        RST
+    };
+    let syn = u64::from(flags & SYN) >> 1;
+    over(0, u64::from(flags & opens)) | fin_wait_2 & (syn | data | fin & ahead)
 }
 
 /// In [`Sample::verdict`]: `tcp_timewait_state_process` has not returned.
@@ -216,9 +220,10 @@ fn returned<A: Access>(
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
     let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
-    let promoted = fresh!(sample.promoted);
-    if rearmed | differs | promoted != 0 && !state::closed() {
+    let (promoted, judged) = (fresh!(sample.promoted), fresh!(sample.judged));
+    if rearmed | differs | promoted | judged != 0 && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
+            emit::tell(counters, sample);
             bump_if(&mut counters.promoted, promoted.into());
             bump_if(&mut counters.rearmed, rearmed.into());
             bump_if(&mut counters.verdict_differs, differs.into());

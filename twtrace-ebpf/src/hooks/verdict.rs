@@ -29,7 +29,9 @@ const ACCEPTED: u8 = 255;
 /// `tcp_oow_rate_limited` was asked about a segment; `suppressed` if no ACK is sent.
 #[inline(always)]
 pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
-    if mib != value!(mib_skipped_time_wait) && mib != value!(mib_skipped_fin_wait_2) {
+    let others = u64::from(mib ^ value!(mib_skipped_time_wait))
+        * u64::from(mib ^ value!(mib_skipped_fin_wait_2));
+    if others != 0 {
         return;
     }
     let tw = last_oow_ack_time.wrapping_sub(offset!(tw_last_oow_ack_time) as u64);
@@ -44,6 +46,10 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     evidence::read_mini_socket::<Probed>(sample, tw);
     evidence::read_segment::<Probed>(sample, evidence::tcp_header::<Probed>(skb));
     judge::<Probed>(sample, tw, skb);
+    if fresh!(sample.judged) != 0 {
+        emit::count_refusal::<Probed>(tw, sample);
+        keep!(sample.judged = 0);
+    }
 }
 
 /// `tcp_timewait_state_process` returned. What it has to say beside what it asked about was read at
@@ -91,7 +97,7 @@ fn answered(sample: &mut Sample) -> u64 {
     u64::from((by_rst | ignored) & fresh!(sample.read))
 }
 
-/// Finds the rule, counts and reports; the sample has all that it takes.
+/// Finds the rule and reports; the sample has all that it takes.
 #[inline(always)]
 fn judge<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
     let at_ns = now();

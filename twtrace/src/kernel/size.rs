@@ -56,7 +56,7 @@ pub(super) fn sizes(room: Room) -> Sizes {
     } else {
         (1, sockets)
     };
-    // A quarter full, of 1,000 namespaces hardly one finds its eight entries taken.
+    // A quarter full, one in a thousand namespaces finds the eight entries of its group taken.
     let namespaces = room
         .namespaces
         .saturating_mul(4)
