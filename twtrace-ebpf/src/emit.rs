@@ -80,12 +80,9 @@ pub fn count_refusal<A: Access>(common: u64, sample: &Sample) {
     tally::count(netns::<A>(common), |counters| tell(counters, sample));
 }
 
-/// Counts a refusal, or an answer that was suppressed, if there was one.
+/// Counts a refusal, or an answer that was suppressed.
 #[inline(always)]
 pub fn tell(counters: &mut Counters, sample: &Sample) {
-    if fresh!(sample.judged) == 0 {
-        return;
-    }
     let fits = u64::from(fresh!(sample.fits));
     bump_if(&mut counters.refusal_limited, fits & u64::from(LIMITED));
     bump_if(&mut counters.refusal_ring_full, fits >> 1);

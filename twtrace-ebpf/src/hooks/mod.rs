@@ -17,6 +17,7 @@ mod verdict;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 pub use ports::PortCall;
 use twtrace_common::{
+    histogram::over,
     record::{FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED},
     slot::Slot,
 };
@@ -50,34 +51,29 @@ fn now() -> u64 {
 /// the birth. It is not touched by re-arms. Times are 0 where the kernel does not have it.
 #[inline(always)]
 fn adopted(tw: u64, hash: u32, substate: u8, now: u64) -> Birth {
-    let in_time_wait = substate == TIME_WAIT;
-    let mut known = Birth {
+    // In arithmetic: each branch would be walked to the end.
+    let in_time_wait = over(FIN_WAIT2.into(), substate.into());
+    let mut entered = 0;
+    let mut timestamps = 0;
+    if offset!(tw_entry_stamp) != 0 {
+        let stamp: u32 = Probed::get(tw, offset!(tw_entry_stamp));
+        let age_ms = ((now / NS_PER_MS) as u32).wrapping_sub(stamp);
+        entered = now.wrapping_sub(u64::from(age_ms) * NS_PER_MS);
+        let ts_recent_stamp: u32 = Probed::get(tw, offset!(tw_ts_recent_stamp));
+        timestamps = over(0, ts_recent_stamp.into());
+    }
+    let of_time_wait = (in_time_wait & timestamps).wrapping_neg();
+    let substate = in_time_wait.wrapping_neg() as u8;
+    Birth {
         key: tw,
-        born_ns: 0,
-        time_wait_ns: 0,
+        born_ns: entered & !of_time_wait,
+        time_wait_ns: entered & of_time_wait,
         cgroup: 0,
         uid: 0,
         now_ns: now,
         hash,
-        flags: FLAG_UNTRACKED
-            | if in_time_wait {
-                FLAG_IN_TIME_WAIT
-            } else {
-                FLAG_BORN_FIN_WAIT_2
-            },
-    };
-    if offset!(tw_entry_stamp) != 0 {
-        let stamp: u32 = Probed::get(tw, offset!(tw_entry_stamp));
-        let age_ms = ((now / NS_PER_MS) as u32).wrapping_sub(stamp);
-        let entered = now.wrapping_sub(u64::from(age_ms) * NS_PER_MS);
-        let timestamps = Probed::get::<u32>(tw, offset!(tw_ts_recent_stamp)) != 0;
-        if in_time_wait && timestamps {
-            known.time_wait_ns = entered;
-        } else {
-            known.born_ns = entered;
-        }
+        flags: FLAG_UNTRACKED | FLAG_IN_TIME_WAIT & substate | FLAG_BORN_FIN_WAIT_2 & !substate,
     }
-    known
 }
 
 /// The slot of a mini-socket that is being marked; makes one if its birth was not seen. What the

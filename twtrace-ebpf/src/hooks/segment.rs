@@ -223,7 +223,9 @@ fn returned<A: Access>(
     let (promoted, judged) = (fresh!(sample.promoted), fresh!(sample.judged));
     if rearmed | differs | promoted | judged != 0 && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
-            emit::tell(counters, sample);
+            if judged != 0 {
+                emit::tell(counters, sample);
+            }
             bump_if(&mut counters.promoted, promoted.into());
             bump_if(&mut counters.rearmed, rearmed.into());
             bump_if(&mut counters.verdict_differs, differs.into());
