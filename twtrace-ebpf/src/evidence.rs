@@ -101,7 +101,7 @@ pub struct Sample {
     pub here: u8,
     /// The numbers of this segment were read.
     pub read: u8,
-    /// It was judged to be a refusal, and the trace is not over.
+    /// It was judged to be a refusal, and has yet to be counted.
     pub judged: u8,
     pub reserved: [u8; 5],
     /// TCP options.

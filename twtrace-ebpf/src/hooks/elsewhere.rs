@@ -21,6 +21,7 @@ use crate::{
     filter,
     read::{Access, Probed, argument, stack_pointer},
     settings::{offset, value},
+    state,
 };
 
 /// `enum tcp_state`.
@@ -94,7 +95,7 @@ fn dropped(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     let by_connection = mib == value!(mib_skipped_paws);
-    if !by_connection && mib != value!(mib_skipped_syn_recv) {
+    if !by_connection && mib != value!(mib_skipped_syn_recv) || state::closed() {
         return;
     }
     if let Some(sample) = evidence::exclusive(evidence::LIMITED) {
@@ -174,6 +175,7 @@ fn by_sequence(sample: &Sample, req: u64) -> Rule {
 #[inline(always)]
 fn unanswered(skb: u64, reason: u32, sk: u64) {
     if sk != 0
+        && !state::closed()
         && let Some(sample) = evidence::exclusive(evidence::DROPPED)
     {
         judge_drop(sample, skb, reason, sk);

@@ -60,12 +60,12 @@ fn segment_kprobe(ctx: ProbeContext) -> u32 {
     let (Some(tw), Some(skb), Some(th)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) else {
         return 0;
     };
+    enter::<Probed>([tw, skb, th]);
     if enabled(RETURNS) {
         // The fifth is what it says only where the kernel has drop reasons for mini-sockets, and
         // nobody looks at it elsewhere.
         pair::keep(pair::SEGMENT, [tw, skb, th, ctx.arg(4).unwrap_or_default()]);
     }
-    enter::<Probed>([tw, skb, th]);
     0
 }
 
@@ -183,7 +183,7 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return 0;
     };
-    if fresh!(sample.tw) != tw {
+    if fresh!(sample.tw) != tw || state::closed() {
         return 0;
     }
     returned::<A>(sample, tw, skb, verdict, drop_reason);
@@ -221,7 +221,7 @@ fn returned<A: Access>(
     }
     let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
     let (promoted, judged) = (fresh!(sample.promoted), fresh!(sample.judged));
-    if rearmed | differs | promoted | judged != 0 && !state::closed() {
+    if rearmed | differs | promoted | judged != 0 {
         tally::count(emit::netns::<A>(tw), |counters| {
             if judged != 0 {
                 emit::tell(counters, sample);

@@ -26,7 +26,8 @@ use crate::{
 /// In [`Sample::rule`]: it was not refused.
 const ACCEPTED: u8 = 255;
 
-/// `tcp_oow_rate_limited` was asked about a segment; `suppressed` if no ACK is sent.
+/// `tcp_oow_rate_limited` was asked about a segment; `suppressed` if no ACK is sent. Counted is it at
+/// the return of `tcp_timewait_state_process`.
 #[inline(always)]
 pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     let others = u64::from(mib ^ value!(mib_skipped_time_wait))
@@ -38,7 +39,7 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     let Some(sample) = evidence::sample(MINI_SOCKET) else {
         return;
     };
-    if fresh!(sample.tw) != tw {
+    if fresh!(sample.tw) != tw || state::closed() {
         return;
     }
     keep!(sample.asked = 1);
@@ -46,10 +47,6 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     evidence::read_mini_socket::<Probed>(sample, tw);
     evidence::read_segment::<Probed>(sample, evidence::tcp_header::<Probed>(skb));
     judge::<Probed>(sample, tw, skb);
-    if fresh!(sample.judged) != 0 {
-        emit::count_refusal::<Probed>(tw, sample);
-        keep!(sample.judged = 0);
-    }
 }
 
 /// `tcp_timewait_state_process` returned. What it has to say beside what it asked about was read at
