@@ -95,7 +95,10 @@ fn dropped(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     let by_connection = mib == value!(mib_skipped_paws);
-    if !by_connection && mib != value!(mib_skipped_syn_recv) || state::closed() {
+    if !by_connection && mib != value!(mib_skipped_syn_recv) {
+        return;
+    }
+    if state::closed() {
         return;
     }
     if let Some(sample) = evidence::exclusive(evidence::LIMITED) {
@@ -174,8 +177,10 @@ fn by_sequence(sample: &Sample, req: u64) -> Rule {
 /// A segment that was dropped for a reason of ours.
 #[inline(always)]
 fn unanswered(skb: u64, reason: u32, sk: u64) {
+    if state::closed() {
+        return;
+    }
     if sk != 0
-        && !state::closed()
         && let Some(sample) = evidence::exclusive(evidence::DROPPED)
     {
         judge_drop(sample, skb, reason, sk);

@@ -180,10 +180,13 @@ const UNDECIDED: u8 = 255;
 
 #[inline(always)]
 fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -> u64) -> i32 {
+    if state::closed() {
+        return 0;
+    }
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return 0;
     };
-    if fresh!(sample.tw) != tw || state::closed() {
+    if fresh!(sample.tw) != tw {
         return 0;
     }
     returned::<A>(sample, tw, skb, verdict, drop_reason);
