@@ -17,6 +17,7 @@ use crate::{
     maps::{BUDGET, RING},
     read::Access,
     settings::{enabled, offset, setting},
+    state,
     tally::{self, bump_if},
 };
 
@@ -63,6 +64,9 @@ fn waiting() -> u64 {
 /// by [`count_refusal`] or [`tell`].
 #[inline(always)]
 pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
+    if state::closed() {
+        return;
+    }
     keep!(sample.judged = 1);
     keep!(sample.fits = FITS);
     if enabled(FEATURE_RECORDS) && fresh!(sample.class) != NOT_REFUSED {

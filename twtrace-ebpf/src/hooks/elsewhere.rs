@@ -21,7 +21,6 @@ use crate::{
     filter,
     read::{Access, Probed, argument, stack_pointer},
     settings::{offset, value},
-    state,
 };
 
 /// `enum tcp_state`.
@@ -96,9 +95,6 @@ fn dropped(ctx: RawTracePointContext) -> i32 {
 fn answered(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     let by_connection = mib == value!(mib_skipped_paws);
     if !by_connection && mib != value!(mib_skipped_syn_recv) {
-        return;
-    }
-    if state::closed() {
         return;
     }
     if let Some(sample) = evidence::exclusive(evidence::LIMITED) {
@@ -177,9 +173,6 @@ fn by_sequence(sample: &Sample, req: u64) -> Rule {
 /// A segment that was dropped for a reason of ours.
 #[inline(always)]
 fn unanswered(skb: u64, reason: u32, sk: u64) {
-    if state::closed() {
-        return;
-    }
     if sk != 0
         && let Some(sample) = evidence::exclusive(evidence::DROPPED)
     {
@@ -267,6 +260,8 @@ fn report(sample: &mut Sample, common: u64) {
     if !filter::active() || filter::passes_unowned::<Probed>(common) {
         keep!(sample.judged = 0);
         emit::refusal::<Probed>(common, sample);
-        emit::count_refusal::<Probed>(common, sample);
+        if fresh!(sample.judged) != 0 {
+            emit::count_refusal::<Probed>(common, sample);
+        }
     }
 }

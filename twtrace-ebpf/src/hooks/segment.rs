@@ -180,9 +180,6 @@ const UNDECIDED: u8 = 255;
 
 #[inline(always)]
 fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -> u64) -> i32 {
-    if state::closed() {
-        return 0;
-    }
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return 0;
     };
@@ -224,7 +221,7 @@ fn returned<A: Access>(
     }
     let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
     let (promoted, judged) = (fresh!(sample.promoted), fresh!(sample.judged));
-    if rearmed | differs | promoted | judged != 0 {
+    if rearmed | differs | promoted | judged != 0 && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
             if judged != 0 {
                 emit::tell(counters, sample);
