@@ -30,9 +30,7 @@ const ACCEPTED: u8 = 255;
 /// the return of `tcp_timewait_state_process`.
 #[inline(always)]
 pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
-    let others = u64::from(mib ^ value!(mib_skipped_time_wait))
-        * u64::from(mib ^ value!(mib_skipped_fin_wait_2));
-    if others != 0 {
+    if mib != value!(mib_skipped_time_wait) && mib != value!(mib_skipped_fin_wait_2) {
         return;
     }
     let tw = last_oow_ack_time.wrapping_sub(offset!(tw_last_oow_ack_time) as u64);
