@@ -64,9 +64,9 @@ fn record_to(path: &Path) {
     writer.finish().unwrap();
 }
 
-fn report(path: &Path, output: &str) -> String {
+fn report(path: &Path) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_twtrace"))
-        .args(["report", "--utc", "-o", output])
+        .args(["report", "--utc"])
         .arg(path)
         .output()
         .unwrap();
@@ -77,7 +77,7 @@ fn report(path: &Path, output: &str) -> String {
 fn each_line_of_a_report_has_the_time_that_it_had() {
     let path = std::env::temp_dir().join(format!("twtrace-set-clock-{}", std::process::id()));
     record_to(&path);
-    let (text, csv) = (report(&path, "text"), report(&path, "csv"));
+    let text = report(&path);
     let mut reader = Reader::open(&path).unwrap();
     let mut found = Vec::new();
     while let Some(item) = reader.next().unwrap() {
@@ -100,8 +100,5 @@ fn each_line_of_a_report_has_the_time_that_it_had() {
     assert_eq!(lines.len(), times.len(), "{text}");
     for (line, time) in lines.iter().zip(times) {
         assert!(line.starts_with(time), "{line}");
-    }
-    for time in times {
-        assert!(csv.contains(&format!("2026-02-03T{time}Z")), "{csv}");
     }
 }
