@@ -12,7 +12,7 @@ use crate::event::{KernelCounters, Snapshot};
 const ALL_BUCKETS: usize = REASONS * CLOCKS * BUCKETS;
 
 /// Namespaces that are told apart, so that a block has room for them.
-const MOST_NAMESPACES: usize = 8_192;
+const MOST_NAMESPACES: usize = 4_096;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct OnDisk {

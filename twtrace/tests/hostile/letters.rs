@@ -201,7 +201,7 @@ fn lines(arguments: &[&str], file: &Path) -> usize {
 /// Recordings without refusals have no conflicts, and without births no ports.
 fn lacks(name: &str, view: &[&str]) -> bool {
     match view.first() {
-        Some(&"--conflicts") => ["names", "v4"].contains(&name),
+        Some(&"--conflicts") => name != "v2",
         Some(&"--ports") => name == "v2",
         _ => false,
     }
