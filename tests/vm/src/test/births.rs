@@ -50,6 +50,10 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
         load.answer()?;
     }
     let took = started.elapsed();
+    let alive = loads
+        .iter()
+        .map(Served::mini_sockets)
+        .sum::<Result<u64>>()?;
     let code = tracer.stop()?;
     let written = Written::read(Path::new(STDOUT))?;
 
@@ -57,6 +61,11 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
     checks.equal("exit code", code, 0);
     let seen = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
     checks.equal("births", seen, births.into());
+    let ends = written.number("/seen")?;
+    // More than that have run out meanwhile.
+    checks.that(ends + alive >= births.into(), || {
+        format!("only {ends} ends were seen, and {alive} were alive")
+    });
     let untracked = written.number("/untracked")?;
     checks.equal("ends of unseen births", untracked, 0);
     let strange = written.events.iter();
