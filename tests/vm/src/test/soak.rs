@@ -27,8 +27,6 @@ const FEWEST_ROUNDS: u32 = 6;
 const RING: &str = "4194304";
 /// Exit code of a trace that did not report everything: refusals beyond the rate.
 const INCOMPLETE: i32 = 3;
-/// Ends between our last look and twtrace's.
-const ENDING: u64 = 1_000;
 const SOCKETS: &str = "32768";
 /// Far below what the flood sends.
 const REFUSALS: &str = "500";
@@ -96,9 +94,10 @@ fn soak(args: &Args) -> Result<String> {
     work.last_guests_leave(&lines)?;
     work.look(&mut checks)?;
     let rss = tracer.rss_kib()?;
+    let before = work.alive()?;
     let code = tracer.stop()?;
     let written = lines.end()?;
-    work.books(&mut checks, &written)?;
+    work.books(&mut checks, &written, [before, work.alive()?])?;
     checks.that([0, INCOMPLETE].contains(&code), || {
         format!("exit code {code}")
     });
@@ -201,17 +200,16 @@ impl Work {
         Ok(())
     }
 
-    fn books(&self, checks: &mut Checks, written: &Written) -> Result<()> {
+    /// `alive` are mini-sockets before the trace ended and after.
+    fn books(&self, checks: &mut Checks, written: &Written, alive: [u64; 2]) -> Result<()> {
         let number = |path| written.number(path);
         let births = number("/births/fin-wait-2")? + number("/births/time-wait")?;
         checks.equal("births", births, self.births);
         let seen = number("/seen")?;
-        let alive = self.alive()?;
-        // Some end between our look and twtrace's last.
-        checks.that(
-            seen + alive <= self.births && seen + alive + ENDING >= self.births,
-            || format!("{seen} ends seen and {alive} alive of {}", self.births),
-        );
+        let [before, after] = alive.map(|alive| self.births.saturating_sub(alive));
+        checks.that((before..=after).contains(&seen), || {
+            format!("{seen} ends seen, not {before} to {after}")
+        });
         checks.equal("ends reported", number("/reported")?, seen);
         for path in ["/lost/ring", "/lost/map", "/untracked", "/totals/other"] {
             checks.equal(path, number(path)?, 0);
