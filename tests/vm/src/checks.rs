@@ -22,6 +22,11 @@ impl Checks {
         }
     }
 
+    /// Whether nothing has been wrong so far.
+    pub(crate) fn all_hold(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
     /// The detail of a success, or everything that is wrong.
     pub(crate) fn end(self, detail: String) -> Result<String> {
         if self.wrong.is_empty() {

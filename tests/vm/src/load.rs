@@ -167,13 +167,7 @@ impl Load {
 
     /// Mini-sockets alive in the workload's namespace, by the kernel's own count.
     pub(crate) fn population(&self) -> Result<u64> {
-        let sockstat = fs::read_to_string(format!("/proc/{}/net/sockstat", self.0.id()))?;
-        let mut words = sockstat.split_whitespace().skip_while(|&word| word != "tw");
-        words
-            .nth(1)
-            .context("no tw in sockstat")?
-            .parse()
-            .context("tw is no number")
+        self.0.mini_sockets()
     }
 
     /// Mini-sockets alive in the workload's namespace, by the kernel's socket table. They are

@@ -7,9 +7,11 @@ mod checks;
 mod demo;
 mod exhaust;
 mod flood;
+mod guests;
 mod init;
 mod load;
 mod loopback;
+mod maps;
 mod mutate;
 mod namespace;
 mod nat;
@@ -37,6 +39,8 @@ enum Task {
     Load(load::Args),
     /// Make mini-sockets from backlogs and timers of one CPU, as told on stdin.
     Births(births::Args),
+    /// Make network namespaces come and go, as told on stdin.
+    Guests(guests::Args),
     /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
     Flood,
     /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
@@ -63,6 +67,10 @@ enum Task {
     Soak,
     /// Trace so many births from backlogs and timers at once: none is missed.
     LoadBirths(test::births::Args),
+    /// Trace many network namespaces.
+    Crowd(test::crowd::Args),
+    /// Trace connections, forged SYNs and namespaces that come and go, for an hour.
+    SoakHour(test::soak::Args),
     /// Record a load, for the host to play.
     BenchRecording,
     /// Measure the time from exec to attached.
@@ -81,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         Task::DemoLoad => demo::load(),
         Task::Load(args) => load::serve(&args),
         Task::Births(args) => births::serve(&args),
+        Task::Guests(args) => guests::serve(&args),
         Task::Flood => flood::serve(),
         Task::Exhaust => exhaust::serve(),
         Task::ExhaustCrowd => exhaust::crowd(),
@@ -92,6 +101,8 @@ fn main() -> anyhow::Result<()> {
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),
         Task::LoadBirths(args) => test::births::command(&args),
+        Task::Crowd(args) => test::crowd::command(&args),
+        Task::SoakHour(args) => test::soak::command(&args),
         Task::Soak => test::top::million(),
         Task::BenchRecording => bench::recording(),
         Task::BenchAttach(args) => bench::attach(&args),

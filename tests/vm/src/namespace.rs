@@ -1,6 +1,7 @@
 //! Network namespaces with a name, as `ip netns add` makes them.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -41,6 +42,10 @@ impl Namespace {
         }
     }
 
+    pub(crate) fn inode(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.path)?.ino())
+    }
+
     /// Does the work inside.
     pub(crate) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = File::open(CURRENT)?;
@@ -55,13 +60,19 @@ impl Namespace {
     /// Takes the name away, and with it all that kept the namespace alive.
     pub(crate) fn end(self) -> Result<()> {
         umount2(&self.path, MntFlags::MNT_DETACH)
-            .with_context(|| format!("cannot unmount {}", self.path.display()))
+            .with_context(|| format!("cannot unmount {}", self.path.display()))?;
+        Ok(fs::remove_file(self.path)?)
     }
 }
 
 /// Mini-sockets alive in the current namespace, in either substate.
 pub(crate) fn mini_sockets() -> Result<u64> {
-    let text = fs::read_to_string("/proc/thread-self/net/sockstat")?;
+    mini_sockets_of("thread-self")
+}
+
+/// The same in that of a process.
+pub(crate) fn mini_sockets_of(process: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/net/sockstat"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("TCP: "));
     let mut words = line.unwrap_or_default().split(' ');
     let number = words.find(|word| *word == "tw").and_then(|_| words.next());

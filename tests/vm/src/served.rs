@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::namespace;
+
 /// A running `twtrace-vm` with one of its workloads.
 #[derive(Debug)]
 pub(crate) struct Served {
@@ -44,6 +46,11 @@ impl Served {
     pub(crate) fn netns(&self) -> Result<u64> {
         let path = format!("/proc/{}/ns/net", self.id());
         Ok(std::fs::metadata(path)?.ino())
+    }
+
+    /// Mini-sockets alive in its network namespace, by the kernel's own count.
+    pub(crate) fn mini_sockets(&self) -> Result<u64> {
+        namespace::mini_sockets_of(&self.id().to_string())
     }
 
     /// Orders work and does not wait for it.

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
 use crate::test::{
-    births, books, check, conflicts, contest, doctor, exhaust, filters, flood, footprint, host,
-    interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow,
-    stopping, top,
+    births, books, check, conflicts, contest, crowd, doctor, exhaust, filters, flood, footprint,
+    host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow,
+    soak, stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -101,6 +101,9 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("owners in top, fentry", top::owners, "fentry"),
     ("owners in top, kprobe", top::owners, "kprobe"),
     ("soak of top", top::soak, "fentry"),
+    ("soak of all, fentry", soak::run, "fentry"),
+    ("soak of all, kprobe", soak::run, "kprobe"),
+    ("a crowd of namespaces", crowd::run, "fentry"),
     ("footprint, fentry", footprint::run, "fentry"),
     ("footprint, kprobe", footprint::run, "kprobe"),
     ("programs, fentry", footprint::programs, "fentry"),
@@ -108,7 +111,11 @@ const TESTS: &[(&str, Test, &str)] = &[
 ];
 
 /// What proves something of twtrace, and nothing of the kernel.
-const LONG: &[&str] = &["check on wrong kernels", "soak of top"];
+const LONG: &[&str] = &[
+    "check on wrong kernels",
+    "soak of top",
+    "soak of all, kprobe",
+];
 
 /// What CPUs may do to each other.
 const CPUS: &[&str] = &[
@@ -117,6 +124,7 @@ const CPUS: &[&str] = &[
     "births in the midst of others, kprobe",
     "100,003 connections, fentry",
     "1,000,000 refused SYNs",
+    "soak of all, fentry",
     "kill -9, fentry",
 ];
 
@@ -158,4 +166,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(!results.is_empty(), "no test is called {}", args.only);
     ensure!(failed == 0, "{failed} tests failed");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_of_tests_that_there_are() {
+        for chosen in LONG.iter().chain(CPUS) {
+            assert!(TESTS.iter().any(|(name, ..)| name == chosen), "{chosen}");
+        }
+    }
 }

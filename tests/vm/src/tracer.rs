@@ -155,7 +155,10 @@ pub(crate) struct Written {
 
 impl Written {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)?;
+        Self::parse(&fs::read_to_string(path)?)
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut events = Vec::new();
         for line in text.lines() {
             let value: Value =

@@ -50,11 +50,20 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
         load.answer()?;
     }
     let took = started.elapsed();
+    let alive = loads
+        .iter()
+        .map(Served::mini_sockets)
+        .sum::<Result<u64>>()?;
     let code = tracer.stop()?;
     let written = Written::read(Path::new(STDOUT))?;
 
     let mut checks = Checks::default();
     let seen = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
+    let ends = written.number("/seen")?;
+    // More than that have run out meanwhile.
+    checks.that(ends + alive >= births.into(), || {
+        format!("only {ends} ends were seen, and {alive} were alive")
+    });
     let untracked = written.number("/untracked")?;
     let missed = written.summary["lost"]["missed"].as_u64();
     if attach == "kprobe" && missed.is_some_and(|missed| missed > 0) {

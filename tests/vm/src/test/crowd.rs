@@ -1,0 +1,157 @@
+//! Many network namespaces with live TIME_WAITs: what twtrace takes to attach, to remember and to
+//! look at them, and whether each has its own totals.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::checks::Checks;
+use crate::guests::{CONNECTIONS, Guest};
+use crate::maps;
+use crate::say;
+use crate::tracer::{Tracer, Written};
+
+/// In the suite. `twtrace-vm crowd` takes as many as one likes.
+const NAMESPACES: u32 = 307;
+const STDOUT: &str = "/tmp/crowd.json";
+/// What a login shell allows, and most services.
+const OPEN_FILES: &str = "1024";
+/// Loose, as the VM shares its CPUs with others; what matters is that they do not follow the
+/// number of namespaces that could be there.
+const MOST_ATTACH: Duration = Duration::from_secs(10);
+const MOST_GLANCE: Duration = Duration::from_millis(500);
+/// Each frame begins so.
+const FRAME: &str = " twtrace top";
+const FRAMES: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST_RSS_KIB: u64 = 32 * 1024;
+const MOST_COUNTERS_KIB: u64 = 4 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[arg(default_value_t = 1_000)]
+    namespaces: u32,
+    /// fentry or kprobe.
+    #[arg(long, default_value = "fentry")]
+    attach: String,
+}
+
+pub(crate) fn command(args: &Args) -> Result<()> {
+    say(&crowd(args.namespaces, &args.attach)?);
+    Ok(())
+}
+
+pub(crate) fn run(attach: &str) -> Result<String> {
+    crowd(NAMESPACES, attach)
+}
+
+fn crowd(namespaces: u32, attach: &str) -> Result<String> {
+    open_files()?;
+    let started = Instant::now();
+    let guests = (0..namespaces)
+        .map(Guest::new)
+        .collect::<Result<Vec<_>>>()?;
+    let made_in = started.elapsed();
+    let mut checks = Checks::default();
+    let totals = totals(&mut checks, &guests, attach)?;
+    let frame = glance(&mut checks, &guests, attach)?;
+    guests.into_iter().try_for_each(Guest::leave)?;
+    checks.end(format!(
+        "{namespaces} namespaces, made in {:.0} s: {totals}, {} ms of CPU a frame of top",
+        made_in.as_secs_f64(),
+        frame.as_millis(),
+    ))
+}
+
+/// Or what follows would prove less.
+fn open_files() -> Result<()> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    ensure!(soft == Some(OPEN_FILES), "{soft:?} open files are allowed");
+    Ok(())
+}
+
+/// Each namespace makes another number of connections, twice: the second time each ends the
+/// TIME_WAIT of the first.
+fn totals(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<String> {
+    let args = ["trace", "-o", "json", "--attach", attach];
+    let tracer = Tracer::start(&args, Path::new(STDOUT))?;
+    let attached_in = tracer.attached_in;
+    let mut expected = BTreeMap::new();
+    for (guest, connections) in guests.iter().zip((1..=CONNECTIONS).cycle()) {
+        guest.connect(connections)?;
+        guest.connect(connections)?;
+        expected.insert(guest.namespace.inode()?, u64::from(connections));
+    }
+    let rss = tracer.rss_kib()?;
+    let [all, counters] = maps::charged_kib()?;
+    checks.equal("exit code", tracer.stop()?, 0);
+    let written = Written::read(Path::new(STDOUT))?;
+
+    let made: u64 = expected.values().sum();
+    let births = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
+    checks.equal("births", births, 2 * made);
+    let mut ends = BTreeMap::new();
+    for event in written.events.iter().filter(|one| one["event"] == "end") {
+        let netns = event["netns"].as_u64().context("an end without netns")?;
+        let reopened = event["reason"] == "syn-reopened" && event["preexisting"] == false;
+        *ends.entry(netns).or_insert(0) += u64::from(reopened);
+    }
+    let wrong = expected
+        .iter()
+        .filter(|&(netns, made)| ends.get(netns) != Some(made));
+    checks.equal("namespaces with wrong totals", wrong.count(), 0);
+    compared(checks, &written, &expected);
+    checks.that(attached_in < MOST_ATTACH, || {
+        "attaching took too long".to_owned()
+    });
+    checks.that(rss < MOST_RSS_KIB, || format!("RSS {rss} KiB is too much"));
+    checks.that(counters <= MOST_COUNTERS_KIB, || {
+        format!("{counters} KiB of counters are too much")
+    });
+    Ok(format!(
+        "attached in {} ms, RSS {rss} KiB, maps {all} KiB, of that counters {counters} KiB",
+        attached_in.as_millis()
+    ))
+}
+
+/// The kernel's counters were read in each namespace, and agree.
+fn compared(checks: &mut Checks, written: &Written, expected: &BTreeMap<u64, u64>) {
+    let rows = written.summary["counters"].as_array().into_iter().flatten();
+    let agree = rows.filter(|row| row["name"] == "TW+TWKilled" && row["agree"] == true);
+    let known = agree.filter(|row| {
+        let netns = row["netns"].as_u64();
+        netns.is_some_and(|netns| expected.contains_key(&netns))
+    });
+    checks.equal("namespaces that agree", known.count(), expected.len());
+    checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
+}
+
+/// The CPU time of a frame of `top`, when something has happened in each namespace.
+fn glance(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<Duration> {
+    let file = Path::new("/tmp/crowd.txt");
+    let tracer = Tracer::start(&["top", "--batch", "--attach", attach], file)?;
+    guests.iter().try_for_each(|guest| guest.connect(1))?;
+    let frames = || anyhow::Ok(fs::read_to_string(file)?.matches(FRAME).count());
+    let (first, cpu) = (frames()?, tracer.cpu()?);
+    let started = Instant::now();
+    let mut more = 0;
+    while more < FRAMES && started.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(100));
+        more = frames()? - first;
+    }
+    checks.that(more >= FRAMES, || format!("only {more} frames came"));
+    let each = tracer.cpu()?.saturating_sub(cpu) / u32::try_from(more.max(1))?;
+    checks.that(each < MOST_GLANCE, || {
+        format!("a frame takes {} ms of CPU", each.as_millis())
+    });
+    checks.equal("exit code of top", tracer.stop()?, 0);
+    Ok(each)
+}
