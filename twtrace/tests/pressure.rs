@@ -294,7 +294,7 @@ fn json_stays_json_whatever_a_task_is_called() {
             .filter_map(|object| Some(object.get("command")?.as_str()?.to_owned()))
             .collect();
         assert_eq!(commands[5], "nginx: \"m\", a,b");
-        assert_eq!(commands[6], "\x1b[31mred\n");
+        assert_eq!(commands[6], r"\x1b[31mred\x0a");
     }
 }
 

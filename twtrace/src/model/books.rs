@@ -260,11 +260,11 @@ fn overflows_missed(first: &Opening, last: &Snapshot) -> u64 {
         let each = kernel.iter().map(|one| Counter::Overflow.read(one));
         each.sum()
     };
-    let ours = counted(&last.counters) - counted(&first.counters);
+    let ours = counted(&last.counters).checked_sub(counted(&first.counters));
     let kernels = by_kernel(&first.kernel)
         .zip(by_kernel(&last.kernel))
         .and_then(|(first, last)| last.checked_sub(first));
-    if kernels == Some(ours) {
+    if kernels.is_some() && kernels == ours {
         return 0;
     }
     last.counters.iter().map(|one| one.overflow_missed).sum()
