@@ -80,13 +80,17 @@ pub fn claim(birth: &Birth, stale: &mut u64) -> bool {
 }
 
 /// What must be in the slot where a birth belongs for it to take that: its present key if the
-/// mini-socket must be gone, else 0. In arithmetic: no branches, no walks.
+/// mini-socket must be gone, else 0.
 #[inline(always)]
 fn ripe(slot: *const Slot, birth: &Birth) -> u64 {
     // SAFETY: a map value.
-    let (key, born_ns, time_wait_ns) = unsafe {
+    let key = unsafe { ptr::read_volatile(&raw const (*slot).key) };
+    if key == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (born_ns, time_wait_ns) = unsafe {
         (
-            ptr::read_volatile(&raw const (*slot).key),
             ptr::read_volatile(&raw const (*slot).born_ns),
             ptr::read_volatile(&raw const (*slot).time_wait_ns),
         )

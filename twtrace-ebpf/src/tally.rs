@@ -40,8 +40,12 @@ pub fn count_unassigned(update: impl FnOnce(&mut Counters)) {
 #[inline(always)]
 fn count_in(entry: u32, update: impl FnOnce(&mut Counters)) {
     let stripes_mask = setting!(stripes_mask);
-    // SAFETY: takes no arguments.
-    let stripe = unsafe { bpf_get_smp_processor_id() } & stripes_mask;
+    let stripe = if stripes_mask == 0 {
+        0
+    } else {
+        // SAFETY: takes no arguments.
+        unsafe { bpf_get_smp_processor_id() & stripes_mask }
+    };
     let index = entry * (stripes_mask + 1) + stripe;
     if let Some(counters) = COUNTERS.get_ptr_mut(index) {
         // SAFETY: a map value, which the verifier has proved non-null. `update` adds atomically.

@@ -10,7 +10,7 @@ use twtrace_common::{
     refusal::{Class, Reply, Rule, Skipped, Stage},
     settings::NO_VALUE,
     slot::{Slot, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
-    tcp::SYN,
+    tcp::{RST, SYN},
 };
 
 use super::{FIN_WAIT2, NS_PER_S, TIME_WAIT, hash, now};
@@ -57,7 +57,10 @@ pub fn returned<A: Access>(
     drop_reason: impl FnOnce() -> u64,
 ) {
     if fresh!(sample.asked) == 0 {
-        if answered(sample) == 0 {
+        // Most segments: neither answered by a RST, nor accepted over it, nor a RST.
+        if (fresh!(sample.verdict) & 1) | (fresh!(sample.header_flags) & RST) == 0
+            || answered(sample) == 0
+        {
             return;
         }
         judge::<A>(sample, tw, skb);
