@@ -10,6 +10,9 @@ use aya_ebpf::{
 
 /// How a field of a kernel object is read.
 pub trait Access {
+    /// In programs of fentry and fexit.
+    const TYPED: bool;
+
     /// Reads `T` at `base + offset`; zero where the memory cannot be read.
     fn get<T: Copy>(base: u64, offset: usize) -> T;
 }
@@ -19,6 +22,8 @@ pub trait Access {
 pub struct Direct;
 
 impl Access for Direct {
+    const TYPED: bool = true;
+
     #[inline(always)]
     fn get<T: Copy>(base: u64, offset: usize) -> T {
         // SAFETY: the verifier checks type and bounds, and the kernel turns a fault into zero.
@@ -30,6 +35,8 @@ impl Access for Direct {
 pub struct Probed;
 
 impl Access for Probed {
+    const TYPED: bool = false;
+
     #[inline(always)]
     fn get<T: Copy>(base: u64, offset: usize) -> T {
         let mut value = MaybeUninit::<T>::uninit();

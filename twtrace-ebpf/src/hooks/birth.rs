@@ -100,7 +100,7 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
     };
     let mut stale = 0;
     let kept = (SLOTS && state::claim(&birth, &mut stale)) || state::spill(&birth);
-    if !kept && !AGAIN && enabled(FEATURE_AGAIN) {
+    if !kept && !AGAIN && A::TYPED && enabled(FEATURE_AGAIN) {
         // `birth_again` cannot tell this from a birth that was skipped, so that one counts both.
         return;
     }

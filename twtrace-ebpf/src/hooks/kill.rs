@@ -20,7 +20,7 @@ use twtrace_common::{
 use super::{FIN_WAIT2, TIME_WAIT, adopted, hash, now, substate};
 use crate::{
     emit::{self, Netns},
-    evidence::{self, fresh, keep},
+    evidence::{self, Sample, fresh, keep},
     filter,
     maps::SCRATCH,
     read::{Access, Direct, Probed, opaque},
@@ -80,6 +80,9 @@ fn ended<A: Access>(tw: u64) {
         }
         return;
     }
+    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
+        return;
+    };
     let now = now();
     // What inet_twsk_purge asks. No socket of it is left, so nobody else kills there, but for
     // timers and segments on their way.
@@ -93,7 +96,7 @@ fn ended<A: Access>(tw: u64) {
     }
     // Forget which way the test went, or the verifier walks the rest once for each.
     let flags = opaque(u64::from(life.flags)) as u8;
-    let (segment, in_time_wait) = last_segment(tw, &life.marks, flags);
+    let (segment, in_time_wait) = last_segment(sample, tw, &life.marks, flags);
     let reason = reason(&life.marks, segment, dead, in_time_wait);
     lifetimes(&life, flags, reason, now);
     let mut fits = true;
@@ -117,7 +120,7 @@ fn ended<A: Access>(tw: u64) {
                 record.rearms = life.told.rearms;
                 record.refused = life.told.refused;
                 record.first_refused_ns = life.told.first_refused_ns;
-                accepted(record, reason);
+                accepted(sample, record, reason);
                 emit::submit(entry);
             }
             None => fits = false,
@@ -149,14 +152,11 @@ fn ended<A: Access>(tw: u64) {
 /// it does so before its CPU turns to another, so what this CPU remembers is right, unless the
 /// timer or an abort came in between.
 #[inline(always)]
-fn last_segment(tw: u64, marks: &Marks, flags: u8) -> (u8, u64) {
+fn last_segment(sample: &mut Sample, tw: u64, marks: &Marks, flags: u8) -> (u8, u64) {
     let in_time_wait = over(
         u64::from(FLAG_IN_TIME_WAIT) - 1,
         u64::from(flags & FLAG_IN_TIME_WAIT),
     );
-    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
-        return (marks.segment, in_time_wait);
-    };
     keep!(sample.here = u8::from(fresh!(sample.tw) == tw));
     let here = u64::from(fresh!(sample.here))
         & over(0, marks.segment.into())
@@ -174,14 +174,11 @@ fn last_segment(tw: u64, marks: &Marks, flags: u8) -> (u8, u64) {
 ///
 /// In arithmetic, as in `lifetimes`.
 #[inline(always)]
-fn accepted(record: &mut End, reason: u8) {
+fn accepted(sample: &mut Sample, record: &mut End, reason: u8) {
     (record.tsval, record.ts_recent, record.seq, record.rcv_nxt) = (0, 0, 0, 0);
     if !enabled(FEATURE_REOPENS) {
         return;
     }
-    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
-        return;
-    };
     let differs = u64::from(reason ^ Reason::SynReopened as u8)
         | u64::from(fresh!(sample.verdict) ^ TCP_TW_SYN);
     let by_syn = u64::from(fresh!(sample.here)) & (1 ^ over(0, differs));
