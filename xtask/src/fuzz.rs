@@ -15,7 +15,7 @@ use crate::run::{output, run as run_command, say, show};
 
 /// As in fuzz/src/targets.rs; a test compares.
 pub(crate) const TARGETS: [&str; 5] = ["decode", "recording", "btf", "text", "facts"];
-const CARGO_FUZZ: &str = "0.13";
+const CARGO_FUZZ: &str = "0.13.2";
 /// An input that takes so much memory is a finding.
 const RSS_LIMIT_MB: u32 = 512;
 /// As is one that takes so long, in seconds.
