@@ -1,14 +1,15 @@
 //! A program on a terminal, and what became of the terminal.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -30,6 +31,21 @@ pub(crate) struct Pty {
     heard: usize,
 }
 
+/// Whoever runs the tests may ignore signals, and what ignores one at the start goes on to do so.
+fn heed() -> io::Result<()> {
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGTSTP,
+    ] {
+        // SAFETY: the default is no handler.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    }
+    Ok(())
+}
+
 impl Pty {
     /// Starts a program on a terminal of 80x24.
     pub(crate) fn start(command: &mut Command) -> Self {
@@ -42,13 +58,14 @@ impl Pty {
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
         let side = || Stdio::from(slave.try_clone().unwrap());
         let before = tcgetattr(&slave).unwrap();
-        let child = command
+        command
             .env("TERM", "xterm-256color")
             .stdin(side())
             .stdout(side())
-            .stderr(side())
-            .spawn()
-            .unwrap();
+            .stderr(side());
+        // SAFETY: signal(2) is all that is called between fork and exec.
+        unsafe { command.pre_exec(heed) };
+        let child = command.spawn().unwrap();
         Self {
             master: master.into(),
             slave,
