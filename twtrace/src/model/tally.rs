@@ -136,7 +136,9 @@ impl Tally {
         let gone = |one: &Counters| one.map_full > 0 || one.slot_stale > 0;
         let full = snapshot.counters.iter().any(gone);
         let missed = books::missed(&snapshot).unwrap_or(0);
-        self.circumstances.births_lost = full || missed > 0;
+        // Kernels before 6.7 do not say that one kprobe was kept out by another.
+        let untold = snapshot.missed.is_none() && self.meta.attach != "fentry";
+        self.circumstances.births_lost = full || missed > 0 || untold;
         self.latest_ns = self.latest_ns.max(snapshot.at_ns);
         self.opening.get_or_insert_with(|| Opening::from(&snapshot));
         self.last = Some(snapshot);
