@@ -378,8 +378,9 @@ impl Session {
         hooks_of(self.attached.iter().filter(move |one| of(one.point))).filter_map(|hook| {
             let fd = self.ebpf.program(hook.program)?.fd().ok()?;
             let mut facts = syscall::program_facts(fd.as_fd()).ok()?;
-            if let Some(link) = self.kprobes.get(hook.program) {
-                let more = syscall::kprobe_missed(link.as_fd()).ok();
+            if matches!(hook.kind, HookKind::Kprobe | HookKind::Kretprobe) {
+                let link = self.kprobes.get(hook.program);
+                let more = link.and_then(|link| syscall::kprobe_missed(link.as_fd()));
                 facts.missed = facts.missed.zip(more).map(|(program, link)| program + link);
             }
             Some((hook.program, facts))

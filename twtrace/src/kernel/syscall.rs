@@ -244,8 +244,8 @@ pub(super) fn link(id: u32) -> io::Result<OwnedFd> {
 }
 
 /// How often the kernel skipped the kprobe of a link because another was being handled on that
-/// CPU, or lost a return for want of room; 0 before 6.7, which does not tell.
-pub(super) fn kprobe_missed(link: BorrowedFd<'_>) -> io::Result<u64> {
+/// CPU, or lost a return for want of room; `None` before 6.7, which does not tell.
+pub(super) fn kprobe_missed(link: BorrowedFd<'_>) -> Option<u64> {
     /// `struct bpf_link_info` of a perf event that is a kprobe.
     #[derive(Default)]
     #[repr(C)]
@@ -263,9 +263,8 @@ pub(super) fn kprobe_missed(link: BorrowedFd<'_>) -> io::Result<u64> {
     const KPROBE: u64 = 3;
     const KRETPROBE: u64 = 4;
     let mut info = Info::default();
-    info_of(link, &mut info)?;
-    let is_kprobe = matches!(info.kind, KPROBE | KRETPROBE);
-    Ok(if is_kprobe { info.missed } else { 0 })
+    info_of(link, &mut info).ok()?;
+    matches!(info.kind, KPROBE | KRETPROBE).then_some(info.missed)
 }
 
 /// Whether programs may compare and exchange (5.12 and later, where the JIT knows it too).
