@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,9 +19,9 @@ pub(crate) struct Args {
     /// Only those whose name contains this.
     #[arg(default_value = "")]
     only: String,
-    /// Leave out what takes long and says the same of every kernel.
-    #[arg(long)]
-    brief: bool,
+    /// K/N: of what says the same of every kernel, only the K-th of N shares, from 0 on.
+    #[arg(long, value_name = "K/N")]
+    share: Option<Share>,
     /// Only this part.
     #[arg(long)]
     part: Option<Part>,
@@ -31,6 +32,13 @@ pub(crate) struct Args {
 enum Part {
     /// Where more CPUs may make a difference.
     Cpus,
+}
+
+/// One of several shares.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    nth: usize,
+    of: usize,
 }
 
 type Test = fn(&str) -> Result<String>;
@@ -110,11 +118,27 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("programs, kprobe", footprint::programs, "kprobe"),
 ];
 
-/// What proves something of twtrace, and nothing of the kernel.
-const LONG: &[&str] = &[
+/// What proves something of twtrace and little of the kernel: where there are several kernels, each
+/// runs its share of these.
+const SHARED: &[&str] = &[
     "check on wrong kernels",
-    "soak of top",
     "soak of all, kprobe",
+    "a crowd of namespaces",
+    "100,003 connections, kprobe",
+    "100,003 connections, tiny ring",
+    "soak of top",
+    "slow reader, --duration",
+    "slow reader, SIGTERM",
+    "slow reader, recording",
+    "two CPUs at one, kprobe",
+    "filters, kprobe",
+    "births in the midst of others, kprobe",
+    "old ones that pass, kprobe",
+    "no room for marks, fentry",
+    "SIGTERM under load, kprobe",
+    "privileges kept",
+    "privileges of a command",
+    "owners in top, kprobe",
 ];
 
 /// What CPUs may do to each other.
@@ -142,7 +166,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !name.contains(&args.only) || !of_part {
             continue;
         }
-        if args.brief && LONG.contains(name) {
+        if args.share.is_some_and(|share| !share.has(name)) {
             say(&format!("{name}: left to another kernel"));
             continue;
         }
@@ -168,13 +192,45 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+impl Share {
+    /// Whether this share has a test.
+    fn has(self, name: &str) -> bool {
+        let shared = SHARED.iter().position(|shared| *shared == name);
+        shared.is_none_or(|at| at % self.of == self.nth)
+    }
+}
+
+impl FromStr for Share {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (nth, of) = text.split_once('/').context("it is not like 0/3")?;
+        let share = Self {
+            nth: nth.parse()?,
+            of: of.parse()?,
+        };
+        ensure!(share.nth < share.of, "there is no such share");
+        Ok(share)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn each_test_is_in_some_share() {
+        for (name, ..) in TESTS {
+            let shares = (0..4).map(|nth| format!("{nth}/4").parse::<Share>().unwrap());
+            let runs = shares.filter(|share| share.has(name)).count();
+            assert_eq!(runs, if SHARED.contains(name) { 1 } else { 4 }, "{name}");
+        }
+        assert!("4/4".parse::<Share>().is_err());
+    }
+
+    #[test]
     fn choices_are_of_tests_that_there_are() {
-        for chosen in LONG.iter().chain(CPUS) {
+        for chosen in SHARED.iter().chain(CPUS) {
             assert!(TESTS.iter().any(|(name, ..)| name == chosen), "{chosen}");
         }
     }
