@@ -83,16 +83,13 @@ fn answered(sample: &mut Sample) -> u64 {
     let reopened = verdict & 1 & verdict >> 1;
     let ignored =
         fresh!(sample.header_flags) >> 2 & fresh!(sample.substate).wrapping_sub(FIN_WAIT2) & 1;
-    // What is answered without having been read is a mistake of ours, and counted as one.
-    let unread = 1 ^ fresh!(sample.read);
-    keep!(sample.differs = (by_rst | reopened) & unread);
-    keep!(
-        sample.flags =
-            fresh!(sample.flags) | FLAG_NUMBERS & (reopened & fresh!(sample.read)).wrapping_neg()
-    );
+    // What is answered by a RST without having been read is a mistake of ours, and counted as one.
+    let read = fresh!(sample.read);
+    keep!(sample.differs = by_rst & (1 ^ read));
+    keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS & (reopened & read).wrapping_neg());
     let replies = Reply::None as u8 ^ Reply::Rst as u8;
     keep!(sample.reply = Reply::None as u8 ^ replies & by_rst.wrapping_neg());
-    u64::from((by_rst | ignored) & fresh!(sample.read))
+    u64::from((by_rst | ignored) & read)
 }
 
 /// Finds the rule and reports; the sample has all that it takes.
