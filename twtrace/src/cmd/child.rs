@@ -98,7 +98,9 @@ impl User {
             command.env(name, value);
         }
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        // As initgroups(3): the first group is among them.
+        let groups = [self.gid].into_iter().chain(self.groups.iter().copied());
+        let groups: Vec<_> = groups.map(Gid::from_raw).collect();
         let change = move || -> io::Result<()> {
             setgroups(&groups)?;
             setgid(gid)?;
