@@ -173,13 +173,13 @@ impl Live {
         } else {
             lookout::say_what_is_there(self.options.filter);
         }
-        let helpers = Helpers {
+        privileges::keep(later);
+        // A thread has what the one has that starts it.
+        let mut helpers = Helpers {
             lookout,
             witness: Witness::start(&self.options.filter)?,
             clock: ClockWatch::new(self.session.meta().wall_offset_ns),
         };
-        privileges::keep(later);
-        let mut helpers = helpers;
         self.follow(sink, outlet.as_ref(), &mut helpers).await?;
         self.close(sink, outlet.as_ref(), helpers).await
     }

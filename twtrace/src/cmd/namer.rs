@@ -8,9 +8,17 @@ use std::thread;
 use crate::error::{Error, Result};
 use crate::event::{Flow, Named};
 use crate::host::{Names, Roll};
+use crate::kernel::privileges::{self, Later};
 
 /// Owners that may wait for their names, or that are known to have been asked for.
 const MOST: usize = 8_192;
+
+/// What the thread does: it finds the names of namespaces, and opens cgroups by their numbers.
+const LOOKS: Later = Later {
+    namespaces: true,
+    owners: true,
+    kills: false,
+};
 
 /// The other end of the thread, which ends when this is dropped.
 #[derive(Debug)]
@@ -28,7 +36,11 @@ impl Namer {
         let (answer, named) = mpsc::channel();
         thread::Builder::new()
             .name("names".into())
-            .spawn(move || look_up(Roll::new(names()), &asked, &answer))
+            .spawn(move || {
+                // It is started before this is given up for all.
+                privileges::keep(LOOKS);
+                look_up(Roll::new(names()), &asked, &answer);
+            })
             .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             flows,
