@@ -17,7 +17,6 @@ use super::lookout::{self, Lookout, Message};
 use super::outlet::{self, Outlet};
 use super::output::{progress, talk};
 use super::signals::Signals;
-
 use super::witness::Witness;
 use crate::cli::Tracing;
 use crate::decode;

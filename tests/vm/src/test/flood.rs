@@ -38,6 +38,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     let refused = flood.answer()?;
     let took = started.elapsed();
     let code = tracer.stop()?;
+    let still = load.mini_sockets()?;
     let written = Written::read(stdout)?;
 
     let mut checks = Checks::default();
@@ -59,7 +60,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     checks.that(limited > u64::from(SYNS) / 2, || {
         format!("only {limited} were beyond the rate")
     });
-    ends(&mut checks, &written, alive)?;
+    ends(&mut checks, &written, [alive, still])?;
     checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
     checks.equal("exit code", code, INCOMPLETE);
     checks.end(format!(
@@ -68,13 +69,13 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-/// The flood's own mini-sockets live on. Of the others' those that were alive when the flood was not
-/// over may have run out since.
-fn ends(checks: &mut Checks, written: &Written, alive: u64) -> Result<()> {
+/// The flood's own mini-sockets live on. Of the others' that were alive before the flood was over,
+/// some may have run out since: `still` are alive after the trace.
+fn ends(checks: &mut Checks, written: &Written, [alive, still]: [u64; 2]) -> Result<()> {
     let ends = written.number("/seen")?;
     let most = u64::from(CONNECTIONS);
-    checks.that((most - alive..=most).contains(&ends), || {
-        format!("{ends} ends of {most} connections, of which {alive} were alive")
+    checks.that((most - alive..=most - still).contains(&ends), || {
+        format!("{ends} ends of {most} connections, of which {alive} were alive, then {still}")
     });
     checks.equal("ends reported", written.number("/reported")?, ends);
     checks.equal("lines of ends", lines(written, "end"), ends);
