@@ -10,6 +10,7 @@ mod flood;
 mod guests;
 mod init;
 mod load;
+mod loaded;
 mod loopback;
 mod maps;
 mod mutate;

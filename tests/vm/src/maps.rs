@@ -5,9 +5,11 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, Map, MapData, MapInfo, loaded_maps};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use twtrace_common::names;
 use twtrace_common::slot::Slot;
+
+use crate::loaded;
 
 const WORD: usize = size_of::<u64>();
 
@@ -44,8 +46,7 @@ pub(crate) fn charged_kib() -> Result<[u64; 2]> {
 
 /// The maps of the one twtrace that runs.
 fn twtraces() -> Result<Vec<MapInfo>> {
-    let maps = loaded_maps().collect::<Result<Vec<_>, _>>()?;
-    Ok(maps)
+    loaded::maps()
 }
 
 fn of_name(name: &str) -> Result<MapData> {

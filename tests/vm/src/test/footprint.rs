@@ -5,11 +5,12 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use aya::programs::{ProgramInfo, loaded_programs};
+use anyhow::Result;
+use aya::programs::ProgramInfo;
 
 use crate::checks::Checks;
 use crate::load::{Args, Load};
+use crate::loaded;
 use crate::tracer::Tracer;
 
 /// 4,096 ports times 16 addresses: 65,536 different connections.
@@ -89,14 +90,14 @@ fn verified(programs: &[(String, u32)], checks: &mut Checks) -> String {
 }
 
 fn ids() -> Result<BTreeSet<u32>> {
-    loaded_programs().map(|program| Ok(program?.id())).collect()
+    let programs = loaded::programs()?;
+    Ok(programs.iter().map(ProgramInfo::id).collect())
 }
 
 /// Names of the programs that were not there before, with what the verifier walked through.
 fn new_programs(before: &BTreeSet<u32>) -> Result<Vec<(String, u32)>> {
     let mut programs = Vec::new();
-    for program in loaded_programs() {
-        let program: ProgramInfo = program.context("cannot list programs")?;
+    for program in loaded::programs()? {
         if !before.contains(&program.id()) {
             let name = program.name_as_str().unwrap_or_default().to_owned();
             programs.push((name, program.verified_instruction_count().unwrap_or(0)));

@@ -7,9 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use aya::maps::MapInfo;
+use aya::programs::ProgramInfo;
 
 use crate::checks::Checks;
 use crate::load::{Args, Load};
+use crate::loaded;
 use crate::tracer::Tracer;
 
 /// The kernel frees programs and maps after a grace period.
@@ -27,13 +30,10 @@ pub(super) struct Traces {
 
 impl Traces {
     pub(super) fn look() -> Result<Self> {
-        let programs = aya::programs::loaded_programs().map(|program| Ok(program?.id()));
-        let maps = aya::maps::loaded_maps().map(|map| Ok(map?.id()));
-        let links = aya::programs::loaded_links().map(|link| Ok(link?.id()));
         Ok(Self {
-            programs: programs.collect::<Result<_>>()?,
-            maps: maps.collect::<Result<_>>()?,
-            links: links.collect::<Result<_>>()?,
+            programs: loaded::programs()?.iter().map(ProgramInfo::id).collect(),
+            maps: loaded::maps()?.iter().map(MapInfo::id).collect(),
+            links: loaded::links()?.into_iter().collect(),
             pins: fs::read_dir("/sys/fs/bpf")?.count(),
             kprobe_events: fs::read_to_string("/sys/kernel/tracing/kprobe_events")?,
         })

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result};
-use aya::programs::loaded_programs;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
 use crate::checks::Checks;
 use crate::load::{Args, Load};
+use crate::loaded;
 use crate::tracer::{TWTRACE, Tracer, Written};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -62,7 +62,7 @@ fn without_each(attach: &str) -> Result<String> {
     no_refusals(attach, &mut checks)?;
 
     without("inet_twsk_kill")?;
-    let before = loaded_programs().count();
+    let before = loaded::programs()?.len();
     let output = run_briefly("trace", attach)?;
     let lines = complaints(&output);
     checks.equal("exit code without the end", output.status.code(), Some(2));
@@ -72,7 +72,7 @@ fn without_each(attach: &str) -> Result<String> {
         || format!("without inet_twsk_kill it says {lines:?}"),
     );
     checks.that(output.stdout.is_empty(), || "it wrote to stdout".to_owned());
-    checks.equal("programs left", loaded_programs().count(), before);
+    checks.equal("programs left", loaded::programs()?.len(), before);
 
     checks.end(
         "warnings without tcp_abort and tcp_oow_rate_limited, an error without inet_twsk_kill"
