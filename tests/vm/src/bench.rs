@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::load::{self, Load};
+use crate::loaded;
 use crate::say;
 use crate::served::Served;
 use crate::tracer::Tracer;
@@ -81,6 +82,7 @@ pub(crate) fn cost(wanted: &Args) -> Result<()> {
         let ns = median_ns(&mut load)?;
         let cpu = tracer.cpu()?.saturating_sub(before);
         let rss = tracer.rss_kib()?;
+        programs(name, &mut load)?;
         let code = tracer.stop()?;
         say(&format!("{name}: {ns} (exit code {code}, RSS {rss} KiB)"));
         results.insert(
@@ -90,6 +92,24 @@ pub(crate) fn cost(wanted: &Args) -> Result<()> {
     }
     results.insert("without, again".to_owned(), without()?);
     write("/out/cost.json", results)
+}
+
+/// Where that goes inside the kernel: how often each program runs for a connection, and how long.
+fn programs(name: &str, load: &mut Load) -> Result<()> {
+    const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+    fs::write(STATS, "1")?;
+    load.run(CONNECTIONS)?;
+    fs::write(STATS, "0")?;
+    for program in loaded::programs()? {
+        let runs = program.run_count();
+        if runs != 0 {
+            let each = program.run_time().as_nanos() / u128::from(runs);
+            let program = program.name_as_str().unwrap_or_default();
+            let often = runs as f64 / f64::from(CONNECTIONS);
+            say(&format!("{name}: {program}: {often:.2} times, {each} each"));
+        }
+    }
+    Ok(())
 }
 
 fn without() -> Result<Value> {
