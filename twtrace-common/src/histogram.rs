@@ -59,26 +59,36 @@ pub fn bucket(ns: u64) -> usize {
 /// How far `units` must be shifted to fit [`LINEAR`]: floor(log2(units)) - 7, at least 0.
 #[inline(always)]
 fn octave(units: u64) -> u64 {
-    let mut rest = units >> LINEAR_BITS;
-    let mut shift = 0;
-    let step = over(0xffff, rest) << 4;
-    rest >>= step;
-    shift += step;
-    let step = over(0xff, rest) << 3;
-    rest >>= step;
-    shift += step;
-    let step = over(0xf, rest) << 2;
-    rest >>= step;
-    shift += step;
-    let step = over(0x3, rest) << 1;
-    rest >>= step;
-    shift += step;
-    let step = over(0x1, rest);
-    rest >>= step;
-    shift += step;
-    // `rest` is now 0 or 1: 1 means that one more shift is needed to clear it.
-    shift + rest
+    let mut rest = (units >> LINEAR_BITS) as u32;
+    // All ones from the top bit down: 2^shift - 1.
+    rest |= rest >> 1;
+    rest |= rest >> 2;
+    rest |= rest >> 4;
+    rest |= rest >> 8;
+    rest |= rest >> 16;
+    let index = (rest.wrapping_mul(SPREAD) >> SPREAD_SHIFT) as usize;
+    // SAFETY: five bits. Volatile, so that nothing but a load becomes of it.
+    unsafe { core::ptr::read_volatile(OCTAVES.as_ptr().add(index)).into() }
 }
+
+/// Multiplied by it, the numbers 2^n - 1 differ in their upper five bits, for n up to
+/// [`MAX_OCTAVE`]; found by trying.
+const SPREAD: u32 = 0xcd61_3e31;
+const SPREAD_SHIFT: u32 = 27;
+
+const MAX_OCTAVE: u8 = 30 - LINEAR_BITS as u8;
+
+/// n by those five bits of 2^n - 1.
+static OCTAVES: [u8; 32] = {
+    let mut octaves = [0; 32];
+    let mut n = 0;
+    while n <= MAX_OCTAVE {
+        let ones = (1_u32 << n) - 1;
+        octaves[(ones.wrapping_mul(SPREAD) >> SPREAD_SHIFT) as usize] = n;
+        n += 1;
+    }
+    octaves
+};
 
 /// 1 if `value` is over `limit` (both below 2^63), else 0.
 #[cfg(not(target_arch = "bpf"))]

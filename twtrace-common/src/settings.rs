@@ -131,12 +131,13 @@ pub struct Filter {
     pub flags: u32,
     pub netns: u32,
     pub uid: u32,
-    pub reserved: u32,
+    /// How many of `lports` and `rports` there are.
+    pub lport_count: u16,
+    pub rport_count: u16,
     pub cgroup: u64,
     /// Network-order halves of the address and mask; local or remote may match.
     pub addr: [u64; 2],
     pub mask: [u64; 2],
-    /// Unused entries repeat the first.
     pub lports: [u16; FILTER_PORTS],
     pub rports: [u16; FILTER_PORTS],
 }
@@ -246,7 +247,8 @@ impl Filter {
         flags: 0,
         netns: 0,
         uid: 0,
-        reserved: 0,
+        lport_count: 0,
+        rport_count: 0,
         cgroup: 0,
         addr: [0; 2],
         mask: [0; 2],

@@ -87,6 +87,14 @@ pub const REASON_TABLE: [u8; 128] = {
 };
 
 impl Marks {
+    /// None.
+    pub const NONE: Self = Self {
+        timer: 0,
+        segment: 0,
+        reserved: 0,
+        cancel: 0,
+    };
+
     /// Index into [`REASON_TABLE`]. `dead`: its namespace is going away; `time_wait`: it is in
     /// substate TIME_WAIT.
     #[inline(always)]

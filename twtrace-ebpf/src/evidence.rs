@@ -1,6 +1,10 @@
 //! What a segment says, and what its mini-socket said before it.
 
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    mem::offset_of,
+    ptr::{read_volatile, write_volatile},
+};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use twtrace_common::{
@@ -11,7 +15,7 @@ use twtrace_common::{
 
 use crate::{
     maps::SAMPLE,
-    read::{Access, Probed, opaque},
+    read::{Access, Probed, forget, opaque},
     settings::offset,
     tally::{self, bump},
 };
@@ -44,6 +48,8 @@ pub const DROPPED: u32 = 2;
 pub struct Sample {
     /// The mini-socket that the segment came to; 0 once nothing more can come of it.
     pub tw: u64,
+    /// The mini-socket that ends.
+    pub ends: u64,
     pub at_ns: u64,
     /// What its slot knows.
     pub time_wait_ns: u64,
@@ -59,14 +65,36 @@ pub struct Sample {
     pub ts_recent: u32,
     /// When `ts_recent` came, in seconds of CLOCK_MONOTONIC; 0 if it has none.
     pub stamp_s: u32,
-    pub window: u16,
-    pub substate: u8,
     /// `FLAG_` bits of a record.
     pub flags: u8,
+    pub tcp_flags: u8,
+    /// As `tcp_flags`, which is known only where the whole header was read.
+    pub header_flags: u8,
+    /// How the segment may end the mini-socket, as in `Marks::segment`.
+    pub segment: u8,
+    /// `tcp_oow_rate_limited` was asked about it.
+    pub asked: u8,
+    /// The numbers of this segment were read.
+    pub read: u8,
+    /// What `tcp_timewait_state_process` returned.
+    pub verdict: u8,
+    /// Refused by timestamp.
+    pub paws: u8,
+    /// The segment restarted the timer of a mini-socket in TIME_WAIT.
+    pub rearmed: u8,
+    /// The kernel's verdict by timestamp is another than the test repeated.
+    pub differs: u8,
+    /// The segment moved the mini-socket to TIME_WAIT, and that counts.
+    pub promoted: u8,
+    /// It was judged to be a refusal, and has yet to be counted.
+    pub judged: u8,
+    /// Of the slot, all of them.
+    pub slot_flags: u32,
+    pub window: u16,
+    pub substate: u8,
     pub stage: u8,
     pub rule: u8,
     pub reply: u8,
-    pub tcp_flags: u8,
     pub ttl: u8,
     pub owner_ttl: u8,
     /// Index into `Counters::refused`, or [`NOT_REFUSED`].
@@ -77,33 +105,13 @@ pub struct Sample {
     pub opens: u8,
     /// `FLAG_` bits of the slot.
     pub slot: u8,
-    /// `tcp_oow_rate_limited` was asked about it.
-    pub asked: u8,
-    /// What `tcp_timewait_state_process` returned.
-    pub verdict: u8,
-    /// The kernel's verdict by timestamp is another than the test repeated.
-    pub differs: u8,
-    /// The segment restarted the timer of a mini-socket in TIME_WAIT.
-    pub rearmed: u8,
-    /// As `tcp_flags`, which is known only where the whole header was read.
-    pub header_flags: u8,
-    /// The segment moved the mini-socket to TIME_WAIT, and that counts.
-    pub promoted: u8,
-    /// Refused by timestamp.
-    pub paws: u8,
     /// Whether its record found room; see `emit`.
     pub fits: u8,
-    /// How the segment may end the mini-socket, as in `Marks::segment`.
-    pub segment: u8,
     /// A program is at work on this sample; see [`exclusive`].
     pub busy: u8,
     /// The mini-socket that ends is the one that this segment came to.
     pub here: u8,
-    /// The numbers of this segment were read.
-    pub read: u8,
-    /// It was judged to be a refusal, and has yet to be counted.
-    pub judged: u8,
-    pub reserved: [u8; 5],
+    pub reserved: u8,
     /// TCP options.
     pub options: [u8; BUFFER],
 }
@@ -130,6 +138,35 @@ macro_rules! keep {
     }};
 }
 pub(crate) use {fresh, keep};
+
+/// Forgets the segment before, in two stores.
+#[inline(always)]
+pub fn begin(sample: &mut Sample, header_flags: u8, segment: u8) {
+    const {
+        assert!(offset_of!(Sample, flags).is_multiple_of(8));
+        assert!(offset_of!(Sample, options).is_multiple_of(8));
+        assert!(offset_of!(Sample, rearmed) == offset_of!(Sample, flags) + 8);
+    }
+    let first = u64::from_le_bytes([0, 0, header_flags, segment, 0, 0, UNDECIDED, 0]);
+    let sample = &raw mut *sample;
+    // SAFETY: eight bytes from `flags` to `paws`, and the four behind them.
+    unsafe {
+        write_volatile((&raw mut (*sample).flags).cast::<u64>(), first);
+        write_volatile((&raw mut (*sample).rearmed).cast::<u32>(), 0);
+    }
+}
+
+/// Whether there is something to count: `rearmed`, `differs`, `promoted`, `judged`.
+#[inline(always)]
+pub fn counts(sample: &Sample) -> bool {
+    const { assert!(offset_of!(Sample, judged) == offset_of!(Sample, rearmed) + 3) };
+    let sample = &raw const *sample;
+    // SAFETY: four bytes of a map value.
+    unsafe { read_volatile((&raw const (*sample).rearmed).cast::<u32>()) != 0 }
+}
+
+/// In [`Sample::verdict`]: `tcp_timewait_state_process` has not returned.
+const UNDECIDED: u8 = 255;
 
 /// One of the samples of this CPU.
 #[inline(always)]
@@ -199,19 +236,25 @@ fn timestamp(sample: &mut Sample, th: u64, length: u32) {
             th.wrapping_add(u64::from(HEADER)) as *const c_void,
         );
     }
-    let Some(at) = find(options, length) else {
-        return;
-    };
-    // SAFETY: the offset has six bits, and BUFFER is made for that.
-    let tsval = unsafe {
-        options
-            .add(six_bits(at) as usize + 2)
-            .cast::<u32>()
-            .read_unaligned()
-    };
-    keep!(sample.tsval = u32::from_be(tsval));
-    keep!(sample.flags = fresh!(sample.flags) | FLAG_TSVAL);
+    // The verifier would walk what follows once for each place where it may be, and may not.
+    let at = forget(find(options, length).map_or(NOWHERE, |at| at as u8) + 1) - 1;
+    let has = (1 ^ over(u64::from(NOWHERE) - 1, at)) as u8;
+    let tsval: u64;
+    // SAFETY: the offset has six bits, and BUFFER is made for that and six more. In one load, as
+    // wherever the kernel does without alignment; the compiler would make four of it.
+    unsafe {
+        core::arch::asm!(
+            "{0} = *(u32 *)({1} + 2)",
+            lateout(reg) tsval,
+            in(reg) options.add(six_bits(at as u32) as usize),
+        );
+    }
+    keep!(sample.tsval = u32::from_be(tsval as u32) & u32::from(has).wrapping_neg());
+    keep!(sample.flags = fresh!(sample.flags) | FLAG_TSVAL & has.wrapping_neg());
 }
+
+/// Where no option begins.
+const NOWHERE: u8 = 63;
 
 /// Where the timestamp option begins.
 #[inline(always)]

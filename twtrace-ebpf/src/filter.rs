@@ -34,9 +34,9 @@ pub fn by_owner() -> bool {
 /// What is cheap to ask comes first: most of what the filters are there for ends here.
 #[inline(always)]
 pub fn passes_flow<A: Access>(common: u64) -> bool {
-    let lport = A::get(common, offset!(skc_num));
-    let rport = u16::from_be(A::get(common, offset!(skc_dport)));
-    if !ports(lport, rport) || !place(emit::inum::<A>(common)) {
+    let lport = || A::get(common, offset!(skc_num));
+    let rport = || u16::from_be(A::get(common, offset!(skc_dport)));
+    if !ports(lport, rport) || !place(|| emit::inum::<A>(common)) {
         return false;
     }
     if setting!(filter.flags) & (FILTER_IPV4 | FILTER_IPV6 | FILTER_ADDR) == 0 {
@@ -58,7 +58,10 @@ pub fn passes_unowned<A: Access>(common: u64) -> bool {
 /// Whether a connection passes all filters; its owner is known.
 #[inline(always)]
 pub fn passes(flow: &Flow) -> bool {
-    ports(flow.lport, flow.rport) && place(flow.netns) && ends(flow) && owner(flow.uid, flow.cgroup)
+    ports(|| flow.lport, || flow.rport)
+        && place(|| flow.netns)
+        && ends(flow)
+        && owner(flow.uid, flow.cgroup)
 }
 
 /// Whether an owner passes the filters.
@@ -69,16 +72,32 @@ pub fn owner(uid: u32, cgroup: u64) -> bool {
         && (flags & FILTER_CGROUP == 0 || cgroup == setting!(filter.cgroup))
 }
 
-#[inline(always)]
-fn ports(lport: u16, rport: u16) -> bool {
-    let flags = setting!(filter.flags);
-    (flags & FILTER_LPORT == 0 || port(&setting!(filter.lports), lport))
-        && (flags & FILTER_RPORT == 0 || port(&setting!(filter.rports), rport))
+/// Whether a port is one of the first few of a list. To the verifier their number is known, so
+/// nothing is left of the others.
+macro_rules! one_of {
+    ($ports:ident.$list:ident, $counts:ident.$count:ident, $port:expr) => {{
+        let port = $port;
+        let count = usize::from(setting!($counts.$count));
+        let mut index = 0;
+        let mut found = false;
+        while index < FILTER_PORTS && index < count && !found {
+            found = setting!($ports.$list[index]) == port;
+            index += 1;
+        }
+        found
+    }};
 }
 
 #[inline(always)]
-fn place(netns: u32) -> bool {
-    setting!(filter.flags) & FILTER_NETNS == 0 || netns == setting!(filter.netns)
+fn ports(lport: impl FnOnce() -> u16, rport: impl FnOnce() -> u16) -> bool {
+    let flags = setting!(filter.flags);
+    (flags & FILTER_LPORT == 0 || one_of!(filter.lports, filter.lport_count, lport()))
+        && (flags & FILTER_RPORT == 0 || one_of!(filter.rports, filter.rport_count, rport()))
+}
+
+#[inline(always)]
+fn place(netns: impl FnOnce() -> u32) -> bool {
+    setting!(filter.flags) & FILTER_NETNS == 0 || netns() == setting!(filter.netns)
 }
 
 /// Family and addresses.
@@ -126,18 +145,6 @@ fn is_ipv4(flow: &Flow) -> bool {
         || (quarter(&flow.raddr, 0) == 0
             && quarter(&flow.raddr, 1) == 0
             && quarter(&flow.raddr, 2) == MAPPED)
-}
-
-#[inline(always)]
-fn port(wanted: &[u16; FILTER_PORTS], port: u16) -> bool {
-    let mut index = 0;
-    while index < FILTER_PORTS {
-        if wanted[index] == port {
-            return true;
-        }
-        index += 1;
-    }
-    false
 }
 
 #[inline(always)]

@@ -67,6 +67,25 @@ pub fn stack_pointer(ctx: &ProbeContext) -> u64 {
     unsafe { (*ctx.regs).rsp }
 }
 
+/// The same value, but not 0, of which neither compiler nor verifier knows anything: the verifier
+/// remembers what is in aligned words of the stack, and zeros.
+#[inline(always)]
+pub fn forget(value: u8) -> u64 {
+    let mut word = MaybeUninit::<u64>::uninit();
+    let forgotten;
+    // SAFETY: the second of eight bytes, written first.
+    unsafe {
+        core::arch::asm!(
+            "*(u8 *)({word} + 1) = {value}",
+            "{forgotten} = *(u8 *)({word} + 1)",
+            word = in(reg) word.as_mut_ptr(),
+            value = in(reg) u64::from(value),
+            forgotten = lateout(reg) forgotten,
+        );
+    }
+    forgotten
+}
+
 /// The same value, of which the compiler knows nothing.
 #[inline(always)]
 pub fn opaque(mut value: u64) -> u64 {

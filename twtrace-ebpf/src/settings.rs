@@ -21,9 +21,11 @@ pub static SETTINGS: Settings = Settings {
 /// Reads one field. Volatile, because the compiler must not fold the zeros above; the verifier
 /// folds the real values instead and drops the branches they rule out.
 macro_rules! setting {
-    ($($field:ident).+) => {
+    ($($field:ident).+ $([$index:expr])?) => {
         // SAFETY: a static of the program itself.
-        unsafe { core::ptr::read_volatile(&raw const $crate::settings::SETTINGS.$($field).+) }
+        unsafe {
+            core::ptr::read_volatile(&raw const $crate::settings::SETTINGS.$($field).+ $([$index])?)
+        }
     };
 }
 /// Reads one byte offset, ready to be added to a pointer.

@@ -4,7 +4,10 @@
 //! are stripes. A CPU keeps to one stripe, so that few share a cache line; all counting is atomic,
 //! so that nothing depends on how many do.
 
-use core::ptr::{read_volatile, write_volatile};
+use core::{
+    arch::asm,
+    ptr::{read_volatile, write_volatile},
+};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_smp_processor_id};
 use twtrace_common::{
@@ -15,7 +18,7 @@ use twtrace_common::{
 use crate::{
     emit::Netns,
     maps::{CLAIMS, COUNTERS, HISTOGRAMS, OWNERS},
-    read::opaque,
+    read::{forget, opaque},
     settings::setting,
 };
 
@@ -60,22 +63,32 @@ fn entry(netns: Netns) -> Option<u32> {
     let start = (netns.id.wrapping_mul(GOLDEN) >> 40) as u32;
     let together = start & setting!(owners_mask);
     let owners = OWNERS.get_ptr_mut(together)?.cast::<Owner>();
+    // SAFETY: a map value of so many.
+    let id = |nth: u32| unsafe { read_volatile(&raw const (*owners.add(nth as usize)).id) };
     let mut nth = 0;
-    while nth < OWNERS_TOGETHER as u32 {
-        // SAFETY: a map value of so many.
-        let owner = unsafe { owners.add(nth as usize) };
-        let at = together * OWNERS_TOGETHER as u32 + nth + 1;
-        // SAFETY: as above.
-        let id = unsafe { read_volatile(&raw const (*owner).id) };
-        if id == netns.id {
-            return Some(at);
-        }
-        if id == 0 {
-            return claim(at, owner, netns);
-        }
+    while id(nth) != netns.id && id(nth) != 0 {
         nth = opaque(u64::from(nth) + 1) as u32;
+        if nth == OWNERS_TOGETHER as u32 {
+            return None;
+        }
     }
-    None
+    const { assert!(OWNERS_TOGETHER == 8) };
+    // The verifier would walk what follows once for each.
+    let nth = three_bits(forget(nth as u8 + 1).wrapping_sub(1)) as u32;
+    let at = together * OWNERS_TOGETHER as u32 + nth + 1;
+    if id(nth) == netns.id {
+        return Some(at);
+    }
+    // SAFETY: as above.
+    claim(at, unsafe { owners.add(nth as usize) }, netns)
+}
+
+/// The compiler would drop a mask that it knows to change nothing; the verifier needs it.
+#[inline(always)]
+fn three_bits(mut value: u64) -> u64 {
+    // SAFETY: arithmetic on one register.
+    unsafe { asm!("{0} &= 7", inout(reg) value) };
+    value
 }
 
 /// Takes a free entry; `None` if another namespace did meanwhile.
@@ -96,18 +109,15 @@ fn claim(at: u32, owner: *mut Owner, netns: Netns) -> Option<u32> {
     Some(at)
 }
 
-/// Adds one lifetime to a histogram if `known` is 1, not if it is 0. The histograms are shared by
-/// all CPUs: one per CPU would
-/// take half a megabyte of kernel memory each.
+/// Adds one lifetime to a histogram. The histograms are shared by all CPUs: one per CPU would take
+/// half a megabyte of kernel memory each.
 #[inline(always)]
-pub fn record(reason: u8, clock: Clock, ns: u64, known: u64) {
+pub fn record(reason: u8, clock: Clock, ns: u64) {
     let Some(histograms) = HISTOGRAMS.get_ptr_mut(0) else {
         return;
     };
     let index =
         (u64::from(reason) * CLOCKS as u64 + clock as u64) * BUCKETS as u64 + bucket(ns) as u64;
-    // Unknown: an index that is out of range.
-    let index = index | known.wrapping_sub(1);
     if index < TOTAL_BUCKETS as u64 {
         // SAFETY: a map value, and the index was just checked against its length.
         unsafe { add(histograms.cast::<u64>().add(index as usize), 1) };
@@ -124,9 +134,11 @@ pub fn bump(counter: &mut u64) {
 /// Counts one at an index of a table.
 #[inline(always)]
 pub fn bump_at<const N: usize>(table: &mut [u64; N], index: u8) {
-    if (index as usize) < N {
+    // One register for the check and the use, as the verifier wants it.
+    let index = opaque(index.into()) as usize;
+    if index < N {
         // SAFETY: the index was just checked.
-        bump(unsafe { &mut *table.as_mut_ptr().add(index as usize) });
+        bump(unsafe { &mut *table.as_mut_ptr().add(index) });
     }
 }
 
@@ -142,6 +154,6 @@ pub fn bump_if(counter: &mut u64, yes: u64) {
 unsafe fn add(counter: *mut u64, value: u64) {
     // SAFETY: the caller hands over a valid counter.
     unsafe {
-        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) value);
+        asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) value);
     }
 }

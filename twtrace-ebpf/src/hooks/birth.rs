@@ -17,7 +17,7 @@ use crate::{
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
     state::{self, Birth},
-    tally::{self, bump, bump_if},
+    tally::{self, bump},
 };
 
 #[fentry]
@@ -32,9 +32,12 @@ fn birth_slots(ctx: FEntryContext) -> i32 {
 #[fentry]
 fn birth_again(ctx: FEntryContext) -> i32 {
     let (tw, sk): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    if !state::holds(Direct::get(sk, offset!(skc_hash)), tw) {
-        born_unseen(tw, sk);
+    if (filter::active() && !filter::passes_flow::<Direct>(sk))
+        || state::holds(Direct::get(sk, offset!(skc_hash)), tw)
+    {
+        return 0;
     }
+    born_unseen(tw, sk);
     0
 }
 
@@ -60,11 +63,12 @@ fn birth_kprobe_spill(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A birth that is not in SLOTS: it was filtered out, or SLOTS had no room, or it was skipped.
+/// A birth that is not in SLOTS: its owner was filtered out, or SLOTS had no room, or it was
+/// skipped.
 #[inline(always)]
 fn born_unseen(tw: u64, sk: u64) {
-    let filtered = filter::active() && !owner::passes::<Direct>(sk);
-    if !filtered && state::spilled(Direct::get(sk, offset!(skc_hash)), tw).is_none() {
+    let passes = !filter::by_owner() || owner::passes_filters::<Direct>(sk);
+    if passes && state::spilled(Direct::get(sk, offset!(skc_hash)), tw).is_none() {
         born::<Direct, true, true>(tw, sk);
     }
 }
@@ -75,11 +79,11 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
     if !owner::is_tcp::<A>(sk) || state::closed() {
         return;
     }
-    let netns = emit::netns::<A>(sk);
-    if filter::active() && !owner::passes::<A>(sk) {
-        tally::count(netns, |counters| bump(&mut counters.filtered));
+    if !AGAIN && filter::active() && !owner::passes::<A>(sk) {
+        tally::count_unassigned(|counters| bump(&mut counters.filtered));
         return;
     }
+    let netns = emit::netns::<A>(sk);
     let fin_wait_2 = substate::<A>(tw) == FIN_WAIT2;
     let born_ns = now();
     let (uid, cgroup) = owner::of::<A>(sk);
@@ -110,9 +114,6 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
         } else {
             bump(&mut counters.born_time_wait);
         }
-        if SLOTS {
-            bump_if(&mut counters.slot_stale, stale);
-        }
         if !kept {
             bump(&mut counters.map_full);
         } else if AGAIN {
@@ -123,6 +124,9 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
             && !report::<A>(sk, netns.inum, &birth)
         {
             bump(&mut counters.birth_ring_full);
+        }
+        if SLOTS && stale != 0 {
+            bump(&mut counters.slot_stale);
         }
     });
 }

@@ -19,11 +19,11 @@ use twtrace_common::{
 
 use super::{FIN_WAIT2, TIME_WAIT, adopted, hash, now, substate};
 use crate::{
-    emit::{self, Netns},
+    emit,
     evidence::{self, Sample, fresh, keep},
     filter,
     maps::SCRATCH,
-    read::{Access, Direct, Probed, opaque},
+    read::{Access, Direct, Probed, forget},
     settings::{enabled, offset},
     state,
     tally::{self, bump, bump_at, bump_if},
@@ -46,6 +46,9 @@ fn kill_kprobe(ctx: ProbeContext) -> u32 {
     }
     0
 }
+
+/// A bit that no flags have.
+const KNOWN: u8 = 1 << 7;
 
 /// What is known of the life that ends.
 struct Life {
@@ -72,14 +75,15 @@ fn ended<A: Access>(tw: u64) {
     if state::closed() {
         return;
     }
-    let net: u64 = A::get(tw, offset!(skc_net));
-    let netns = emit::of_net::<A>(net);
     if filter::active() && !filter::passes_flow::<A>(tw) {
+        let net: u64 = A::get(tw, offset!(skc_net));
         if is_tcp::<A>(tw, net) {
-            tally::count(netns, |counters| bump(&mut counters.filtered));
+            tally::count_unassigned(|counters| bump(&mut counters.filtered));
         }
         return;
     }
+    let net: u64 = A::get(tw, offset!(skc_net));
+    let netns = emit::of_net::<A>(net);
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
@@ -91,19 +95,22 @@ fn ended<A: Access>(tw: u64) {
     let Some(life) = remember::<A>(tw, substate, now) else {
         return;
     };
-    if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, net, netns) {
+    if life.flags & FLAG_UNTRACKED != 0 && !ours::<A>(tw, net) {
         return;
     }
-    // Forget which way the test went, or the verifier walks the rest once for each.
-    let flags = opaque(u64::from(life.flags)) as u8;
+    // Which way the test went, too, or the verifier walks the rest once for each.
+    let flags = forget(life.flags | KNOWN) as u8 & !KNOWN;
     let (segment, in_time_wait) = last_segment(sample, tw, &life.marks, flags);
     let reason = reason(&life.marks, segment, dead, in_time_wait);
     lifetimes(&life, flags, reason, now);
     let mut fits = true;
-    let quiet = enabled(FEATURE_QUIET_ENDS)
-        && life.told.refused == 0
-        && reason != Reason::SynReopened as u8;
-    if enabled(FEATURE_RECORDS) && !quiet {
+    let quiet = if enabled(FEATURE_QUIET_ENDS) {
+        let told = life.told.refused | u32::from(is_reopened(reason));
+        1 ^ over(0, told.into())
+    } else {
+        0
+    };
+    if enabled(FEATURE_RECORDS) && quiet == 0 {
         match emit::reserve::<End>() {
             Some(mut entry) => {
                 // SAFETY: integers only, and every field is written.
@@ -135,12 +142,14 @@ fn ended<A: Access>(tw: u64) {
                 has(FLAG_BORN_FIN_WAIT_2) & has(FLAG_IN_TIME_WAIT),
             );
         }
-        bump_if(&mut counters.end_untracked, has(FLAG_UNTRACKED));
         if enabled(FEATURE_RECORDS) {
             bump_if(&mut counters.end_ring_full, u64::from(!fits));
         }
         if enabled(FEATURE_QUIET_ENDS) {
-            bump_if(&mut counters.end_quiet, u64::from(quiet));
+            bump_if(&mut counters.end_quiet, quiet);
+        }
+        if flags & FLAG_UNTRACKED != 0 {
+            bump(&mut counters.end_untracked);
         }
     });
 }
@@ -157,7 +166,10 @@ fn last_segment(sample: &mut Sample, tw: u64, marks: &Marks, flags: u8) -> (u8, 
         u64::from(FLAG_IN_TIME_WAIT) - 1,
         u64::from(flags & FLAG_IN_TIME_WAIT),
     );
-    keep!(sample.here = u8::from(fresh!(sample.tw) == tw));
+    // Through memory it is a number to the verifier, no pointer any more.
+    keep!(sample.ends = tw);
+    let differs = fresh!(sample.tw) ^ fresh!(sample.ends);
+    keep!(sample.here = 1 ^ over(0, differs >> 1 | differs & 1) as u8);
     let here = u64::from(fresh!(sample.here))
         & over(0, marks.segment.into())
         & (1 ^ u64::from(marks.timer & 1));
@@ -172,24 +184,29 @@ fn last_segment(sample: &mut Sample, tw: u64, marks: &Marks, flags: u8) -> (u8, 
 /// The numbers of the SYN that was accepted over it: `tcp_v4_rcv` kills right after
 /// `tcp_timewait_state_process` has said so, on the same CPU.
 ///
-/// In arithmetic, as in `lifetimes`.
+/// In arithmetic: no branches, no walks.
 #[inline(always)]
 fn accepted(sample: &mut Sample, record: &mut End, reason: u8) {
     (record.tsval, record.ts_recent, record.seq, record.rcv_nxt) = (0, 0, 0, 0);
     if !enabled(FEATURE_REOPENS) {
         return;
     }
-    let differs = u64::from(reason ^ Reason::SynReopened as u8)
-        | u64::from(fresh!(sample.verdict) ^ TCP_TW_SYN);
-    let by_syn = u64::from(fresh!(sample.here)) & (1 ^ over(0, differs));
-    let mask = by_syn.wrapping_neg();
+    let syn = 1 ^ over(0, u64::from(fresh!(sample.verdict) ^ TCP_TW_SYN)) as u8;
+    let by_syn = is_reopened(reason) & syn & fresh!(sample.here) & fresh!(sample.read);
+    let mask = u64::from(by_syn).wrapping_neg();
     record.tsval = fresh!(sample.tsval) & mask as u32;
     record.ts_recent = fresh!(sample.ts_recent) & mask as u32;
     record.seq = fresh!(sample.seq) & mask as u32;
     record.rcv_nxt = fresh!(sample.rcv_nxt) & mask as u32;
-    record.flow.flags |=
-        fresh!(sample.flags) & (FLAG_TSVAL | FLAG_TS_RECENT | FLAG_NUMBERS) & mask as u8;
+    let known = fresh!(sample.flags) & (FLAG_TSVAL | FLAG_TS_RECENT) | FLAG_NUMBERS;
+    record.flow.flags |= known & mask as u8;
     keep!(sample.tw = 0);
+}
+
+/// 1 if a SYN that was accepted over it ended it.
+#[inline(always)]
+fn is_reopened(reason: u8) -> u8 {
+    1 ^ over(0, u64::from(reason ^ Reason::SynReopened as u8)) as u8
 }
 
 /// Copies the state of a mini-socket and frees its slot.
@@ -260,12 +277,12 @@ fn told(slot: &Slot) -> Told {
 /// Whether a mini-socket whose birth was not seen is TCP's and passes the filters that ask for its
 /// owner. Those that were seen passed both at birth.
 #[inline(always)]
-fn ours<A: Access>(tw: u64, net: u64, netns: Netns) -> bool {
+fn ours<A: Access>(tw: u64, net: u64) -> bool {
     if !is_tcp::<A>(tw, net) {
         return false;
     }
     if filter::by_owner() {
-        tally::count(netns, |counters| bump(&mut counters.filtered));
+        tally::count_unassigned(|counters| bump(&mut counters.filtered));
         return false;
     }
     true
@@ -286,37 +303,34 @@ static REASONS_BY_MARKS: [u8; REASON_TABLE.len()] = REASON_TABLE;
 
 #[inline(always)]
 fn reason(marks: &Marks, segment: u8, dead: u64, in_time_wait: u64) -> u8 {
+    const { assert!(Marks::index(&Marks::NONE, true, true) == DEAD | IN_TIME_WAIT) };
     let marks = Marks { segment, ..*marks };
-    let mut index = marks.index(dead != 0, in_time_wait != 0);
+    // In arithmetic: no branches, no walks.
+    let mut index = marks.index(false, false) as u64
+        | (dead & 1) * DEAD as u64
+        | (in_time_wait & 1) * IN_TIME_WAIT as u64;
     // The compiler knows that this changes nothing, the verifier does not.
     // SAFETY: arithmetic on one register.
     unsafe { core::arch::asm!("{0} &= 127", inout(reg) index) };
     // SAFETY: the index is below 128. Volatile, so that the compiler does not turn the table
     // back into branches.
-    unsafe { read_volatile(REASONS_BY_MARKS.as_ptr().add(index)) }
+    unsafe { read_volatile(REASONS_BY_MARKS.as_ptr().add(index as usize)) }
 }
 
+/// Bits of [`Marks::index`].
+const DEAD: usize = 1 << 5;
+const IN_TIME_WAIT: usize = 1 << 6;
+
 /// Adds both clocks to the histograms, as far as they are known.
-///
-/// In arithmetic rather than branches: this is in the middle of the longest program, and each
-/// branch doubles what the verifier walks behind it.
 #[inline(always)]
 fn lifetimes(life: &Life, flags: u8, reason: u8, now: u64) {
+    if life.time_wait_ns != 0 {
+        tally::record(reason, Clock::TimeWait, now.wrapping_sub(life.time_wait_ns));
+    }
     let has = |flag: u8| over(u64::from(flag) - 1, u64::from(flags & flag));
-    let known = |time: u64| over(0, time);
-    let in_time_wait = has(FLAG_IN_TIME_WAIT);
-    // Left FIN_WAIT2 when it entered TIME_WAIT, else now.
-    let left = now ^ ((now ^ life.time_wait_ns) & in_time_wait.wrapping_neg());
-    tally::record(
-        reason,
-        Clock::FinWait2,
-        left.wrapping_sub(life.born_ns),
-        has(FLAG_BORN_FIN_WAIT_2) & known(life.born_ns) & known(left),
-    );
-    tally::record(
-        reason,
-        Clock::TimeWait,
-        now.wrapping_sub(life.time_wait_ns),
-        known(life.time_wait_ns),
-    );
+    // It left FIN_WAIT2 when it entered TIME_WAIT, else now.
+    let left = now ^ ((now ^ life.time_wait_ns) & has(FLAG_IN_TIME_WAIT).wrapping_neg());
+    if has(FLAG_BORN_FIN_WAIT_2) & over(0, life.born_ns) & over(0, left) != 0 {
+        tally::record(reason, Clock::FinWait2, left.wrapping_sub(life.born_ns));
+    }
 }

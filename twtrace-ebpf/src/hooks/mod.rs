@@ -83,6 +83,12 @@ fn find_or_adopt<A: Access>(tw: u64) -> Option<&'static mut Slot> {
     if filter::active() && !filter::passes_flow::<A>(tw) {
         return None;
     }
+    find_or_adopt_passed::<A>(tw)
+}
+
+/// As [`find_or_adopt`], for what has passed [`filter::passes_flow`].
+#[inline(always)]
+fn find_or_adopt_passed<A: Access>(tw: u64) -> Option<&'static mut Slot> {
     let hash = hash::<A>(tw);
     if let Some((slot, _)) = state::find(hash, tw) {
         return Some(slot);

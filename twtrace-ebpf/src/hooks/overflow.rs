@@ -56,11 +56,11 @@ fn overflowed<A: Access>(sk: u64, row: u64) {
     if state::closed() {
         return;
     }
-    let netns = emit::netns::<A>(sk);
     if filter::active() && !owner::passes::<A>(sk) {
-        tally::count(netns, |counters| bump(&mut counters.filtered));
+        tally::count_unassigned(|counters| bump(&mut counters.filtered));
         return;
     }
+    let netns = emit::netns::<A>(sk);
     let mut fits = true;
     if enabled(FEATURE_RECORDS) {
         match emit::reserve::<Overflow>() {

@@ -59,12 +59,12 @@ fn cgroup<A: Access>(sk: u64) -> u64 {
 /// Whether a full socket passes the filters.
 #[inline(always)]
 pub fn passes<A: Access>(sk: u64) -> bool {
-    if !filter::passes_flow::<A>(sk) {
-        return false;
-    }
-    if !filter::by_owner() {
-        return true;
-    }
+    filter::passes_flow::<A>(sk) && (!filter::by_owner() || passes_filters::<A>(sk))
+}
+
+/// Whether a full socket passes the filters that ask for its owner.
+#[inline(always)]
+pub fn passes_filters<A: Access>(sk: u64) -> bool {
     let (uid, cgroup) = of::<A>(sk);
     filter::owner(uid, cgroup)
 }

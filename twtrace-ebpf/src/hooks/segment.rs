@@ -6,6 +6,8 @@
 //! verdict is known there, but the mini-socket may be gone (a RST kills it inside), so after a RST
 //! it is only an address.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
@@ -18,12 +20,12 @@ use twtrace_common::{
     tcp::{FIN, RST, SYN},
 };
 
-use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt, hash, now, pair, substate, verdict};
+use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt_passed, hash, now, pair, substate, verdict};
 use crate::{
     emit,
     evidence::{self, FLAGS, Sample, fresh, keep},
     filter,
-    read::{Access, Direct, Probed, argument, opaque},
+    read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
     tally::{self, bump_if},
@@ -87,15 +89,13 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
     }
     let flags: u8 = A::get(th, FLAGS);
     let substate = substate::<A>(tw);
-    let segment = may_end(substate, flags);
-    if enabled(RETURNS) || flags & (RST | SYN) != 0 {
-        sample::<A>([tw, skb, th], substate, flags, segment);
-    }
     let fin_wait_2 = substate == FIN_WAIT2;
-    // Most segments in TIME_WAIT neither end it nor move it.
-    if (fin_wait_2 || flags & (RST | SYN) != 0 || enabled(RETURNS))
-        && let Some(slot) = find_or_adopt::<A>(tw)
-    {
+    if !fin_wait_2 && flags & (RST | SYN) == 0 && !enabled(RETURNS) {
+        // Most segments in TIME_WAIT neither end it nor move it.
+        return;
+    }
+    let segment = may_end(substate, flags);
+    if let Some(slot) = find_or_adopt_passed::<A>(tw) {
         // Most segments end nothing, and another CPU may be at one that does.
         if segment != 0 {
             slot.marks.segment = segment;
@@ -109,22 +109,31 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
             }
         }
     }
+    // Last, so that the verifier walks behind its branches nothing else.
+    sample::<A>([tw, skb, th], substate, flags, segment);
 }
 
 /// How a segment may end its mini-socket, as in `Marks::segment`: a RST, anything else in FIN_WAIT2, a
-/// SYN in TIME_WAIT, or not at all. In arithmetic: no branches, no walks.
+/// SYN in TIME_WAIT, or not at all. By a table: no branches, no walks.
 #[inline(always)]
 fn may_end(substate: u8, flags: u8) -> u8 {
-    const {
-        assert!(SEGMENT_SYN == SYN && SEGMENT_RST == RST >> 2);
-        assert!(TIME_WAIT == FIN_WAIT2 + 1);
-    }
-    let rst = opaque(u64::from(flags >> 2 & 1)) as u8;
-    let fin_wait_2 = opaque(u64::from(TIME_WAIT.wrapping_sub(substate) & 1)) as u8;
-    let other =
-        SEGMENT_ANSWERED & fin_wait_2.wrapping_neg() | flags & SYN & fin_wait_2.wrapping_sub(1);
-    rst * SEGMENT_RST | other & rst.wrapping_sub(1)
+    let mut index = u64::from((flags & (RST | SYN)) | (substate & 1));
+    // SAFETY: arithmetic on one register, of which the verifier then knows the three bits.
+    unsafe { core::arch::asm!("{0} &= 7", inout(reg) index) };
+    // SAFETY: the index is below 8. Volatile, or the compiler may make branches of it.
+    unsafe { read_volatile(MAY_END.as_ptr().add(index as usize)) }
 }
+
+/// By [`RST`] and [`SYN`], and 1 for FIN_WAIT2.
+static MAY_END: [u8; 8] = {
+    const { assert!(SYN | RST == 6 && FIN_WAIT2 & 1 == 1 && TIME_WAIT & 1 == 0) };
+    let mut table = [SEGMENT_RST; 8];
+    table[0] = 0;
+    table[1] = SEGMENT_ANSWERED;
+    table[SYN as usize] = SEGMENT_SYN;
+    table[SYN as usize | 1] = SEGMENT_ANSWERED;
+    table
+};
 
 /// Remembers which segment this CPU is at, what it may change, and what it says if that may be asked
 /// for at the return: see [`verdict::returned`]. Nothing of an earlier one is left.
@@ -135,48 +144,42 @@ fn sample<A: Access>([tw, skb, th]: [u64; 3], substate: u8, flags: u8, segment: 
     };
     keep!(sample.tw = tw);
     keep!(sample.substate = substate);
-    keep!(sample.segment = segment);
+    evidence::begin(sample, flags, segment);
     if !enabled(RETURNS) {
         return;
     }
-    keep!(sample.asked = 0);
-    keep!(sample.read = 0);
-    keep!(sample.judged = 0);
-    keep!(sample.verdict = UNDECIDED);
-    keep!(sample.flags = 0);
-    keep!(sample.tcp_flags = 0);
-    keep!(sample.header_flags = flags);
     keep!(sample.expires = A::get(tw, offset!(tw_timer_expires)));
-    keep!(sample.rcv_nxt = A::get(tw, offset!(tw_rcv_nxt)));
-    if enabled(FEATURE_REFUSALS) && matters::<A>(sample, skb, th, flags) != 0 {
-        evidence::read_mini_socket::<A>(sample, tw);
-        evidence::read_segment::<A>(sample, th);
-        keep!(sample.read = 1);
+    if !enabled(FEATURE_REFUSALS) {
+        return;
     }
-}
-
-/// 1 if a segment may have to be judged at the return, or may be accepted over its mini-socket: a
-/// RST, a SYN, and what FIN_WAIT2 answers by a RST, which is data and a FIN that is ahead. In
-/// arithmetic: no branches, no walks.
-#[inline(always)]
-fn matters<A: Access>(sample: &Sample, skb: u64, th: u64, flags: u8) -> u64 {
-    let seq = u32::from_be(A::get(th, 4));
-    let header = u32::from(A::get::<u8>(th, 12) >> 4) * 4;
-    let data = over(header.into(), A::get::<u32>(skb, offset!(skb_len)).into());
-    let fin = u64::from(flags & FIN);
-    let ahead = over(0, u64::from(seq ^ fresh!(sample.rcv_nxt)));
-    let fin_wait_2 = u64::from(TIME_WAIT.wrapping_sub(fresh!(sample.substate)) & 1);
     let opens = if enabled(FEATURE_REOPENS) {
         RST | SYN
     } else {
         RST
     };
-    let syn = u64::from(flags & SYN) >> 1;
-    over(0, u64::from(flags & opens)) | fin_wait_2 & (syn | data | fin & ahead)
+    // It may have to be judged at the return, or may be accepted over its mini-socket. That goes
+    // through memory, so that the verifier walks what follows once.
+    if flags & opens != 0 {
+        keep!(sample.read = 1);
+    } else if substate == FIN_WAIT2 {
+        keep!(sample.read = by_rst::<A>([tw, skb, th], flags));
+    }
+    if fresh!(sample.read) != 0 {
+        evidence::read_mini_socket::<A>(sample, tw);
+        evidence::read_segment::<A>(sample, th);
+    }
 }
 
-/// In [`Sample::verdict`]: `tcp_timewait_state_process` has not returned.
-const UNDECIDED: u8 = 255;
+/// 1 if FIN_WAIT2 may answer a segment by a RST: a SYN, data, and a FIN that is ahead. In
+/// arithmetic: no branches, no walks.
+#[inline(always)]
+fn by_rst<A: Access>([tw, skb, th]: [u64; 3], flags: u8) -> u8 {
+    let seq = u32::from_be(A::get(th, 4));
+    let header = u32::from(A::get::<u8>(th, 12) >> 4) * 4;
+    let data = over(header.into(), A::get::<u32>(skb, offset!(skb_len)).into()) as u8;
+    let ahead = over(0, u64::from(seq ^ A::get::<u32>(tw, offset!(tw_rcv_nxt)))) as u8;
+    data | flags & FIN & ahead | (flags & SYN) >> 1
+}
 
 #[inline(always)]
 fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -> u64) -> i32 {
@@ -203,9 +206,6 @@ fn returned<A: Access>(
     drop_reason: impl FnOnce() -> u64,
 ) {
     keep!(sample.verdict = verdict as u8);
-    keep!(sample.rearmed = 0);
-    keep!(sample.differs = 0);
-    keep!(sample.promoted = 0);
     // Otherwise the mini-socket is gone, or about to be.
     let stays = verdict != u32::from(TCP_TW_SYN) && verdict != u32::from(TCP_TW_RST);
     if stays && fresh!(sample.header_flags) & RST == 0 {
@@ -219,16 +219,14 @@ fn returned<A: Access>(
     if enabled(FEATURE_REFUSALS) && fresh!(sample.promoted) == 0 {
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
-    let (rearmed, differs) = (fresh!(sample.rearmed), fresh!(sample.differs));
-    let (promoted, judged) = (fresh!(sample.promoted), fresh!(sample.judged));
-    if rearmed | differs | promoted | judged != 0 && !state::closed() {
+    if evidence::counts(sample) && !state::closed() {
         tally::count(emit::netns::<A>(tw), |counters| {
-            if judged != 0 {
+            if fresh!(sample.judged) != 0 {
                 emit::tell(counters, sample);
             }
-            bump_if(&mut counters.promoted, promoted.into());
-            bump_if(&mut counters.rearmed, rearmed.into());
-            bump_if(&mut counters.verdict_differs, differs.into());
+            bump_if(&mut counters.promoted, fresh!(sample.promoted).into());
+            bump_if(&mut counters.rearmed, fresh!(sample.rearmed).into());
+            bump_if(&mut counters.verdict_differs, fresh!(sample.differs).into());
         });
     }
 }

@@ -6,10 +6,10 @@
 
 use twtrace_common::{
     histogram::over,
-    record::{FLAG_NUMBERS, FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED},
+    record::{FLAG_OWNER, FLAG_REARMED, FLAG_UNTRACKED},
     refusal::{Class, Reply, Rule, Skipped, Stage},
     settings::NO_VALUE,
-    slot::{Slot, TCP_TW_RST, TCP_TW_SYN, TTL_SHIFT},
+    slot::{Slot, TCP_TW_RST, TTL_SHIFT},
     tcp::{RST, SYN},
 };
 
@@ -57,10 +57,9 @@ pub fn returned<A: Access>(
     drop_reason: impl FnOnce() -> u64,
 ) {
     if fresh!(sample.asked) == 0 {
-        // Most segments: neither answered by a RST, nor accepted over it, nor a RST.
-        if (fresh!(sample.verdict) & 1) | (fresh!(sample.header_flags) & RST) == 0
-            || answered(sample) == 0
-        {
+        // Most segments are neither answered by a RST, nor one.
+        let by_rst = 1 ^ over(0, u64::from(fresh!(sample.verdict) ^ TCP_TW_RST)) as u8;
+        if by_rst | (fresh!(sample.header_flags) & RST) == 0 || answered(sample, by_rst) == 0 {
             return;
         }
         judge::<A>(sample, tw, skb);
@@ -76,17 +75,13 @@ pub fn returned<A: Access>(
 /// 1 if a segment that was not asked about was refused: FIN_WAIT2 answered by a RST, or TIME_WAIT
 /// ignored one. In arithmetic: no branches, no walks.
 #[inline(always)]
-fn answered(sample: &mut Sample) -> u64 {
-    const { assert!(TIME_WAIT == FIN_WAIT2 + 1 && TCP_TW_RST | 2 == TCP_TW_SYN) };
-    let verdict = fresh!(sample.verdict);
-    let by_rst = verdict & 1 & (1 ^ verdict >> 1);
-    let reopened = verdict & 1 & verdict >> 1;
+fn answered(sample: &mut Sample, by_rst: u8) -> u64 {
+    const { assert!(TIME_WAIT == FIN_WAIT2 + 1) };
     let ignored =
         fresh!(sample.header_flags) >> 2 & fresh!(sample.substate).wrapping_sub(FIN_WAIT2) & 1;
     // What is answered by a RST without having been read is a mistake of ours, and counted as one.
     let read = fresh!(sample.read);
     keep!(sample.differs = by_rst & (1 ^ read));
-    keep!(sample.flags = fresh!(sample.flags) | FLAG_NUMBERS & (reopened & read).wrapping_neg());
     let replies = Reply::None as u8 ^ Reply::Rst as u8;
     keep!(sample.reply = Reply::None as u8 ^ replies & by_rst.wrapping_neg());
     u64::from((by_rst | ignored) & read)
@@ -101,7 +96,9 @@ fn judge<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
     keep!(
         sample.paws = evidence::paws_rejects(sample, NO_WINDOW, age_s, value!(paws_wrap_s)) as u8
     );
+    keep!(sample.opens = evidence::opens(fresh!(sample.tcp_flags)) as u8);
     note(sample, state::find(hash::<A>(tw), tw).map(|found| found.0));
+    interpret(sample);
     keep!(sample.rule = rule(sample));
     if fresh!(sample.rule) == ACCEPTED {
         return;
@@ -114,7 +111,8 @@ fn judge<A: Access>(sample: &mut Sample, tw: u64, skb: u64) {
     emit::refusal::<A>(tw, sample);
 }
 
-/// Counts a refused SYN in its slot, and takes over what the slot knows.
+/// Counts a refused SYN in its slot, and takes over what the slot knows. What that means is left to
+/// [`interpret`], where the verifier no longer tells one slot from another, nor from none.
 #[inline(always)]
 fn note(sample: &mut Sample, slot: Option<&mut Slot>) {
     let Some(slot) = slot else {
@@ -122,25 +120,34 @@ fn note(sample: &mut Sample, slot: Option<&mut Slot>) {
         keep!(sample.cgroup = 0);
         keep!(sample.uid = 0);
         keep!(sample.refused = 0);
-        keep!(sample.owner_ttl = 0);
-        keep!(sample.slot = GONE);
+        keep!(sample.slot_flags = GONE.into());
         return;
     };
-    let opens = evidence::opens(fresh!(sample.tcp_flags));
+    let opens = u64::from(fresh!(sample.opens));
     let first = opens & (1 ^ over(0, slot.first_refused_ns));
     slot.refused += opens as u32;
     slot.first_refused_ns |= fresh!(sample.at_ns) & first.wrapping_neg();
-    let in_time_wait = over(u64::from(FIN_WAIT2), u64::from(fresh!(sample.substate)));
-    keep!(sample.time_wait_ns = slot.time_wait_ns & in_time_wait.wrapping_neg());
+    keep!(sample.time_wait_ns = slot.time_wait_ns);
     keep!(sample.cgroup = slot.cgroup);
     keep!(sample.uid = slot.uid);
     keep!(sample.refused = slot.refused);
-    keep!(sample.owner_ttl = (slot.flags >> TTL_SHIFT) as u8 & (in_time_wait as u8).wrapping_neg());
-    keep!(sample.slot = slot.flags as u8 & (FLAG_UNTRACKED | FLAG_OWNER));
+    keep!(sample.slot_flags = slot.flags);
 }
 
-/// In [`Sample::slot`]: there is none. No owner is known, and no birth was seen.
-const GONE: u8 = 1 << 7 | FLAG_UNTRACKED;
+#[inline(always)]
+fn interpret(sample: &mut Sample) {
+    let in_time_wait = over(u64::from(FIN_WAIT2), u64::from(fresh!(sample.substate)));
+    let flags = fresh!(sample.slot_flags);
+    keep!(sample.time_wait_ns = fresh!(sample.time_wait_ns) & in_time_wait.wrapping_neg());
+    keep!(sample.owner_ttl = (flags >> TTL_SHIFT) as u8 & (in_time_wait as u8).wrapping_neg());
+    keep!(sample.slot = flags as u8 & (NONE | FLAG_UNTRACKED | FLAG_OWNER));
+}
+
+/// Of [`Sample::slot`]: there is none.
+const NONE: u8 = 1 << 7;
+
+/// In [`Sample::slot`]: there is none, so no owner is known, and no birth was seen.
+const GONE: u8 = NONE | FLAG_UNTRACKED;
 
 /// Why the segment was refused, or [`ACCEPTED`].
 #[inline(always)]
@@ -193,7 +200,6 @@ fn describe<A: Access>(sample: &mut Sample, tw: u64) {
     let rearmed = FLAG_REARMED & (over(0, moved.into()) as u8).wrapping_neg();
     let owner = fresh!(sample.slot) & FLAG_OWNER;
     keep!(sample.flags = fresh!(sample.flags) | rearmed | owner);
-    keep!(sample.opens = evidence::opens(fresh!(sample.tcp_flags)) as u8);
 }
 
 /// As for an end: what has a slot of its own passed at birth.

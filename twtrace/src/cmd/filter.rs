@@ -26,11 +26,11 @@ pub(super) fn build(filters: &Filters) -> Result<Filter> {
     }
     if !filters.lport.is_empty() {
         filter.flags |= FILTER_LPORT;
-        filter.lports = ports(&filters.lport, "--lport")?;
+        (filter.lports, filter.lport_count) = ports(&filters.lport, "--lport")?;
     }
     if !filters.rport.is_empty() {
         filter.flags |= FILTER_RPORT;
-        filter.rports = ports(&filters.rport, "--rport")?;
+        (filter.rports, filter.rport_count) = ports(&filters.rport, "--rport")?;
     }
     if let Some(text) = &filters.addr {
         filter.flags |= FILTER_ADDR;
@@ -51,7 +51,8 @@ pub(super) fn build(filters: &Filters) -> Result<Filter> {
     Ok(filter)
 }
 
-fn ports(wanted: &[u16], flag: &str) -> Result<[u16; FILTER_PORTS]> {
+/// The ports, and how many they are.
+fn ports(wanted: &[u16], flag: &str) -> Result<([u16; FILTER_PORTS], u16)> {
     if wanted.len() > FILTER_PORTS {
         return Err(Error::new(format!(
             "{flag} takes at most {FILTER_PORTS} ports, not {}",
@@ -59,9 +60,9 @@ fn ports(wanted: &[u16], flag: &str) -> Result<[u16; FILTER_PORTS]> {
         ))
         .hint("trace without it and choose in the output"));
     }
-    let mut ports = [wanted[0]; FILTER_PORTS];
+    let mut ports = [0; FILTER_PORTS];
     ports[..wanted.len()].copy_from_slice(wanted);
-    Ok(ports)
+    Ok((ports, wanted.len() as u16))
 }
 
 /// Address and mask, both as the kernel side compares them: 16 bytes, IPv4 as `::ffff:a.b.c.d`.
@@ -214,7 +215,7 @@ mod tests {
     fn unused_ports_repeat_the_first() {
         assert_eq!(
             ports(&[80, 443], "--lport").unwrap(),
-            [80, 443, 80, 80, 80, 80, 80, 80]
+            ([80, 443, 0, 0, 0, 0, 0, 0], 2)
         );
     }
 }

@@ -20,13 +20,17 @@ pub(super) fn passes(filter: &Filter, flow: &Flow) -> bool {
     };
     !asks(FILTER_UID | FILTER_CGROUP)
         && (!asks(FILTER_IPV4 | FILTER_IPV6) || asks(wire))
-        && (!asks(FILTER_LPORT) || filter.lports.contains(&flow.lport))
-        && (!asks(FILTER_RPORT) || filter.rports.contains(&flow.rport))
+        && (!asks(FILTER_LPORT) || one_of(&filter.lports, filter.lport_count, flow.lport))
+        && (!asks(FILTER_RPORT) || one_of(&filter.rports, filter.rport_count, flow.rport))
         && (!asks(FILTER_NETNS) || filter.netns == flow.netns)
         && (!asks(FILTER_ADDR)
             || [flow.laddr, flow.raddr]
                 .iter()
                 .any(|address| in_network(filter, flow, address)))
+}
+
+fn one_of(ports: &[u16], count: u16, port: u16) -> bool {
+    ports[..usize::from(count)].contains(&port)
 }
 
 fn is_ipv4(flow: &Flow) -> bool {
@@ -104,9 +108,24 @@ mod tests {
             (Filter::ZERO, true),
             (with(FILTER_IPV4, |_| ()), true),
             (with(FILTER_IPV6, |_| ()), false),
-            (with(FILTER_LPORT, |one| one.lports = [40_000; 8]), true),
-            (with(FILTER_LPORT, |one| one.lports = [443; 8]), false),
-            (with(FILTER_RPORT, |one| one.rports = [443; 8]), true),
+            (
+                with(FILTER_LPORT, |one| {
+                    (one.lports[0], one.lport_count) = (40_000, 1)
+                }),
+                true,
+            ),
+            (
+                with(FILTER_LPORT, |one| {
+                    (one.lports[0], one.lport_count) = (443, 1)
+                }),
+                false,
+            ),
+            (
+                with(FILTER_RPORT, |one| {
+                    (one.rports[1], one.rport_count) = (443, 2)
+                }),
+                true,
+            ),
             (with(FILTER_NETNS, |one| one.netns = 7), true),
             (with(FILTER_NETNS, |one| one.netns = 8), false),
             (with(FILTER_ADDR, ten), true),
