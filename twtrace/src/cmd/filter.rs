@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn unused_ports_repeat_the_first() {
+    fn ports_come_with_their_number() {
         assert_eq!(
             ports(&[80, 443], "--lport").unwrap(),
             ([80, 443, 0, 0, 0, 0, 0, 0], 2)

@@ -110,19 +110,19 @@ mod tests {
             (with(FILTER_IPV6, |_| ()), false),
             (
                 with(FILTER_LPORT, |one| {
-                    (one.lports[0], one.lport_count) = (40_000, 1)
+                    (one.lports[0], one.lport_count) = (40_000, 1);
                 }),
                 true,
             ),
             (
                 with(FILTER_LPORT, |one| {
-                    (one.lports[0], one.lport_count) = (443, 1)
+                    (one.lports[0], one.lport_count) = (443, 1);
                 }),
                 false,
             ),
             (
                 with(FILTER_RPORT, |one| {
-                    (one.rports[1], one.rport_count) = (443, 2)
+                    (one.rports[1], one.rport_count) = (443, 2);
                 }),
                 true,
             ),
