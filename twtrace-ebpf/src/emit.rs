@@ -12,9 +12,11 @@ use twtrace_common::{
 };
 
 use crate::{
-    evidence::{NOT_REFUSED, Sample, fresh, keep},
-    hooks::NS_PER_S,
+    clock::NS_PER_S,
+    evidence::{NOT_REFUSED, fresh, keep},
+    layout::Sample,
     maps::{BUDGET, RING},
+    netns,
     read::Access,
     settings::{enabled, offset, setting},
     state,
@@ -70,14 +72,16 @@ pub fn refusal<A: Access>(common: u64, sample: &mut Sample) {
     keep!(sample.judged = 1);
     keep!(sample.fits = FITS);
     if enabled(FEATURE_RECORDS) && fresh!(sample.class) != NOT_REFUSED {
-        keep!(sample.fits = refusal_record::<A>(common, inum::<A>(common), sample));
+        keep!(sample.fits = refusal_record::<A>(common, netns::inum_of_sock::<A>(common), sample));
     }
 }
 
 /// Counts what was [`refusal`].
 #[inline(always)]
 pub fn count_refusal<A: Access>(common: u64, sample: &Sample) {
-    tally::count(netns::<A>(common), |counters| tell(counters, sample));
+    tally::count(netns::of_sock::<A>(common), |counters| {
+        tell(counters, sample)
+    });
 }
 
 /// Counts a refusal, or an answer that was suppressed.
@@ -198,39 +202,4 @@ fn address(to: &mut [u8; 16], first: u64, second: u64) {
         words.write(first);
         words.add(1).write(second);
     }
-}
-
-/// A network namespace.
-#[derive(Clone, Copy)]
-pub struct Netns {
-    /// Inode number; given to another when the namespace is gone.
-    pub inum: u32,
-    /// See [`twtrace_common::counters::Owner::id`].
-    pub id: u64,
-}
-
-/// The namespace of a `sock_common`.
-#[inline(always)]
-pub fn netns<A: Access>(common: u64) -> Netns {
-    of_net::<A>(A::get(common, offset!(skc_net)))
-}
-
-/// The namespace that a `struct net` is.
-#[inline(always)]
-pub fn of_net<A: Access>(net: u64) -> Netns {
-    let inum: u32 = A::get(net, offset!(net_inum));
-    let id = if offset!(net_cookie) != 0 {
-        A::get(net, offset!(net_cookie))
-    } else if offset!(net_hash_mix) != 0 {
-        u64::from(A::get::<u32>(net, offset!(net_hash_mix))) << 32 | u64::from(inum)
-    } else {
-        inum.into()
-    };
-    Netns { inum, id }
-}
-
-/// Inode number of the namespace of a `sock_common`.
-#[inline(always)]
-pub fn inum<A: Access>(common: u64) -> u32 {
-    A::get(A::get::<u64>(common, offset!(skc_net)), offset!(net_inum))
 }

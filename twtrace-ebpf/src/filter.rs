@@ -9,7 +9,7 @@ use twtrace_common::{
 };
 
 use crate::{
-    emit,
+    emit, netns,
     read::Access,
     settings::{offset, setting},
 };
@@ -36,7 +36,7 @@ pub fn by_owner() -> bool {
 pub fn passes_flow<A: Access>(common: u64) -> bool {
     let lport = || A::get(common, offset!(skc_num));
     let rport = || u16::from_be(A::get(common, offset!(skc_dport)));
-    if !ports(lport, rport) || !place(|| emit::inum::<A>(common)) {
+    if !ports(lport, rport) || !place(|| netns::inum_of_sock::<A>(common)) {
         return false;
     }
     if setting!(filter.flags) & (FILTER_IPV4 | FILTER_IPV6 | FILTER_ADDR) == 0 {

@@ -10,11 +10,14 @@
 // `lock add` and compare-and-exchange, which the target lacks in core::sync::atomic.
 #![feature(asm_experimental_arch)]
 
+mod clock;
 mod emit;
 mod evidence;
 mod filter;
 mod hooks;
+mod layout;
 mod maps;
+mod netns;
 mod read;
 mod settings;
 mod state;

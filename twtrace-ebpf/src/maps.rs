@@ -11,13 +11,7 @@ use twtrace_common::{
     slot::Slot,
 };
 
-use crate::{
-    evidence::Sample,
-    hooks::{
-        PortCall,
-        pair::{Arguments, Frames, Key},
-    },
-};
+use crate::layout::{Arguments, Frames, Key, PortCall, Sample};
 
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);

@@ -16,8 +16,8 @@ use twtrace_common::{
 };
 
 use crate::{
-    emit::Netns,
     maps::{CLAIMS, COUNTERS, HISTOGRAMS, OWNERS},
+    netns::Netns,
     read::{forget, opaque},
     settings::setting,
 };

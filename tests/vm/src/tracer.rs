@@ -136,13 +136,27 @@ impl Tracer {
 
     /// CPU time of all its threads.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let mut ns = 0;
+        Ok(self.threads()?.iter().map(|(_, cpu)| *cpu).sum())
+    }
+
+    /// CPU time of its threads of this name.
+    pub(crate) fn cpu_of(&self, thread: &str) -> Result<Duration> {
+        let threads = self.threads()?;
+        let named = threads.iter().filter(|(name, _)| name == thread);
+        Ok(named.map(|(_, cpu)| *cpu).sum())
+    }
+
+    /// Names and CPU times.
+    fn threads(&self) -> Result<Vec<(String, Duration)>> {
+        let mut threads = Vec::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let task = task?.path();
+            let name = fs::read_to_string(task.join("comm"))?;
+            let stat = fs::read_to_string(task.join("schedstat"))?;
             let running: u64 = stat.split(' ').next().unwrap_or_default().parse()?;
-            ns += running;
+            threads.push((name.trim().to_owned(), Duration::from_nanos(running)));
         }
-        Ok(Duration::from_nanos(ns))
+        Ok(threads)
     }
 }
 

@@ -11,9 +11,10 @@ use twtrace_common::{
     settings::{FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_RECORDS},
 };
 
-use super::{FIN_WAIT2, now, owner, substate};
+use super::{FIN_WAIT2, owner, substate};
 use crate::{
-    emit, filter,
+    clock::now,
+    emit, filter, netns,
     read::{Access, Direct, Probed},
     settings::{enabled, offset},
     state::{self, Birth},
@@ -83,7 +84,7 @@ fn born<A: Access, const SLOTS: bool, const AGAIN: bool>(tw: u64, sk: u64) {
         tally::count_unassigned(|counters| bump(&mut counters.filtered));
         return;
     }
-    let netns = emit::netns::<A>(sk);
+    let netns = netns::of_sock::<A>(sk);
     let fin_wait_2 = substate::<A>(tw) == FIN_WAIT2;
     let born_ns = now();
     let (uid, cgroup) = owner::of::<A>(sk);

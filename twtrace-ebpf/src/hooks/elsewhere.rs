@@ -14,11 +14,13 @@ use twtrace_common::{
     refusal::{Class, REPLY_UNKNOWN, Reply, Rule, Skipped, Stage},
 };
 
-use super::{NS_PER_S, now, pair, verdict};
+use super::{pair, verdict};
 use crate::{
+    clock::{NS_PER_S, now},
     emit,
-    evidence::{self, NO_WINDOW, NOT_REFUSED, NOT_SKIPPED, Sample, WINDOW, fresh, keep},
+    evidence::{self, NO_WINDOW, NOT_REFUSED, NOT_SKIPPED, WINDOW, fresh, keep},
     filter,
+    layout::Sample,
     read::{Access, Probed, argument, stack_pointer},
     settings::{offset, value},
 };

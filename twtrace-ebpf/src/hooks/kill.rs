@@ -17,12 +17,14 @@ use twtrace_common::{
     slot::{Marks, REASON_TABLE, Slot, TCP_TW_SYN},
 };
 
-use super::{FIN_WAIT2, TIME_WAIT, adopted, hash, now, substate};
+use super::{FIN_WAIT2, TIME_WAIT, adopted, hash, substate};
 use crate::{
-    emit,
-    evidence::{self, Sample, fresh, keep},
+    clock, emit,
+    evidence::{self, fresh, keep},
     filter,
+    layout::Sample,
     maps::SCRATCH,
+    netns,
     read::{Access, Direct, Probed, forget},
     settings::{enabled, offset},
     state,
@@ -83,11 +85,11 @@ fn ended<A: Access>(tw: u64) {
         return;
     }
     let net: u64 = A::get(tw, offset!(skc_net));
-    let netns = emit::of_net::<A>(net);
+    let netns = netns::of_net::<A>(net);
     let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
         return;
     };
-    let now = now();
+    let now = clock::now();
     // What inet_twsk_purge asks. No socket of it is left, so nobody else kills there, but for
     // timers and segments on their way.
     let dead = 1 ^ over(0, A::get::<u32>(net, offset!(net_refs)).into());

@@ -7,15 +7,13 @@ mod elsewhere;
 mod kill;
 mod overflow;
 mod owner;
-pub mod pair;
+mod pair;
 mod ports;
 mod reuse;
 mod segment;
 mod timer;
 mod verdict;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-pub use ports::PortCall;
 use twtrace_common::{
     histogram::over,
     record::{FLAG_BORN_FIN_WAIT_2, FLAG_IN_TIME_WAIT, FLAG_UNTRACKED},
@@ -23,6 +21,7 @@ use twtrace_common::{
 };
 
 use crate::{
+    clock::{NS_PER_MS, now},
     filter,
     read::{Access, Probed},
     settings::offset,
@@ -33,16 +32,6 @@ use crate::{
 /// `tw_substate` values; those of `enum tcp_state`.
 const FIN_WAIT2: u8 = 5;
 const TIME_WAIT: u8 = 6;
-
-const NS_PER_MS: u64 = 1_000_000;
-pub const NS_PER_S: u64 = 1_000_000_000;
-
-/// CLOCK_MONOTONIC in ns.
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: takes no arguments.
-    unsafe { bpf_ktime_get_ns() }
-}
 
 /// What the kernel itself remembers of a mini-socket whose birth was not seen.
 ///

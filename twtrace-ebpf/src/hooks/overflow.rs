@@ -12,9 +12,10 @@ use twtrace_common::{
     settings::{FEATURE_RECORDS, NO_VALUE},
 };
 
-use super::{now, owner, pair};
+use super::{owner, pair};
 use crate::{
-    emit, filter,
+    clock::now,
+    emit, filter, netns,
     read::{Access, Direct, Probed, stack_pointer},
     settings::{enabled, offset, value},
     state,
@@ -60,7 +61,7 @@ fn overflowed<A: Access>(sk: u64, row: u64) {
         tally::count_unassigned(|counters| bump(&mut counters.filtered));
         return;
     }
-    let netns = emit::netns::<A>(sk);
+    let netns = netns::of_sock::<A>(sk);
     let mut fits = true;
     if enabled(FEATURE_RECORDS) {
         match emit::reserve::<Overflow>() {

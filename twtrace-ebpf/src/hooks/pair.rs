@@ -9,6 +9,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 
 use crate::{
+    layout::{Arguments, Frames, Key},
     maps::{ARGUMENTS, FRAMES},
     tally::{self, bump},
 };
@@ -21,27 +22,6 @@ pub const UNIQUE: u32 = 1;
 pub const ALLOC: u32 = 0;
 pub const LIMITED: u32 = 1;
 pub const REFUSED: u32 = 2;
-
-/// What is kept of one call.
-pub type Arguments = [u64; 4];
-
-/// Whose frames they are.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Key {
-    /// pid and tgid; of the idle tasks, which share 0, the CPU.
-    task: u64,
-    function: u64,
-}
-
-/// Calls of one function by one task, and by the softirqs on top of it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Frames {
-    /// Stack pointer at the entry; 0 if the frame is free.
-    stack: [u64; 2],
-    arguments: [Arguments; 2],
-}
 
 /// Keeps the arguments of a call during which this CPU is not left; the first is never 0.
 #[inline(always)]

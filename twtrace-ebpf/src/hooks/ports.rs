@@ -16,11 +16,14 @@ use twtrace_common::{
     settings::FEATURE_RECORDS,
 };
 
-use super::{now, owner};
+use super::owner;
 use crate::{
+    clock::now,
     emit::{self, FITS, LIMITED, PORT_FAILURES, RING_FULL},
     filter,
+    layout::PortCall,
     maps::{BLOCKED_CALLS, PORT_CALLS},
+    netns,
     read::{Access, Direct, Probed},
     settings::{enabled, offset, setting},
     state,
@@ -29,19 +32,6 @@ use crate::{
 
 const EADDRINUSE: u32 = 98;
 const EADDRNOTAVAIL: u32 = 99;
-
-/// A call that looks for a port. Where the arguments are at hand at the return, it is not noted
-/// before a mini-socket blocks the first candidate.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct PortCall {
-    /// 0 between calls.
-    sk: u64,
-    /// The port that bind() asks for.
-    port: u32,
-    /// Candidates that only a mini-socket blocked.
-    time_wait: u32,
-}
 
 #[fexit]
 fn connect(ctx: FExitContext) -> i32 {
@@ -234,7 +224,7 @@ fn failed<A: Access>(sk: u64, call: Call, port: u16, errno: u32, time_wait: u32)
     if state::closed() {
         return;
     }
-    let netns = emit::netns::<A>(sk);
+    let netns = netns::of_sock::<A>(sk);
     if filter::active() {
         let mut flow = core::mem::MaybeUninit::<Flow>::uninit();
         // SAFETY: the filters read only what is written here.

@@ -20,11 +20,14 @@ use twtrace_common::{
     tcp::{FIN, RST, SYN},
 };
 
-use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt_passed, hash, now, pair, substate, verdict};
+use super::{FIN_WAIT2, TIME_WAIT, find_or_adopt_passed, hash, pair, substate, verdict};
 use crate::{
+    clock::now,
     emit,
-    evidence::{self, FLAGS, Sample, fresh, keep},
+    evidence::{self, FLAGS, fresh, keep},
     filter,
+    layout::Sample,
+    netns,
     read::{Access, Direct, Probed, argument},
     settings::{enabled, offset},
     state,
@@ -220,7 +223,7 @@ fn returned<A: Access>(
         verdict::returned::<A>(sample, tw, skb, drop_reason);
     }
     if evidence::counts(sample) && !state::closed() {
-        tally::count(emit::netns::<A>(tw), |counters| {
+        tally::count(netns::of_sock::<A>(tw), |counters| {
             if fresh!(sample.judged) != 0 {
                 emit::tell(counters, sample);
             }

@@ -13,11 +13,13 @@ use twtrace_common::{
     tcp::{RST, SYN},
 };
 
-use super::{FIN_WAIT2, NS_PER_S, TIME_WAIT, hash, now};
+use super::{FIN_WAIT2, TIME_WAIT, hash};
 use crate::{
+    clock::{NS_PER_S, now},
     emit,
-    evidence::{self, MINI_SOCKET, NO_WINDOW, NOT_SKIPPED, Sample, fresh, keep},
+    evidence::{self, MINI_SOCKET, NO_WINDOW, NOT_SKIPPED, fresh, keep},
     filter,
+    layout::Sample,
     read::{Access, Probed},
     settings::{offset, value},
     state,
