@@ -13,6 +13,7 @@ mod lookout;
 mod namer;
 mod outlet;
 mod output;
+mod pipe;
 mod ports;
 mod record;
 mod replay;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::output::{pieces, wait_for_room};
+use super::pipe::{pieces, wait_for_room};
 use crate::error::{Error, Result};
 use crate::kernel::privileges;
 use crate::view::thousands;

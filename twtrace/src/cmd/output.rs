@@ -6,18 +6,14 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::outlet::{Cut, Outlet};
+use super::pipe::{pieces, wait_for_room};
 use crate::error::{Error, Result};
 use crate::text::clean;
 use crate::view::Unknown;
 
 /// Bytes that are collected before a write; less is written when the ring is empty.
 const BATCH: usize = 128 * 1024;
-/// PIPE_BUF: a pipe takes so many at once, or none of them.
-const PIECE: usize = 4_096;
 /// How long a message waits for a reader of stderr.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -155,55 +151,13 @@ pub(super) fn progress(line: &str) {
     }
 }
 
-/// What a pipe takes at once, piece by piece: whole lines where they are not too long.
-pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let most = &rest[..rest.len().min(PIECE)];
-        let end = most.iter().rposition(|&byte| byte == b'\n');
-        let (piece, after) = rest.split_at(end.map_or(most.len(), |end| end + 1));
-        rest = after;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-/// Waits until a write can be tried, for so long or for ever; `false` if it would block still.
-pub(super) fn wait_for_room(file: &impl AsFd, patience: Option<Duration>) -> bool {
-    let patience = patience.map_or(PollTimeout::NONE, |patience| {
-        PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)
-    });
-    let mut files = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
-    loop {
-        match poll(&mut files, patience) {
-            Ok(ready) => return ready > 0,
-            Err(Errno::EINTR) => {}
-            // The write itself tells what is wrong.
-            Err(_) => return true,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{PipeWriter, Read, pipe};
     use std::time::Instant;
 
     use super::*;
-
-    #[test]
-    fn pieces_are_whole_lines_where_these_are_short() {
-        let text = [
-            vec![b'a'; 3_000],
-            vec![b'\n'],
-            vec![b'b'; 9_000],
-            vec![b'\n', b'c'],
-        ]
-        .concat();
-        let lengths: Vec<_> = pieces(&text).map(<[u8]>::len).collect();
-        assert_eq!(lengths, [3_001, 4_096, 4_096, 809, 1]);
-        assert_eq!(pieces(&text).collect::<Vec<_>>().concat(), text);
-        assert_eq!(pieces(b"").count(), 0);
-    }
+    use crate::cmd::pipe::PIECE;
 
     fn fill(pipe: &mut PipeWriter) {
         while wait_for_room(pipe, Some(Duration::ZERO)) {

@@ -1,23 +1,10 @@
 //! From the stamps of an end to the two clocks of a mini-socket.
 
-use super::conflicts::{Conflict, Reopen};
-use super::refusal::{Refused, gap};
-use crate::event::{BornAs, End, Overflow, PortFailure};
+use super::refusal::gap;
+use crate::event::{BornAs, End};
 
 /// `tw_entry_stamp` counts milliseconds.
 const STAMP_NS: u64 = 1_000_000;
-
-/// An event with its meaning, ready to be shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
-    End(Life),
-    Overflow(Overflow),
-    Refusal(Refused),
-    PortFailure(PortFailure),
-    /// In place of the end, where conflicts are what matters.
-    Reopen(Reopen),
-    Conflict(Box<Conflict>),
-}
 
 /// A whole life: the end and what follows from its stamps. An unknown time stays unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use twtrace_common::ports::CALLS;
 use twtrace_common::refusal::CLASSES;
 
 use super::books::{self, Books, Opening, Reported};
-use super::lifecycle::{Circumstances, Life, Report};
+use super::lifecycle::{Circumstances, Life};
 use super::refusal::Refused;
+use super::report::Report;
 use crate::event::{Event, Meta, Snapshot};
 use crate::text::Text;
 

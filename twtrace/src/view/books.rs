@@ -2,8 +2,8 @@
 
 use twtrace_common::settings::PORT_FAILURE_RATE;
 
+use super::cell::name_or_number;
 use super::line::Line;
-use super::text::name_or_number;
 use super::units::{count, thousands};
 use crate::event::Reason;
 use crate::host::Names;

@@ -4,10 +4,10 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::cell::name_or_number;
 use super::evidence::{self, CauseObject};
 use super::json::{self, ms};
 use super::line::Line;
-use super::text::name_or_number;
 use super::units::{self, count, thousands};
 use crate::host::Names;
 use crate::model::Conflicts;

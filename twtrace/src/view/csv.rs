@@ -1,15 +1,11 @@
 //! Events as comma-separated values (RFC 4180 with `\n`), unknown ones empty.
 
-use std::net::IpAddr;
-
+use super::cell::{Host, name_or_number, reasons_apart, row, whole_endpoint};
 use super::columns::{Column, Value};
 use super::evidence::{causes_apart, gaps_apart};
-use super::groups::reasons_apart;
 use super::line::Line;
 use super::note;
 use super::owners::{cgroup, most_telling};
-use super::render::Host;
-use super::text::name_or_number;
 use super::units::{self, tcp_flags};
 use crate::model::Report;
 use crate::text::Text;
@@ -44,17 +40,6 @@ impl Csv {
     }
 }
 
-/// Cells that need no quotes.
-pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>, out: &mut Line) {
-    for (index, cell) in cells.into_iter().enumerate() {
-        if index > 0 {
-            out.byte(b',');
-        }
-        out.text(cell);
-    }
-    out.byte(b'\n');
-}
-
 pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &mut Line) {
     match value {
         Value::Unknown => {}
@@ -67,7 +52,7 @@ pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &
         Value::Duration(ns) => units::milliseconds("", ns, &mut host.texts, out),
         Value::Address(address) => host.texts.address("", address, out),
         Value::Command(command) => name(Some(&command.text()), scratch, out),
-        Value::Endpoint(address, port) => endpoint(address, port, host, out),
+        Value::Endpoint(address, port) => whole_endpoint(address, port, host, out),
         Value::Moment(ns) => out.text(&host.clock.timestamp(ns)),
         Value::Netns(inode) => {
             name_or_number(host.names.netns(inode), inode, scratch);
@@ -92,19 +77,6 @@ pub(super) fn cell(value: Value<'_>, host: &mut Host, scratch: &mut Line, out: &
             quoted(scratch, out);
         }
     }
-}
-
-/// Never shortened, unlike in text.
-pub(super) fn endpoint(address: IpAddr, port: u16, host: &mut Host, out: &mut Line) {
-    if address.is_ipv4() {
-        host.texts.address("", address, out);
-        out.byte(b':');
-    } else {
-        out.byte(b'[');
-        host.texts.address("", address, out);
-        out.text("]:");
-    }
-    units::port(port, out);
 }
 
 fn name(name: Option<&Text>, scratch: &mut Line, out: &mut Line) {

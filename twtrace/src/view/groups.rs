@@ -1,15 +1,14 @@
 //! Groups as a table for people, rows and objects for programs.
 
-use twtrace_common::REASONS;
-
+use super::cell::Host;
+use super::cell::row;
+use super::cell::{cut, endpoint, name_or_number, shortened};
 use super::columns::{Before, CgroupFact, Value};
-use super::csv::{self, row};
+use super::csv;
 use super::histogram::Scope;
 use super::json;
 use super::line::Line;
 use super::owners;
-use super::render::Host;
-use super::text::{cut, endpoint, name_or_number, shortened};
 use super::units::{count, span, thousands, width};
 use crate::event::Reason;
 use crate::model::groups::{By, Key, Row, Table, Whose};
@@ -125,15 +124,6 @@ fn n(times: Option<Percentiles>) -> Value<'static> {
 
 fn span_of(times: Option<Percentiles>, get: fn(Percentiles) -> u64) -> Value<'static> {
     times.map_or(Value::Unknown, |times| Value::Duration(get(times)))
-}
-
-/// `expired:12 reset:3`, those that happened.
-pub(super) fn reasons_apart(ended: &[u64; REASONS], out: &mut Line) {
-    let counts = Reason::ALL.into_iter().zip(ended);
-    for (index, (reason, count)) in counts.filter(|one| *one.1 > 0).enumerate() {
-        let before = if index > 0 { " " } else { "" };
-        write!(out, "{before}{}:{count}", reason.name());
-    }
 }
 
 pub(super) fn csv_header(out: &mut Line) {

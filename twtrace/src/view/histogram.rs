@@ -3,7 +3,7 @@
 use serde::Serialize;
 use twtrace_common::histogram::Clock;
 
-use super::csv::row;
+use super::cell::row;
 use super::json::{self, ms};
 use super::kept::Texts;
 use super::line::Line;

@@ -6,13 +6,13 @@ use twtrace_common::REASONS;
 use twtrace_common::ports::CALLS;
 use twtrace_common::refusal::{CLASSES, Class as RefusalClass};
 
+use super::cell::Host;
+use super::cell::whole_endpoint;
 use super::columns::{Before, Column, Of, Show, Value, each_of_schema};
-use super::csv::endpoint;
 use super::evidence::CauseObject;
 use super::line::Line;
 use super::note;
 use super::owners::{cgroup, most_telling};
-use super::render::Host;
 use super::units::{self, tcp_flags};
 use crate::event::{Call, Reason};
 use crate::model::books::{Class, Doubt, Lost, Row, Unread};
@@ -98,7 +98,9 @@ fn on_its_own(value: Value<'_>, host: &mut Host, out: &mut Line) {
         Value::Signed(number) => out.signed(number),
         Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
         Value::Command(name) => put(&name.text(), out),
-        Value::Endpoint(address, port) => quoted(out, |out| endpoint(address, port, host, out)),
+        Value::Endpoint(address, port) => {
+            quoted(out, |out| whole_endpoint(address, port, host, out))
+        }
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),
         Value::Owner(uid, cgroup) => {

@@ -1,6 +1,7 @@
 //! What a person or a program reads. Nothing here computes a number: figures come from `model`.
 
 mod books;
+mod cell;
 pub mod columns;
 mod conflicts;
 mod csv;
@@ -19,10 +20,12 @@ mod render;
 mod text;
 pub mod top;
 mod units;
+mod unknown;
 
 pub use columns::Of;
 pub use conflicts::WhatIf;
 pub use histogram::Scope;
 pub use ports::{Block, When, already_there};
-pub use render::{Options, Output, Renderer, Unknown};
+pub use render::{Options, Output, Renderer};
 pub use units::thousands;
+pub use unknown::Unknown;

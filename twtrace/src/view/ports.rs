@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::csv::row as cells;
+use super::cell::Host;
+use super::cell::name_or_number;
+use super::cell::row as cells;
 use super::json::{self, ms};
 use super::line::Line;
-use super::render::Host;
-use super::text::name_or_number;
 use super::units::{self, count, thousands};
 use crate::event::found::{Listed, Lister};
 use crate::event::{Call, PortFailure};

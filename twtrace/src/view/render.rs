@@ -1,9 +1,9 @@
 //! One renderer for live traces and replays: events, histograms and summaries in any output.
 
-use std::fmt;
 use std::str::FromStr;
 
 use super::books;
+use super::cell::Host;
 use super::columns::{self, Of};
 use super::conflicts::{self, WhatIf};
 use super::csv::Csv;
@@ -14,6 +14,7 @@ use super::kept::Texts;
 use super::line::Line;
 use super::ports::{self, Block, When};
 use super::text::Text;
+use super::unknown::Unknown;
 use crate::event::found::Found;
 use crate::event::{Flow, Meta, Named};
 use crate::host::{Names, WallClock};
@@ -46,30 +47,6 @@ impl FromStr for Output {
     }
 }
 
-/// A name on the command line that the views do not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
-    pub(super) what: &'static str,
-    pub(super) name: String,
-    pub(super) known: Vec<&'static str>,
-}
-
-impl Unknown {
-    /// What there is instead.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        format!("there are: {}", self.known.join(", "))
-    }
-}
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no {} \"{}\"", self.what, self.name)
-    }
-}
-
-impl std::error::Error for Unknown {}
-
 /// What the command line says about the view.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -95,22 +72,6 @@ enum Format {
     Text(Text),
     Csv(Csv),
     Json(Json),
-}
-
-/// What turns numbers into names and times.
-#[derive(Debug)]
-pub(super) struct Host {
-    pub(super) names: Names,
-    pub(super) clock: WallClock,
-    pub(super) texts: Texts,
-}
-
-impl Host {
-    pub(super) fn found(&mut self, found: &Found) {
-        if let Found::Clock(set) = found {
-            self.clock.set(*set);
-        }
-    }
 }
 
 impl Renderer {

@@ -1,14 +1,11 @@
 //! Events as aligned columns, a line each.
 
-use std::net::IpAddr;
-
+use super::cell::{Host, cut, endpoint, name_or_number, reasons_apart, shortened};
 use super::columns::{Align, Column, Value};
 use super::evidence::{causes_apart, gaps_apart};
-use super::groups::reasons_apart;
 use super::line::Line;
 use super::note;
 use super::owners::{cgroup, most_telling};
-use super::render::Host;
 use super::units::{self, tcp_flags};
 use crate::model::Report;
 use crate::text as outside;
@@ -120,57 +117,6 @@ fn cell(value: Value<'_>, width: usize, host: &mut Host, out: &mut Line) {
     }
 }
 
-pub(super) fn name_or_number(name: Option<&outside::Text>, number: u32, out: &mut Line) {
-    match name {
-        Some(name) => out.text(name),
-        None => out.number(number.into()),
-    }
-}
-
-/// The same as a text of its own.
-pub(super) fn name_of(name: Option<&outside::Text>, number: u32) -> String {
-    name.map_or_else(|| number.to_string(), ToString::to_string)
-}
-
 fn name(name: Option<&outside::Text>, out: &mut Line) {
     out.text(name.map_or("–", |name| name));
-}
-
-/// A name with its end left out if it is too long.
-pub(super) fn cut(name: &outside::Text, width: usize, out: &mut Line) {
-    match name.char_indices().nth(width) {
-        None => out.text(name),
-        Some(_) => {
-            let end = name.char_indices().nth(width.saturating_sub(1));
-            out.text(&name[..end.map_or(0, |(end, _)| end)]);
-            out.text("…");
-        }
-    }
-}
-
-pub(super) fn endpoint(address: IpAddr, port: u16, width: usize, host: &mut Host, out: &mut Line) {
-    if address.is_ipv4() {
-        host.texts.address("", address, out);
-        out.byte(b':');
-    } else {
-        out.byte(b'[');
-        // What is left beside "[]:" and the longest port, so that ports stay in line.
-        shortened(address, width.saturating_sub(8), host, out);
-        out.text("]:");
-    }
-    units::port(port, out);
-}
-
-/// An address with its middle left out if it is too long: its ends tell hosts apart best.
-pub(super) fn shortened(address: IpAddr, width: usize, host: &mut Host, out: &mut Line) {
-    let start = out.length();
-    host.texts.address("", address, out);
-    let length = out.length() - start;
-    if length > width {
-        let head = (width - 1) / 2;
-        let tail = out.as_bytes()[start + length - (width - 1 - head)..].to_vec();
-        out.truncate(start + head);
-        out.text("…");
-        out.slice(&tail);
-    }
 }

@@ -10,7 +10,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use super::toolchain::{self, Toolchain};
 use super::wrapper;
 use crate::paths;
-use crate::run::{output, run};
+use crate::run::run;
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -112,14 +112,4 @@ fn inspect(bytes: &[u8]) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The version that a rustc reports, such as `1.95.0`.
-pub(super) fn rustc_version() -> Result<String> {
-    let text = output(
-        Command::new("rustc")
-            .arg("--version")
-            .env("RUSTUP_TOOLCHAIN", toolchain::RUSTC),
-    )?;
-    Ok(text.split(' ').nth(1).unwrap_or_default().to_owned())
 }

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::build::rustc_version;
 use crate::apt::{self, Private};
 use crate::paths;
 use crate::run::{output, run, say};
@@ -139,4 +138,14 @@ fn bpf_linker() -> Result<PathBuf> {
         bail!("cargo install left no {}", built.display());
     }
     Ok(built)
+}
+
+/// The version that a rustc reports, such as `1.95.0`.
+fn rustc_version() -> Result<String> {
+    let text = output(
+        Command::new("rustc")
+            .arg("--version")
+            .env("RUSTUP_TOOLCHAIN", RUSTC),
+    )?;
+    Ok(text.split(' ').nth(1).unwrap_or_default().to_owned())
 }

@@ -1,5 +1,7 @@
 //! A fresh network namespace with one end of every connection on each side of its loopback.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,7 +18,7 @@ use super::gate::Pass;
 use super::life::{now_ns, sum};
 use super::scenarios::Scenario;
 use super::socket_table::SocketTable;
-use super::sockets::{Pair, loopback, tcp_socket};
+use super::sockets::{Pair, loopback, reset, tcp_socket};
 use crate::error::Error;
 use crate::event::Family;
 use crate::kernel::counters;
@@ -70,6 +72,8 @@ pub(super) struct Lab<'a> {
     pub(super) calls: Calls,
     may_retransmit: bool,
     listener: TcpListener,
+    /// Local ports of [`Lab::connect_all`].
+    taken: RefCell<HashSet<u16>>,
     shown: &'a Shown,
     pass: &'a Pass<'a>,
 }
@@ -101,6 +105,7 @@ impl<'a> Lab<'a> {
             calls: Calls::default(),
             may_retransmit: scenario.may_retransmit,
             listener,
+            taken: RefCell::default(),
             shown,
             pass,
         })
@@ -180,9 +185,10 @@ impl<'a> Lab<'a> {
         SocketAddr::new(loopback(self.family), port)
     }
 
-    /// Connects [`Self::count`] times to the lab's listener; the clients close first.
+    /// Connects [`Self::count`] times to the lab's listener; the clients close first. No port is
+    /// taken twice: what is told of one connection must not be taken for another's.
     pub(super) fn connect_all(&self) -> Step<Vec<Pair>> {
-        (0..self.count).map(|_| self.connect()).collect()
+        (0..self.count).map(|_| self.connect_anew()).collect()
     }
 
     /// Connects once.
@@ -190,6 +196,19 @@ impl<'a> Lab<'a> {
         let listening = self.listening()?;
         let client = TcpStream::connect(listening).attempt(&format!("connect to {listening}"))?;
         self.accept(&self.listener, client)
+    }
+
+    /// Connects once, from a port that none of its kind had before.
+    fn connect_anew(&self) -> Step<Pair> {
+        loop {
+            let pair = self.connect()?;
+            let local = pair.active.local_addr();
+            let port = local.attempt("ask for a socket's address")?.port();
+            if self.taken.borrow_mut().insert(port) {
+                return Ok(pair);
+            }
+            reset(pair.active).attempt("reset a connection")?;
+        }
     }
 
     /// Connects a bound socket to the lab's listener.

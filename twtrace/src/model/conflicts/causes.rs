@@ -6,92 +6,7 @@
 //! kernels that hash the ports into the timestamp offset show as many clocks as connections.
 
 use super::evidence::{Facts, OLD_TICKS, YOUNG_TICKS};
-
-/// What may be behind a conflict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Several hosts behind one address (NAT), each with its clock.
-    SeveralHosts,
-    /// One host, whose source ports a NAT rewrites, and whose clock depends on the port.
-    PortRewritingNat,
-    /// The peer's clock went back: a reboot, a restored virtual machine.
-    ClockReset,
-    /// A stack or proxy whose timestamps do not grow from one connection to the next.
-    NonMonotonicStack,
-    /// A segment of an earlier connection that was long on its way: what PAWS is there for.
-    OldDuplicate,
-}
-
-/// How much is to be said for a hypothesis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    Likely,
-    Perhaps,
-    Less,
-    Not,
-}
-
-/// A cause with its evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hypothesis {
-    pub cause: Cause,
-    pub points: i32,
-    /// The strongest first.
-    pub pro: Vec<Argument>,
-    pub con: Vec<Argument>,
-}
-
-/// A fact that speaks for or against a cause, with its numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Argument {
-    /// So many of the gaps are the same: the same pair of clocks, which differ by so many ticks.
-    SameGaps { n: u64, of: u64, ticks: u32 },
-    /// No more than so many of the gaps are alike.
-    UnrelatedGaps { of: u64 },
-    /// So many gaps are too large for an old segment.
-    FarBehind { n: u64, of: u64 },
-    /// So many accepted SYNs are ahead by as much as the refused ones are behind.
-    TurnsTaken { n: u64 },
-    /// So many accepted SYNs have a clock that is far ahead.
-    Jumps { n: u64 },
-    /// Not one SYN that was accepted is far ahead.
-    NoJumps,
-    /// So many accepted SYNs had the clock of the connection before, until the first refusal.
-    InStepBefore { n: u64 },
-    /// The TTL differs from that of the previous owner's FIN so often, for the first time by this
-    /// pair.
-    OtherTtl { n: u64, syn: u8, owner: u8 },
-    /// SYNs came with different TTLs.
-    SeveralTtls { a: u8, b: u8 },
-    /// The TTL is that of the previous owner's FIN in all that are known.
-    SameTtl { n: u64, ttl: u8 },
-    /// SYNs offer so many different windows.
-    SeveralWindows { n: usize },
-    /// All SYNs offer this window.
-    OneWindow { window: u16 },
-    /// The ISN is beyond what was received so often.
-    IsnAhead { n: u64, of: u64 },
-    /// The ISN is now beyond, now before what was received.
-    IsnMixed { ahead: u64, behind: u64 },
-    /// TSval and ISN a little behind, as in the earlier connection itself.
-    LikeDuplicates { n: u64, of: u64 },
-    /// Conflicts are many, where an old segment comes alone.
-    Many { n: u64 },
-    /// So many SYNs were sent again.
-    SentAgain { n: u64, of: u64 },
-    /// From the first refusal to the last.
-    Within { ns: u64 },
-    /// The clock began at 0 no longer ago than this, if it began there.
-    YoungClock { ticks: u32 },
-    /// So many SYNs have the timestamp 0.
-    ZeroTsval { n: u64, of: u64 },
-    /// So many SYNs have no timestamp, where the connection before had them.
-    NoTsval { n: u64, of: u64 },
-    /// Nobody has timestamps: the ISN alone decides.
-    NoTimestamps { n: u64 },
-    /// This kernel hashes the ports into the offset; so does the peer, if it runs the same.
-    PortsHashed,
-}
+pub use super::hypothesis::{Argument, Cause, Hypothesis, Standing};
 
 /// Facts need so many conflicts before what is common to them says anything.
 const FEW: u64 = 3;
@@ -101,29 +16,6 @@ const ENOUGH: u64 = 5;
 const RESET_NS: u64 = 120_000_000_000;
 /// A window that Linux does not offer by itself: it rounds to whole segments.
 const ROUND_WINDOW: u16 = u16::MAX;
-
-impl Cause {
-    /// In the order of preference among equals.
-    pub const ALL: [Self; 5] = [
-        Self::SeveralHosts,
-        Self::PortRewritingNat,
-        Self::ClockReset,
-        Self::NonMonotonicStack,
-        Self::OldDuplicate,
-    ];
-
-    /// The name in JSON and CSV.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SeveralHosts => "several-hosts",
-            Self::PortRewritingNat => "port-rewriting-nat",
-            Self::ClockReset => "clock-reset",
-            Self::NonMonotonicStack => "non-monotonic-stack",
-            Self::OldDuplicate => "old-duplicate",
-        }
-    }
-}
 
 impl Hypothesis {
     fn new(cause: Cause) -> Self {

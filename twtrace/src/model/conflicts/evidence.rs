@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::tuples::Added;
-use super::{accepted_skew, skew};
 use crate::model::lifecycle::Life;
 use crate::model::refusal::Refused;
 
@@ -215,6 +214,18 @@ impl Evidence {
             ports_hashed,
         }
     }
+}
+
+/// TSval less ts_recent, less what their clock would have moved on by itself in between if it
+/// counts ms: what two clocks differ by, in ticks. On a circle of 2^32.
+fn skew(gap: i32, age_ns: u64) -> i32 {
+    let ms = age_ns / 1_000_000;
+    gap.wrapping_sub(ms as u32 as i32)
+}
+
+/// The skew of a SYN that was accepted.
+fn accepted_skew(life: &Life) -> Option<i32> {
+    Some(skew(life.gap()?, life.time_wait_ns?))
 }
 
 /// The most skews within [`SAME_TICKS`] of each other, and one of them.

@@ -6,99 +6,30 @@
 
 pub mod causes;
 mod evidence;
+mod hypothesis;
 mod peers;
+pub(super) mod told;
 mod tuples;
 pub mod what_if;
 
 use hdrhistogram::Histogram;
 
-use super::Report;
 use super::lifecycle::Life;
-use super::refusal::{Refused, seq_gap};
+use super::refusal::Refused;
+use super::report::Report;
 use super::stats;
-use crate::event::{End, Flow, Meta, Reason, Rule, Stage, TsOffset};
+use crate::event::{End, Meta, Reason, Rule, Stage, TsOffset};
 use causes::Hypothesis;
 use peers::Peers;
 pub use peers::{Counts, Peer, PeerKey};
+pub use told::{Conflict, GAPS, OUTCOMES, Outcome, Reopen, StuckBy};
 use tuples::{Key, Tuple, Tuples};
 use what_if::Recycle;
-
-/// What became of the client whose SYN was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The client answered the ACK by a RST (RFC 9293, 3.10.7.3), which ended the mini-socket.
-    /// Since then nothing refuses its next SYN. No hook sees that: Linux sends it two jiffies
-    /// later (since 5.6), others after their first retransmission timeout.
-    Recovered,
-    /// A later SYN was accepted over the TIME_WAIT.
-    Reopened,
-    /// [`STUCK_SYNS`] or more SYNs over [`STUCK_NS`] or more, and no end of it.
-    Stuck,
-    /// Fewer, and then the mini-socket ended otherwise.
-    GaveUp,
-    /// The trace was over before, or too much was open at once, or no mini-socket refused it.
-    Unknown,
-}
 
 /// How many SYNs make a client stuck, if they come over [`STUCK_NS`]: Linux sends its first three
 /// within 3 s.
 pub const STUCK_SYNS: u32 = 3;
 pub const STUCK_NS: u64 = 3_000_000_000;
-
-/// What keeps a client stuck, as far as was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StuckBy {
-    /// Its RST came, and was ignored because of tcp_rfc1337.
-    Rfc1337,
-    /// A RST came, but its numbers did not fit.
-    WrongRst,
-    /// ACKs were sent, and no RST came back: something on the way eats the ACK or the RST.
-    NoRst,
-}
-
-/// A conflict and its outcome. One that is stuck is given once as such, and again if it ends as
-/// something else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    pub flow: Flow,
-    /// CLOCK_MONOTONIC ns of the first SYN that was refused.
-    pub first_ns: u64,
-    /// When the outcome was known.
-    pub at_ns: u64,
-    /// SYNs that were refused.
-    pub syns: u32,
-    pub outcome: Outcome,
-    /// From the first SYN to what let the client in; of [`Outcome::Recovered`], to the RST.
-    pub delay_ns: Option<u64>,
-    /// From the first SYN to the last that was seen.
-    pub span_ns: u64,
-    /// TSval less ts_recent of the SYNs refused, in ticks; the first [`GAPS`].
-    pub gaps: Vec<i32>,
-    pub stuck_by: Option<StuckBy>,
-    /// By what is known of the remote address at this moment; the best first.
-    pub causes: Vec<Hypothesis>,
-}
-
-/// How many gaps of one conflict are kept.
-pub const GAPS: usize = 16;
-
-/// A SYN that was accepted over a TIME_WAIT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reopen {
-    pub life: Life,
-    pub seq_gap: Option<i32>,
-}
-
-impl Reopen {
-    /// `None` if it ended otherwise.
-    #[must_use]
-    pub fn new(life: &Life) -> Option<Self> {
-        (life.end.reason == Reason::SynReopened).then(|| Self {
-            life: *life,
-            seq_gap: life.end.accepted.as_ref().map(seq_gap),
-        })
-    }
-}
 
 /// All conflicts of a trace, and what came of them.
 #[derive(Debug)]
@@ -136,30 +67,6 @@ pub struct Rest {
     /// There were even more, which could not be told apart.
     pub more: bool,
     pub counts: Counts,
-}
-
-pub const OUTCOMES: usize = 5;
-
-impl Outcome {
-    pub const ALL: [Self; OUTCOMES] = [
-        Self::Recovered,
-        Self::Reopened,
-        Self::Stuck,
-        Self::GaveUp,
-        Self::Unknown,
-    ];
-
-    /// The name in all output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Recovered => "recovered",
-            Self::Reopened => "reopened",
-            Self::Stuck => "stuck",
-            Self::GaveUp => "gave-up",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 impl StuckBy {
@@ -407,18 +314,6 @@ fn is_conflict(stage: Stage, rule: Rule) -> bool {
         Stage::SynRecv | Stage::Established | Stage::Recycle => true,
         Stage::SynSent => false,
     }
-}
-
-/// TSval less ts_recent, less what their clock would have moved on by itself in between if it
-/// counts ms: what two clocks differ by, in ticks. On a circle of 2^32.
-fn skew(gap: i32, age_ns: u64) -> i32 {
-    let ms = age_ns / 1_000_000;
-    gap.wrapping_sub(ms as u32 as i32)
-}
-
-/// The skew of a SYN that was accepted.
-fn accepted_skew(life: &Life) -> Option<i32> {
-    Some(skew(life.gap()?, life.time_wait_ns?))
 }
 
 #[cfg(test)]

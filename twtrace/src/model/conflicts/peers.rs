@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt as _};
 use hdrhistogram::Histogram;
 
 use super::evidence::Evidence;
-use super::{OUTCOMES, StuckBy};
+use super::told::{OUTCOMES, StuckBy};
 use crate::event::Flow;
 use crate::model::stats::{self, Percentiles};
 

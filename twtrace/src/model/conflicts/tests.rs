@@ -2,6 +2,7 @@ use std::net::Ipv4Addr;
 
 use super::causes::Cause;
 use super::*;
+use crate::event::Flow;
 use crate::event::{BornAs, Family, Numbers, Refusal, Reply};
 use crate::model::lifecycle::Circumstances;
 

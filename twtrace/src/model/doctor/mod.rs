@@ -3,6 +3,7 @@
 
 mod counters;
 mod ports;
+mod range;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,9 @@
 //! Local ports towards each destination: connect() needs one that no other connection between the
 //! same two addresses and the same remote port has.
 
+use super::range::usable;
 use super::{Finding, Severity, What, settings, share};
 use crate::event::facts::{Destination, Namespace, Sysctl};
-use crate::event::found::PortRules;
-use crate::model::ports::usable as capacity;
 
 /// From these shares of the usable ports on.
 const DANGER: f64 = 0.95;
@@ -98,18 +97,4 @@ fn help(namespace: &Namespace, destination: &Destination) -> ReuseHelp {
         Some(2) => ReuseHelp::OnlyLoopback,
         _ => ReuseHelp::IsOff,
     }
-}
-
-/// Ports that connect() may choose from: the range without what is reserved, listened on or bound.
-pub(super) fn usable(namespace: &Namespace) -> u32 {
-    let Some(&(low, high)) = namespace.ports(Sysctl::IpLocalPortRange).first() else {
-        return 0;
-    };
-    let rules = PortRules {
-        low,
-        high,
-        reserved: namespace.ports(Sysctl::IpLocalReservedPorts).to_vec(),
-        ..PortRules::default()
-    };
-    capacity(&rules, &namespace.destinations.kept)
 }

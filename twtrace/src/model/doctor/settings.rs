@@ -1,6 +1,7 @@
 //! What each sysctl does on this kernel, and which are set to no use or to harm.
 
-use super::{Finding, Severity, What, ports};
+use super::range::usable;
+use super::{Finding, Severity, What};
 use crate::event::TsOffset;
 use crate::event::facts::{Facts, Namespace, Setting, Sysctl, Value};
 
@@ -175,7 +176,7 @@ fn effect(facts: &Facts, namespace: &Namespace, sysctl: Sysctl) -> Option<Effect
         },
         Sysctl::IpLocalPortRange => {
             namespace.sysctls.get(&sysctl)?;
-            Effect::Range(ports::usable(namespace))
+            Effect::Range(usable(namespace))
         }
         Sysctl::IpLocalReservedPorts => {
             namespace.sysctls.get(&sysctl)?;

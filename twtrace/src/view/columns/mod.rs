@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use twtrace_common::REASONS;
 
-use super::Unknown;
+use super::unknown::Unknown;
 use crate::event::CommandName;
 use crate::model::Report;
 use crate::model::conflicts::causes::Hypothesis;

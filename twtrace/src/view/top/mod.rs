@@ -18,8 +18,8 @@ use crate::event::found::Found;
 use crate::event::{Meta, Named};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::Figures;
+use crate::view::cell::Host;
 use crate::view::kept::Texts;
-use crate::view::render::Host;
 
 pub use keys::{Act, Look};
 pub use panels::Panel;

@@ -12,8 +12,8 @@ use crate::event::{Call, Overflow, PortFailure};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::{Figures, InNetns, Pace};
 use crate::model::population::Alive;
-use crate::view::render::Host;
-use crate::view::text::name_of;
+use crate::view::cell::Host;
+use crate::view::cell::name_of;
 use crate::view::units::{span, thousands};
 
 /// Namespaces that are named.

@@ -8,11 +8,11 @@ use crate::model::conflicts::Outcome;
 use crate::model::dashboard::{Ended, Figures, InNetns, Ranked, Refusing};
 use crate::model::ports::{self, Reuse};
 use crate::model::stats::{Bar, Percentiles};
+use crate::view::cell::Host;
+use crate::view::cell::name_of;
 use crate::view::groups::whose;
 use crate::view::histogram::edge;
 use crate::view::line::Line;
-use crate::view::render::Host;
-use crate::view::text::name_of;
 use crate::view::units::thousands;
 
 /// A part of the screen that keys can act on.
