@@ -4,10 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cmd::check::Format;
 use crate::kernel::{Attach, REFUSAL_RATE};
 use crate::model::groups::By;
 use crate::view::Output;
+
+/// The end of the help; without the feature `check`, of what is there.
+fn examples() -> String {
+    let check = match cfg!(feature = "check") {
+        true => "  twtrace check                       is it all true on this kernel?\n",
+        false => "",
+    };
+    EXAMPLES.replace("{check}\n", &format!("{check}\n"))
+}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,13 +30,12 @@ Examples:
   twtrace ports                       which destination is about to run out of ports, and who failed
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
   twtrace report FILE --hist          read it again, here or elsewhere
-  twtrace check                       is it all true on this kernel?
-
+{check}
 Exit codes: 0 done; 1 a check failed, doctor found a danger, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
 
 /// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
 #[derive(Debug, Parser)]
-#[command(name = "twtrace", after_help = EXAMPLES, disable_version_flag = true, arg_required_else_help = true)]
+#[command(name = "twtrace", after_help = examples(), disable_version_flag = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Print the version; with --verbose also the hash of the eBPF object
     #[arg(short = 'V', long)]
@@ -59,6 +66,7 @@ pub enum Command {
     /// Read a recording: the same views as live
     Report(ReportArgs),
     /// Make every kind of end for real and see whether all accounts of it agree
+    #[cfg(feature = "check")]
     Check(CheckArgs),
 }
 
@@ -419,6 +427,7 @@ pub struct DoctorArgs {
     pub read: Option<PathBuf>,
 }
 
+#[cfg(feature = "check")]
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
     /// Scenarios to run; all if none is named
@@ -482,6 +491,7 @@ pub enum PlainOutput {
 }
 
 /// How `check` prints.
+#[cfg(feature = "check")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum CheckOutput {
     #[default]
@@ -494,22 +504,12 @@ pub enum CheckOutput {
 }
 
 /// `junit=check.xml`
+#[cfg(feature = "check")]
 fn report(text: &str) -> Result<(CheckOutput, PathBuf), String> {
     let (format, file) = text
         .split_once('=')
         .ok_or("it has no `=`, as in junit=check.xml")?;
     Ok((CheckOutput::from_str(format, false)?, file.into()))
-}
-
-impl From<CheckOutput> for Format {
-    fn from(arg: CheckOutput) -> Self {
-        match arg {
-            CheckOutput::Text => Self::Text,
-            CheckOutput::Json => Self::Json,
-            CheckOutput::Ktap => Self::Ktap,
-            CheckOutput::Junit => Self::Junit,
-        }
-    }
 }
 
 impl From<AttachArg> for Attach {

@@ -1,5 +1,7 @@
 //! twtrace as a library: everything behind the command line.
 
+#[cfg(feature = "check")]
+pub mod check;
 pub mod cli;
 pub mod cmd;
 pub mod decode;

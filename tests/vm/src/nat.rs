@@ -4,7 +4,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result, anyhow};
-use twtrace::cmd::check::net::field::{Field, Way};
+use twtrace::check::net::field::{Field, Way};
 use twtrace::error::Error;
 use twtrace::kernel::netns::{self, Netns};
 

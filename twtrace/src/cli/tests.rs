@@ -35,6 +35,7 @@ fn questions_about_conflicts_are_understood_live_and_of_a_recording() {
     assert!(!parses("twtrace conflicts --max-refusals 0"));
 }
 
+#[cfg(feature = "check")]
 #[test]
 fn verdicts_go_to_several_places() {
     let parse = |line: &str| Cli::try_parse_from(line.split(' '));

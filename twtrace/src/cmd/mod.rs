@@ -1,6 +1,7 @@
 //! One file per subcommand, and what they share. The only place that does I/O end to end.
 
-pub mod check;
+#[cfg(feature = "check")]
+mod check;
 mod child;
 mod conflicts;
 mod doctor;
@@ -24,11 +25,7 @@ mod trace;
 mod version;
 mod witness;
 
-use std::io;
-
-use anstream::{AutoStream, ColorChoice};
-
-use crate::cli::{CheckArgs, Cli, Command, Ring, Tracing};
+use crate::cli::{Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
 use crate::kernel::{GivenBtf, Options};
 
@@ -47,31 +44,9 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Ports(args)) => ports::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Report(args)) => report::run(&args),
-        Some(Command::Check(args)) => run_check(args),
+        #[cfg(feature = "check")]
+        Some(Command::Check(args)) => check::run(args),
     }
-}
-
-fn run_check(args: CheckArgs) -> Result<Exit> {
-    let args = check::Args {
-        scenarios: args.scenarios,
-        list: args.list,
-        format: match args.ktap {
-            true => check::Format::Ktap,
-            false => args.output.into(),
-        },
-        reports: args
-            .reports
-            .into_iter()
-            .map(|(format, file)| (format.into(), file))
-            .collect(),
-        colour: AutoStream::choice(&io::stdout()) != ColorChoice::Never,
-        save: args.save,
-        baseline: args.baseline,
-        against: args.against,
-        attach: args.attach.into(),
-        btf: args.btf.map(GivenBtf::new).transpose()?,
-    };
-    check::run(&args, &mut io::stdout().lock())
 }
 
 /// The options that the command line gives every trace; the rest are the defaults.

@@ -99,7 +99,7 @@ fn on_its_own(value: Value<'_>, host: &mut Host, out: &mut Line) {
         Value::TcpFlags(flags) => quoted(out, |out| tcp_flags(flags, out)),
         Value::Command(name) => put(&name.text(), out),
         Value::Endpoint(address, port) => {
-            quoted(out, |out| whole_endpoint(address, port, host, out))
+            quoted(out, |out| whole_endpoint(address, port, host, out));
         }
         Value::Moment(ns) => quoted(out, |out| out.text(&host.clock.timestamp(ns))),
         Value::Netns(inode) => name(host.names.netns(inode), inode, out),

@@ -1,5 +1,7 @@
 //! `cargo xtask tidy`: what the compiler and clippy do not check about this repository.
 
+mod circles;
+mod imports;
 mod links;
 mod outside;
 mod size;
@@ -51,6 +53,7 @@ type Check = fn(&[Source]) -> Vec<Finding>;
 /// All checks: each takes every file of the repository.
 const CHECKS: &[Check] = &[
     walls::check,
+    circles::check,
     outside::check,
     words::check,
     size::check,

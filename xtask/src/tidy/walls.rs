@@ -1,5 +1,6 @@
 //! The walls between the rooms of the house: who may use whom.
 
+use super::imports::{Crate, Module};
 use super::{Finding, Source};
 
 /// A room of twtrace/src and the rooms that it may use.
@@ -23,6 +24,13 @@ const ROOMS: &[Room] = &[
     room("kernel", &["error", "event", "text"]),
     room("recording", &["error", "event"]),
     room("host", &["error", "event", "text"]),
+    // Each of its own rooms may use less.
+    room(
+        "check",
+        &[
+            "decode", "error", "event", "host", "kernel", "model", "text", "view",
+        ],
+    ),
     Room {
         name: "cmd",
         uses: Uses::All,
@@ -41,6 +49,62 @@ const ROOMS: &[Room] = &[
 const PRIVATE: &[&str] = &["cmd", "cli"];
 const WAY_IN: &[&str] = &["main", "cli", "cmd"];
 
+/// A room inside of `check`, the rooms of the house that it may use, and those beside it.
+struct Inner {
+    name: &'static str,
+    house: &'static [&'static str],
+    beside: &'static [&'static str],
+}
+
+/// What is expected, what was made and what is told of it know no kernel; only who works there does.
+const CHECK: &[Inner] = &[
+    inner("life", &["event"], &[]),
+    inner("expect", &["event"], &[]),
+    inner("outcome", &["event", "text"], &["expect", "life"]),
+    inner("judge", &["event", "model"], &["life"]),
+    inner(
+        "baseline",
+        &["error", "event", "text"],
+        &["expect", "life", "outcome"],
+    ),
+    // It prints events as `trace` does.
+    inner(
+        "report",
+        &["event", "host", "model", "text", "view"],
+        &["baseline", "expect", "outcome"],
+    ),
+    inner(
+        "lab",
+        &["error", "event", "host", "kernel"],
+        &["expect", "life", "net"],
+    ),
+    inner("net", &["error", "kernel"], &["lab"]),
+    inner(
+        "work",
+        &["decode", "error", "event", "kernel"],
+        &["expect", "lab", "life", "net"],
+    ),
+    inner("scenarios", &["event"], &["lab", "life", "work"]),
+];
+
+/// These bring all of them together.
+const CHECK_ALL: &[&str] = &["runner", "progress"];
+
+/// Who may use `check`.
+const WAY_TO_CHECK: [&str; 2] = ["cmd", "check"];
+
+const fn inner(
+    name: &'static str,
+    house: &'static [&'static str],
+    beside: &'static [&'static str],
+) -> Inner {
+    Inner {
+        name,
+        house,
+        beside,
+    }
+}
+
 const fn room(name: &'static str, uses: &'static [&'static str]) -> Room {
     Room {
         name,
@@ -54,9 +118,54 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
         let name = place.split(['/', '.']).next()?;
         (source.is_rust() && name != "lib").then_some((source, name))
     });
-    in_house
+    let mut findings: Vec<_> = in_house
         .flat_map(|(source, name)| in_room(source, name))
-        .collect()
+        .collect();
+    findings.extend(around_check(sources));
+    findings
+}
+
+/// The walls inside of `check`, and its door.
+fn around_check(sources: &[Source]) -> Vec<Finding> {
+    let house = Crate::read(sources, "twtrace/src/");
+    let mut findings = Vec::new();
+    for (module, file) in &house.files {
+        for (line, target) in house.uses(module) {
+            findings.extend(through(module, &target).map(|what| Finding {
+                path: file.path.to_owned(),
+                line,
+                what,
+            }));
+        }
+    }
+    findings
+}
+
+/// What is wrong with a module's use of another, if `check` is one of the two.
+fn through(module: &Module, target: &Module) -> Option<String> {
+    let step = |of: &Module, at: usize| of.get(at).cloned().unwrap_or_default();
+    let into = step(target, 0);
+    if step(module, 0) != "check" {
+        let free = into != "check" || *module == WAY_TO_CHECK;
+        return (!free).then(|| format!("only {} may use `check`", WAY_TO_CHECK.join("/")));
+    }
+    let name = step(module, 1);
+    if name.is_empty() || CHECK_ALL.contains(&name.as_str()) {
+        return None;
+    }
+    let Some(room) = CHECK.iter().find(|room| room.name == name) else {
+        return Some(format!(
+            "the room `check/{name}` is not in the table of walls"
+        ));
+    };
+    let (allowed, other) = if into == "check" {
+        let other = step(target, 1);
+        let own = other.is_empty() || other == name;
+        (own || room.beside.contains(&other.as_str()), other)
+    } else {
+        (into.is_empty() || room.house.contains(&into.as_str()), into)
+    };
+    (!allowed).then(|| format!("`check/{name}` may not use `{other}`"))
 }
 
 fn in_room(source: &Source, name: &str) -> Vec<Finding> {
@@ -187,6 +296,40 @@ mod tests {
         let text = "fn f() { crate::cmd::run() }";
         assert_eq!(findings("twtrace/src/view/text.rs", text).len(), 1);
         assert_eq!(findings("twtrace/src/main.rs", "use twtrace::cmd;"), []);
+    }
+
+    #[test]
+    fn check_has_walls_of_its_own_and_one_door() {
+        let inside = |text| {
+            let files = [
+                ("twtrace/src/check/mod.rs", ""),
+                ("twtrace/src/check/judge/mod.rs", text),
+                ("twtrace/src/check/lab/mod.rs", ""),
+                ("twtrace/src/check/life.rs", ""),
+                ("twtrace/src/kernel/mod.rs", ""),
+            ];
+            let sources = files.iter().flat_map(|(path, text)| planted(path, text));
+            let found = check(&sources.collect::<Vec<_>>()).into_iter();
+            found.map(|one| one.what).collect::<Vec<_>>()
+        };
+        assert_eq!(inside("use super::life::Made;"), [""; 0]);
+        assert_eq!(
+            inside("use super::lab::Lab;"),
+            ["`check/judge` may not use `lab`"]
+        );
+        assert_eq!(
+            inside("fn f() { crate::kernel::probe() }"),
+            ["`check/judge` may not use `kernel`"]
+        );
+        let outside = [
+            ("twtrace/src/check/mod.rs", ""),
+            ("twtrace/src/cmd/check.rs", "use crate::check::run;"),
+            ("twtrace/src/cmd/trace.rs", "use crate::check::run;"),
+        ];
+        let sources = outside.iter().flat_map(|(path, text)| planted(path, text));
+        let found = check(&sources.collect::<Vec<_>>());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].path, "twtrace/src/cmd/trace.rs");
     }
 
     #[test]

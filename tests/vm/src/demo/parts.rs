@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::TcpHeader;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use twtrace::cmd::check::net::field::{Field, Way};
+use twtrace::check::net::field::{Field, Way};
 
 use crate::namespace::{Namespace, mini_sockets, sysctl};
 use crate::nat;
