@@ -7,11 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::kernel::{Attach, REFUSAL_RATE};
 use crate::model::groups::By;
 use crate::view::Output;
+use crate::view::columns::HELP;
 
 /// The end of the help; without the feature `check`, of what is there.
 fn examples() -> String {
     let check = match cfg!(feature = "check") {
-        true => "  twtrace check                       is it all true on this kernel?\n",
+        true => "  twtrace check                       self-test on this kernel\n",
         false => "",
     };
     EXAMPLES.replace("{check}\n", &format!("{check}\n"))
@@ -19,19 +20,19 @@ fn examples() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
-  twtrace trace                       a line for every TIME_WAIT that ends, with the reason
-  twtrace trace -L 443 --netns web    only those of local port 443 in the namespace `web`
-  twtrace hist --duration 2m          how long they live, by end reason
+  twtrace trace                       one line per TIME_WAIT socket that ends, with the reason
+  twtrace trace -L 443 --netns web    only local port 443 in the network namespace `web`
+  twtrace hist --duration 2m          lifetimes by end reason
   twtrace hist 10 6                   the same every 10 seconds, six times
-  twtrace hist --by cgroup            who makes them: services, containers, pods
-  twtrace conflicts --duration 5m     which SYNs an old connection kept out, and why
-  twtrace top                         how things are right now, on the full screen
-  twtrace doctor                      what is wrong here, and what to do; without root, too
-  twtrace ports                       which destination is about to run out of ports, and who failed
+  twtrace hist --by cgroup            which services, containers or pods make them
+  twtrace conflicts --duration 5m     SYNs refused because of an old connection, and why
+  twtrace top                         full-screen live view
+  twtrace doctor                      what is wrong on this host and what to do; root is optional
+  twtrace ports                       local ports used per destination, and failed calls
   twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
-  twtrace report FILE --hist          read it again, here or elsewhere
+  twtrace report FILE --hist          show a recording, on this host or another
 {check}
-Exit codes: 0 done; 1 a check failed, doctor found a danger, or what --fail-on names; 2 could not run; 3 events were lost; 4 all checks skipped.";
+Exit codes: 0 done; 1 a check failed, doctor found a danger, or --fail-on matched; 2 could not run; 3 events were lost; 4 all checks skipped.";
 
 /// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ pub struct Cli {
     /// Print the version; with --verbose also the hash of the eBPF object
     #[arg(short = 'V', long)]
     pub version: bool,
-    /// Say more about the version
+    /// With --version: more detail
     #[arg(long, requires = "version")]
     pub verbose: bool,
     #[command(subcommand)]
@@ -49,25 +50,41 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print a line for every mini-socket that ends, then the books
+    /// Print one line per TIME_WAIT socket that ends, then a summary
     Trace(TraceArgs),
-    /// Print percentiles and bars of the lifetimes, by end reason
+    /// Print lifetime percentiles and histograms by end reason
     Hist(HistArgs),
-    /// Print SYNs that an old connection kept out, what became of them, and what may be the cause
+    /// Show SYNs refused because of an old connection, their outcome and likely cause
     Conflicts(ConflictsArgs),
-    /// Show on the full screen how things are right now
+    /// Full-screen live view
     Top(TopArgs),
-    /// Say what can be traced here, which settings do harm or nothing, and what to do; no tracing
+    /// Check this host: what can be traced, harmful or useless settings, and what to do
     Doctor(DoctorArgs),
-    /// Print who is about to run out of ports, and calls that got none
+    /// Show local-port usage per destination, and connect() and bind() calls that failed
     Ports(PortsArgs),
-    /// Write everything to a file, to be read by `report`
+    /// Record everything to a file for `report`
     Record(RecordArgs),
-    /// Read a recording: the same views as live
+    /// Show a recording in any of the live views
     Report(ReportArgs),
-    /// Make every kind of end for real and see whether all accounts of it agree
+    /// Self-test: produce every kind of end and verify that tracer, kernel counters and socket table agree
     #[cfg(feature = "check")]
     Check(CheckArgs),
+}
+
+impl Command {
+    /// Only what the columns are is asked.
+    #[must_use]
+    pub fn asks_for_fields(&self) -> bool {
+        let view = match self {
+            Self::Trace(args) => &args.view,
+            Self::Hist(args) => &args.view,
+            Self::Conflicts(args) => &args.view,
+            Self::Ports(args) => &args.view,
+            Self::Report(args) => &args.view,
+            _ => return false,
+        };
+        view.fields.as_deref() == Some(HELP)
+    }
 }
 
 /// Which connections.
@@ -80,10 +97,10 @@ pub struct Filters {
     /// IPv6 on the wire only
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// Local port, or up to eight, separated by commas
+    /// Local port; up to eight, comma-separated
     #[arg(short = 'L', long, value_name = "PORT", value_delimiter = ',')]
     pub lport: Vec<u16>,
-    /// Remote port, or up to eight, separated by commas
+    /// Remote port; up to eight, comma-separated
     #[arg(short = 'R', long, value_name = "PORT", value_delimiter = ',')]
     pub rport: Vec<u16>,
     /// Local or remote address in this network, e.g. 10.0.0.0/8 or 2001:db8::1
@@ -92,10 +109,10 @@ pub struct Filters {
     /// Network namespace: its inode number, its name in /run/netns, `host`, or a path
     #[arg(long, value_name = "NETNS")]
     pub netns: Option<String>,
-    /// Owner of the socket: user name or number
+    /// Owner of the socket: user name or uid
     #[arg(long, value_name = "USER")]
     pub uid: Option<String>,
-    /// cgroup of the socket: a directory (also below /sys/fs/cgroup), or its id
+    /// cgroup of the socket: its directory (absolute, or relative to /sys/fs/cgroup) or its id
     #[arg(long, value_name = "CGROUP")]
     pub cgroup: Option<String>,
 }
@@ -116,14 +133,14 @@ pub struct Tracing {
     /// Create this file once everything is attached
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
-    /// How to attach: fentry needs BTF per function, kprobe is 2-5 times dearer
+    /// How to attach: fentry needs BTF for each function, kprobe costs 2 to 5 times as much
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
-    /// BTF of the running kernel, where it has no /sys/kernel/btf/vmlinux; where it has one, FILE
-    /// must be the same
+    /// BTF of the running kernel, if it has no /sys/kernel/btf/vmlinux; if it has one, FILE must be
+    /// identical to it
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Room for this many live mini-sockets [default: tcp_max_tw_buckets]
+    /// Track at most this many live TIME_WAIT sockets [default: tcp_max_tw_buckets]
     #[arg(long, value_name = "N")]
     pub max_sockets: Option<u32>,
 }
@@ -132,10 +149,10 @@ pub struct Tracing {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tracing")]
 pub struct Ring {
-    /// Size of the ring buffer in bytes; 120 an event
+    /// Size of the ring buffer in bytes; an event takes up to 120
     #[arg(long, value_name = "N", default_value_t = 2 << 20, value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
     pub ring_bytes: u32,
-    /// Refused segments reported per second and CPU; more are only counted
+    /// Report at most this many refused segments per second and CPU; the rest are only counted
     #[arg(long, value_name = "RATE", default_value_t = REFUSAL_RATE, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_refusals: u32,
 }
@@ -144,10 +161,10 @@ pub struct Ring {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Conflicts")]
 pub struct Questions {
-    /// Also say what would have happened otherwise; recycle: with tcp_tw_recycle
+    /// Also show what a setting would have done; recycle: with tcp_tw_recycle
     #[arg(long, value_enum, value_name = "WHAT")]
     pub what_if: Option<WhatIfArg>,
-    /// Exit with 1 if a SYN was refused, or if a client was stuck (of ports: failure, pressure)
+    /// Exit 1 if any of these happened
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
 }
@@ -167,13 +184,13 @@ pub enum WhatIfArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// Any SYN was refused by its numbers
+    /// A SYN was refused by its timestamp or sequence number
     Refused,
-    /// A client sent three SYNs over 3 s, and all were refused
+    /// A client sent three SYNs within 3 s or more, and all were refused
     Stuck,
     /// A connect() or bind() got no port
     Failure,
-    /// 90 % of a destination's ports were in use, or all of them soon
+    /// 90 % of a destination's ports were in use, or would be soon
     Pressure,
 }
 
@@ -189,11 +206,11 @@ impl FailOn {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Groups")]
 pub struct Grouping {
-    /// Count by peer (remote address), service (the end with the lower port), local port, or
-    /// owner: uid, cgroup, network namespace
+    /// Group by peer (remote address), service (the end with the lower port), local port or owner
+    /// (uid, cgroup, network namespace)
     #[arg(long, value_enum, value_name = "WHAT")]
     pub by: Option<ByArg>,
-    /// Groups shown, those with the most ends first
+    /// Number of groups shown, those with the most ends first
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub top: u16,
 }
@@ -225,13 +242,13 @@ impl From<ByArg> for By {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct View {
-    /// Format of the data on stdout
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: OutputArg,
-    /// Columns, separated by commas; a wrong one lists them all
+    /// Comma-separated columns (`--fields help` lists them)
     #[arg(long, value_name = "NAMES")]
     pub fields: Option<String>,
-    /// Times in UTC, not local
+    /// Times in UTC instead of local time
     #[arg(long)]
     pub utc: bool,
     /// Do not shorten addresses
@@ -241,7 +258,7 @@ pub struct View {
 
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
-    /// Also show connect() and bind() calls that got no port. Costs a little of each call.
+    /// Also show connect() and bind() calls that got no port; adds a little to the cost of each call
     #[arg(long)]
     pub ports: bool,
     #[command(flatten)]
@@ -258,13 +275,13 @@ pub struct TraceArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct HistArgs {
-    /// Print every so many seconds
+    /// Seconds between reports
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub interval: Option<u64>,
-    /// Stop after so many intervals
+    /// Number of reports
     #[arg(requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format at the end
+    /// At the end, write the TIME_WAIT lifetimes to this file in HdrHistogram percentile format
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
     #[command(flatten)]
@@ -293,16 +310,16 @@ pub struct ConflictsArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct PortsArgs {
-    /// Print every so many seconds
+    /// Seconds between reports
     #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub interval: u64,
-    /// Stop after so many intervals
+    /// Number of reports
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Destinations shown, the fullest first
+    /// Number of destinations shown, the fullest first
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub top: u16,
-    /// Exit with 1 if a call got no port, or if a destination came close to that
+    /// Exit 1 if any of these happened
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
     #[command(flatten)]
@@ -320,28 +337,28 @@ pub struct TopArgs {
     /// Play this recording instead of tracing
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
-    /// Play it so many times as fast as it was
+    /// Playback speed factor
     #[arg(long, value_name = "FACTOR", requires = "replay", default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
-    /// Print frames as plain text instead, for pipes and logs
+    /// Print frames as plain text, for pipes and logs
     #[arg(long)]
     pub batch: bool,
-    /// Stop after so many frames
+    /// Number of frames
     #[arg(short = 'n', long, value_name = "N", requires = "batch", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// Time from one frame to the next
+    /// Time between frames
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub interval: String,
-    /// Columns and lines of a frame
+    /// Size of a frame, columns by lines
     #[arg(long, value_name = "WxH", requires = "batch", default_value = "120x40", value_parser = size)]
     pub size: (u16, u16),
-    /// What owners and ends are told apart by at first; the key g goes on from there
+    /// Initial grouping of owners and ends; the key g cycles through the others
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub by: Vec<ByArg>,
-    /// No colours (as with NO_COLOR in the environment)
+    /// No colors (as with NO_COLOR in the environment)
     #[arg(long)]
     pub no_color: bool,
-    /// Times in UTC, not local
+    /// Times in UTC instead of local time
     #[arg(long)]
     pub utc: bool,
     #[command(flatten)]
@@ -373,7 +390,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 
 #[derive(Args, Clone, Debug)]
 pub struct RecordArgs {
-    /// Where to; an existing file is replaced
+    /// File to write; an existing file is replaced
     pub file: PathBuf,
     #[command(flatten)]
     pub tracing: Tracing,
@@ -390,13 +407,13 @@ pub struct ReportArgs {
     /// Histograms instead of lines
     #[arg(long)]
     pub hist: bool,
-    /// Write the TIME_WAIT lifetimes in HdrHistogram's percentile format
+    /// Write the TIME_WAIT lifetimes to this file in HdrHistogram percentile format
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
-    /// Only conflicts, as `conflicts` shows them
+    /// Only conflicts, as in `conflicts`
     #[arg(long, conflicts_with_all = ["hist", "hgrm", "by"])]
     pub conflicts: bool,
-    /// Only who ran out of ports, or nearly, as `ports` shows it
+    /// Only port usage and failed calls, as in `ports`
     #[arg(long, conflicts_with_all = ["hist", "hgrm", "by", "conflicts"])]
     pub ports: bool,
     #[command(flatten)]
@@ -409,20 +426,20 @@ pub struct ReportArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
-    /// Format of the findings
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: PlainOutput,
     /// The same as -o json
     #[arg(long, conflicts_with = "output")]
     pub json: bool,
-    /// BTF of the running kernel, where it has no /sys/kernel/btf/vmlinux; where it has one, FILE
-    /// must be the same
+    /// BTF of the running kernel, if it has no /sys/kernel/btf/vmlinux; if it has one, FILE must be
+    /// identical to it
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Print what was read instead of what it means, for --read
+    /// Print the facts themselves instead of findings, for --read
     #[arg(long, conflicts_with_all = ["output", "json", "read"])]
     pub facts: bool,
-    /// Say what this output of --facts means, here or on another host
+    /// Show the findings for this output of --facts, from this host or another
     #[arg(long, value_name = "FILE", conflicts_with = "btf")]
     pub read: Option<PathBuf>,
 }
@@ -430,27 +447,27 @@ pub struct DoctorArgs {
 #[cfg(feature = "check")]
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Scenarios to run; all if none is named
+    /// Scenarios to run [default: all]
     pub scenarios: Vec<String>,
-    /// Only name and explain them
+    /// List and explain the scenarios without running them
     #[arg(long)]
     pub list: bool,
-    /// Format of the verdicts
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: CheckOutput,
     /// The same as -o ktap
     #[arg(long, conflicts_with = "output")]
     pub ktap: bool,
-    /// Also write the verdicts to a file in this format; repeat for several
+    /// Also write the results to a file in this format; may be repeated
     #[arg(long = "report", value_name = "FORMAT=FILE", value_parser = report, conflicts_with = "list")]
     pub reports: Vec<(CheckOutput, PathBuf)>,
-    /// Keep what was observed in this file, to compare another kernel with it
+    /// Save the observations to this file, for --baseline on another kernel
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub save: Option<PathBuf>,
-    /// Compare with what --save kept; a regression is exit code 1
+    /// Compare with a file from --save; a regression exits 1
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub baseline: Option<PathBuf>,
-    /// Run nothing: compare this file of --save with the baseline
+    /// Run nothing: compare this file from --save with the baseline
     #[arg(
         long,
         value_name = "FILE",
@@ -461,8 +478,8 @@ pub struct CheckArgs {
     /// How to attach
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachArg,
-    /// BTF of the running kernel, where it has no /sys/kernel/btf/vmlinux; where it has one, FILE
-    /// must be the same
+    /// BTF of the running kernel, if it has no /sys/kernel/btf/vmlinux; if it has one, FILE must be
+    /// identical to it
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
 }

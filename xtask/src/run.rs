@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A line for the person who waits; data goes to stdout, talk to stderr.
+/// A line for the person who waits; data goes to stdout, messages to stderr.
 pub(crate) fn say(line: &str) {
     // Nobody is left to be told when stderr is closed.
     let _ = writeln!(std::io::stderr(), "xtask: {line}");

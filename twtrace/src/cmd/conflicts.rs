@@ -1,4 +1,4 @@
-//! `twtrace conflicts`: SYNs that an old connection kept out, and what may be the cause.
+//! `twtrace conflicts`: SYNs refused because of an old connection, and the likely cause.
 
 use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 

@@ -28,6 +28,8 @@ mod witness;
 use crate::cli::{Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
 use crate::kernel::{GivenBtf, Options};
+use crate::view::columns;
+use output::Output;
 
 pub use output::talk;
 
@@ -36,6 +38,12 @@ pub fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         _ if cli.version => version::run(cli.verbose),
         None => version::run(false),
+        Some(command) if command.asks_for_fields() => {
+            let mut out = Output::stdout();
+            out.buffer().extend_from_slice(columns::list().as_bytes());
+            out.flush()?;
+            Ok(Exit::Done)
+        }
         Some(Command::Trace(args)) => trace::run(&args),
         Some(Command::Hist(args)) => hist::run(&args),
         Some(Command::Conflicts(args)) => conflicts::run(&args),

@@ -1,4 +1,4 @@
-//! `twtrace trace`: a line per end, then the books.
+//! `twtrace trace`: one line per end, then a summary.
 
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;

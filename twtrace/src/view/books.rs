@@ -23,7 +23,7 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     } = &summary.books;
     write!(out, "{}", count(ends.seen, "end"));
     if ends.unasked > 0 {
-        write!(out, " ({} of no interest here)", thousands(ends.unasked));
+        write!(out, " ({} unrelated)", thousands(ends.unasked));
     }
     if overflows.seen > 0 {
         write!(out, " · {}", count(overflows.seen, "overflow"));

@@ -372,7 +372,7 @@ pub fn output_md() -> String {
     let mut page = format!(
         "# Output\n\n\
          This page is made from the tables in `twtrace/src/view/`; a test compares the two.\n\n\
-         Data goes to stdout, talk to stderr. `-o json` prints one object a line; each has the\n\
+         Data goes to stdout, messages to stderr. `-o json` prints one object a line; each has the\n\
          version of this schema in `v`, now {VERSION}. A field is only ever added; one that changes its\n\
          meaning raises the version. `null` (in CSV an empty field, in text `–`) means unknown,\n\
          never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\

@@ -57,12 +57,21 @@ pub(super) fn sentence(argument: &Argument) -> String {
         ),
         Argument::UnrelatedGaps { of } => {
             format!(
-                "the {} gaps are of unrelated size: another clock each time",
+                "the {} gaps are unrelated: a different clock each time",
                 n(of)
             )
         }
+        Argument::FarBehind { n: 1, of: 1 } => format!(
+            "the gap exceeds {} ticks: a different clock, not a delayed segment",
+            n(FAR_TICKS.into())
+        ),
+        Argument::FarBehind { n: far, of } if far == of => format!(
+            "all {} gaps exceed {} ticks: a different clock, not a delayed segment",
+            n(of),
+            n(FAR_TICKS.into())
+        ),
         Argument::FarBehind { n: far, of } => format!(
-            "{} of {} gaps are over {} ticks: another clock, no late segment",
+            "{} of {} gaps exceed {} ticks: a different clock, not a delayed segment",
             n(far),
             n(of),
             n(FAR_TICKS.into())

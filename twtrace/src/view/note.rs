@@ -25,15 +25,19 @@ pub(super) fn put(report: &Report, out: &mut Line) {
 
 fn of_overflow(overflow: &Overflow, out: &mut Line) {
     let Some(Room { alive, limit }) = overflow.room else {
-        return out.text("no TIME_WAIT: tcp_max_tw_buckets or memory");
+        return out.text("closed without TIME_WAIT: tcp_max_tw_buckets reached, or no memory");
     };
     let [there, may_be] = [alive, limit].map(|number| thousands(number.into()));
-    write!(
-        out,
-        "no TIME_WAIT: {there} of {may_be} (tcp_max_tw_buckets)"
-    );
     if alive < limit {
-        out.text(", so no memory, or one has just ended");
+        write!(
+            out,
+            "closed without TIME_WAIT: {there} of {may_be} (tcp_max_tw_buckets) in use, so no memory, or one has just ended"
+        );
+    } else {
+        write!(
+            out,
+            "closed without TIME_WAIT: limit reached (tcp_max_tw_buckets = {may_be})"
+        );
     }
 }
 

@@ -478,23 +478,30 @@ pub(super) fn csv(block: &Block, out: &mut Line) {
     }
 }
 
-/// `18,214 TIME_WAIT and 37 FIN_WAIT2 already there in 3 netns`.
+/// `18,214 TIME_WAIT and 37 FIN_WAIT2 sockets existed at the start, in 3 network namespaces`.
 #[must_use]
 pub fn already_there(listed: &[Listed]) -> String {
     let sum = |get: fn(&Listed) -> u64| thousands(listed.iter().map(get).sum());
     let count = |which: &dyn Fn(&&Listed) -> bool| listed.iter().filter(which).count();
     let netns = count(&|one| one.time_wait + one.fin_wait_2 > 0);
-    let mut text = format!(
-        "{} TIME_WAIT and {} FIN_WAIT2 already there in {netns} netns",
-        sum(|one| one.time_wait),
-        sum(|one| one.fin_wait_2)
-    );
+    let mut text = match netns {
+        0 => "no TIME_WAIT or FIN_WAIT2 sockets existed at the start".to_owned(),
+        _ => format!(
+            "{} TIME_WAIT and {} FIN_WAIT2 sockets existed at the start, in {}",
+            sum(|one| one.time_wait),
+            sum(|one| one.fin_wait_2),
+            units::count(netns as u64, "network namespace")
+        ),
+    };
     let unread = count(&|one| one.by == Lister::Nothing || one.interrupted);
     if unread > 0 {
-        text += &format!("; {unread} netns could not be listed to the end");
+        text += &format!(
+            "; {} could not be listed completely",
+            units::count(unread as u64, "network namespace")
+        );
     }
     if count(&|one| one.by == Lister::Proc) > 0 {
-        text += "; without sock_diag (module tcp_diag), so from /proc/net/tcp";
+        text += "; sock_diag is missing (module tcp_diag), so they were read from /proc/net/tcp";
     }
     text
 }
@@ -522,9 +529,11 @@ mod tests {
         ];
         assert_eq!(
             already_there(&all[..2]),
-            "18,214 TIME_WAIT and 0 FIN_WAIT2 already there in 1 netns"
+            "18,214 TIME_WAIT and 0 FIN_WAIT2 sockets existed at the start, in 1 network namespace"
         );
-        assert!(already_there(&all).ends_with("; 1 netns could not be listed to the end"));
+        assert!(
+            already_there(&all).ends_with("; 1 network namespace could not be listed completely")
+        );
         assert!(already_there(&[listed(1, Lister::Proc)]).contains("tcp_diag"));
     }
 

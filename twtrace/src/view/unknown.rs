@@ -11,10 +11,18 @@ pub struct Unknown {
 }
 
 impl Unknown {
-    /// What there is instead.
+    /// What there is instead: the name that is most like it, or all.
     #[must_use]
     pub fn hint(&self) -> String {
-        format!("there are: {}", self.known.join(", "))
+        /// Names that are less alike than this share a few letters by chance.
+        const ALIKE: f64 = 0.8;
+        let likeness = |name: &&&str| (strsim::jaro_winkler(name, &self.name) * 1000.0) as u32;
+        match self.known.iter().max_by_key(likeness) {
+            Some(best) if strsim::jaro_winkler(best, &self.name) >= ALIKE => {
+                format!("did you mean {best}? --fields help lists all")
+            }
+            _ => format!("there are: {}", self.known.join(", ")),
+        }
     }
 }
 

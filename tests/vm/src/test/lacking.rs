@@ -143,7 +143,7 @@ fn complaints(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stderr);
     text.lines()
         .filter(|line| !line.starts_with("twtrace: attaching"))
-        .filter(|line| !line.contains(" hooks") && !line.contains(" already there in "))
+        .filter(|line| !line.contains(" hooks") && !line.contains(" existed at the start"))
         .map(str::to_owned)
         .collect()
 }

@@ -38,7 +38,7 @@ pub(crate) fn filtered(attach: &str) -> Result<String> {
     let mut args = vec!["trace", "-o", "json", "--attach", attach];
     args.extend(["-L", &port, "--max-sockets", ROOM]);
     let tracer = Tracer::start(&args, stdout)?;
-    let there = namespace.run(in_fin_wait_2)?;
+    let there = namespace.run(fin_wait_2)?;
     // Their peers' FINs move them to TIME_WAIT.
     drop(others);
     let left = namespace.run(|| await_timeouts(WANTED_PORT))?;
@@ -48,12 +48,12 @@ pub(crate) fn filtered(attach: &str) -> Result<String> {
     let written = Written::read(stdout)?;
 
     let mut checks = Checks::default();
-    let all = usize::from(WANTED + OTHERS);
-    checks.equal("in FIN_WAIT2 when tracing began", there, all);
+    enough(&mut checks, there.len(), WANTED + OTHERS);
+    let wanted = there.iter().filter(|port| **port == WANTED_PORT).count() as u64;
     checks.equal("in FIN_WAIT2 in the end", left, 0);
-    checks.equal("ends", written.number("/seen")?, WANTED.into());
+    checks.equal("ends", written.number("/seen")?, wanted);
     let timeouts = written.number("/totals/fin-wait-2-timeout")?;
-    checks.equal("ends by fin-wait-2-timeout", timeouts, WANTED.into());
+    checks.equal("ends by fin-wait-2-timeout", timeouts, wanted);
     let strange = written.events.iter().find(|event| {
         event["event"] != "end"
             || event["reason"] != "fin-wait-2-timeout"
@@ -62,7 +62,16 @@ pub(crate) fn filtered(attach: &str) -> Result<String> {
     checks.equal("an event that nobody asked for", strange, None);
     lossless(&mut checks, &written);
     checks.equal("exit code", code, 0);
-    checks.end(format!("{timeouts} of {WANTED} by fin-wait-2-timeout"))
+    checks.end(format!("{timeouts} of {wanted} by fin-wait-2-timeout"))
+}
+
+/// Nearly all are mini-sockets. Where the last ACK finds the socket still locked by close(), a full
+/// socket waits in FIN_WAIT2 instead (`tcp_rcv_state_process`).
+fn enough(checks: &mut Checks, there: usize, made: u16) {
+    let made = usize::from(made);
+    checks.that(there <= made && there + made / 20 >= made, || {
+        format!("{there} mini-sockets of {made} sockets in FIN_WAIT2 when tracing began")
+    });
 }
 
 /// Nothing is lost, for whatever lack of room.
@@ -88,7 +97,7 @@ pub(crate) fn no_room(attach: &str) -> Result<String> {
     let old = namespace.run(|| orphans(WANTED_PORT, FEW, TIMEOUT))?;
     let args = ["--attach", attach, "--max-sockets", "1"];
     let tracer = Tracer::start(&[&["trace", "-o", "json"], &args[..]].concat(), stdout)?;
-    let there = namespace.run(in_fin_wait_2)?;
+    let there = namespace.run(fin_wait_2)?.len();
     for more in MORE {
         drop(namespace.run(|| orphans(OTHER_PORT, more, TIMEOUT))?);
     }
@@ -99,12 +108,12 @@ pub(crate) fn no_room(attach: &str) -> Result<String> {
     let written = Written::read(stdout)?;
 
     let mut checks = Checks::default();
-    checks.equal("in FIN_WAIT2 when tracing began", there, FEW.into());
+    enough(&mut checks, there, FEW);
     checks.equal("in FIN_WAIT2 in the end", left, 0);
     let [timeouts, other] =
         ["fin-wait-2-timeout", "other"].map(|reason| written.number(&format!("/totals/{reason}")));
     let (timeouts, other) = (timeouts?, other?);
-    checks.equal("ends of the old", timeouts + other, FEW.into());
+    checks.equal("ends of the old", timeouts + other, there as u64);
     checks.that(written.number("/lost/map")? > 0, || {
         "there was room for all births".to_owned()
     });
@@ -113,7 +122,7 @@ pub(crate) fn no_room(attach: &str) -> Result<String> {
     checks.that(marks > 0 && other <= marks, || {
         format!("{other} ends by other, and {marks} marks lost")
     });
-    checks.end(format!("{other} of {FEW} by other, {marks} marks lost"))
+    checks.end(format!("{other} of {there} by other, {marks} marks lost"))
 }
 
 /// Where the summary says how many marks found no room.
@@ -144,21 +153,20 @@ fn await_timeouts(port: u16) -> Result<usize> {
     }
 }
 
-fn in_fin_wait_2() -> Result<usize> {
-    Ok(fin_wait_2()?.len())
-}
-
-/// The local port of each socket in FIN_WAIT2 in the current namespace.
+/// The local port of each mini-socket in FIN_WAIT2 in the current namespace.
 fn fin_wait_2() -> Result<Vec<u16>> {
     const FIN_WAIT2: &str = "05";
+    /// The timer of a mini-socket.
+    const TIMER: &str = "03:";
     let table = fs::read_to_string("/proc/thread-self/net/tcp")?;
     let port = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         let (local, _, state) = (words.next()?, words.next()?, words.next()?);
+        let timer = words.nth(1)?;
         let (_, port) = local.split_once(':')?;
         u16::from_str_radix(port, 16)
             .ok()
-            .filter(|_| state == FIN_WAIT2)
+            .filter(|_| state == FIN_WAIT2 && timer.starts_with(TIMER))
     };
     Ok(table.lines().filter_map(port).collect())
 }

@@ -1,4 +1,4 @@
-//! `twtrace top`: how things are right now, on the full screen or as frames of text.
+//! `twtrace top`: the full-screen live view, or frames of text.
 
 mod play;
 mod screen;

@@ -253,6 +253,27 @@ pub(super) fn data(events: Of) -> Vec<&'static Column> {
         .collect()
 }
 
+/// What `--fields` takes to list the columns.
+pub const HELP: &str = "help";
+
+/// All columns with their units and meanings, a line each.
+#[must_use]
+pub fn list() -> String {
+    let widest = |get: fn(&Column) -> &str| COLUMNS.iter().map(|one| get(one).len()).max();
+    let key = widest(|column| column.key).unwrap_or_default();
+    let unit = widest(|column| column.unit).unwrap_or_default();
+    let line = |column: &Column| {
+        let Column {
+            key: name,
+            unit: of,
+            doc,
+            ..
+        } = column;
+        format!("{name:key$}  {of:unit$}  {}\n", doc.replace('`', ""))
+    };
+    COLUMNS.iter().map(line).collect()
+}
+
 /// The columns that `--fields` names, in its order.
 pub fn pick(fields: &str) -> Result<Vec<&'static Column>, Unknown> {
     fields

@@ -8,8 +8,9 @@ use crate::view::units::count;
 /// From when on a TIME_WAIT may be taken over.
 pub(super) fn age(age: ReuseAge) -> String {
     match age {
-        ReuseAge::NextSecond => "from the next full second of the clock on".to_owned(),
-        ReuseAge::Ms(ms) => format!("from an age of {ms} ms on"),
+        ReuseAge::NextSecond => "from the next full second on".to_owned(),
+        ReuseAge::Ms(ms) if ms % 1000 == 0 => format!("older than {} s", ms / 1000),
+        ReuseAge::Ms(ms) => format!("older than {ms} ms"),
     }
 }
 
@@ -40,13 +41,13 @@ pub(super) fn other_default(setting: &Setting) -> Option<String> {
 
 pub(super) fn effect(effect: Effect) -> String {
     match effect {
-        Effect::ReuseOff => "connect() takes no TIME_WAIT over".to_owned(),
+        Effect::ReuseOff => "connect() does not reuse TIME_WAIT sockets".to_owned(),
         Effect::ReuseAll(from) => format!(
-            "connect() may take over a TIME_WAIT with timestamps {}; nothing for incoming connections",
+            "connect() may reuse a TIME_WAIT socket {} (needs timestamps); no effect on incoming connections",
             age(from)
         ),
         Effect::ReuseLoopback(from) => format!(
-            "connect() may take over a TIME_WAIT with timestamps {}, on loopback only",
+            "connect() may reuse a TIME_WAIT socket {} (loopback only; needs timestamps)",
             age(from)
         ),
         Effect::ReuseNeedsTimestamps => "does nothing, because timestamps are off".to_owned(),
@@ -74,7 +75,7 @@ pub(super) fn effect(effect: Effect) -> String {
             "on, with one clock for all peers; it tells them the uptime".to_owned()
         }
         Effect::Limit => {
-            "so many closed connections may wait in this namespace, FIN_WAIT2 included".to_owned()
+            "limit of TIME_WAIT and FIN_WAIT2 sockets in this namespace".to_owned()
         }
         Effect::FinTimeout => "how long FIN_WAIT2 waits for the peer's close; not TIME_WAIT".to_owned(),
         Effect::FinTimeoutLong => {
@@ -90,8 +91,8 @@ pub(super) fn effect(effect: Effect) -> String {
             "connect() has {} for each source address, destination address and port",
             count(usable.into(), "port")
         ),
-        Effect::NoneReserved => "connect() leaves no port out".to_owned(),
-        Effect::Reserved => "connect() leaves these out".to_owned(),
+        Effect::NoneReserved => "no ports are reserved".to_owned(),
+        Effect::Reserved => "connect() does not use these ports".to_owned(),
         Effect::StepAbsent => "not on this kernel".to_owned(),
         Effect::StepOff => {
             "off: connect() goes through the ports in order, every second one first".to_owned()

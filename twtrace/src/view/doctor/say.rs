@@ -8,7 +8,7 @@ use crate::view::units::{count, thousands};
 
 const WIDER: &str = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"";
 const WIDER_COSTS: &str = "a service that listens in the wider range may find its port taken: list such ports in ip_local_reserved_ports first";
-const REUSE_COSTS: &str = "an outgoing connection may take over a TIME_WAIT of this host; a firewall on the way that still remembers the old connection may refuse the new one";
+const REUSE_COSTS: &str = "an outgoing connection may reuse a TIME_WAIT socket of this host; a firewall on the way that still remembers the old connection may refuse the new one";
 
 /// A finding as a person reads it.
 #[derive(Debug, Default)]
@@ -162,13 +162,13 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
         Severity::Note | Severity::Ok => "local ports".to_owned(),
     };
     let taken = format!(
-        "{} of {} taken, {} by TIME_WAIT",
+        "{} of {} in use, {} by TIME_WAIT",
         thousands(to.ports.into()),
         count(usable.into(), "local port"),
         thousands(to.time_wait.into())
     );
     if severity == Severity::Ok {
-        let most = format!("most are in use from {pair}: {taken}");
+        let most = format!("busiest destination {pair}: {taken}");
         return Said::new(&subject, most);
     }
     reuse_advice(Said::new(&subject, taken), help)
@@ -261,7 +261,7 @@ fn of_counter(what: &What) -> Said {
                 count(*opens, "connection")
             ),
         )
-        .advice("SO_LINGER 0 is no way around TIME_WAIT: what is sent and not yet received is lost, and the peer reads \"connection reset\""),
+        .advice("SO_LINGER 0 is not a fix: data not yet delivered is lost, and the peer reads \"connection reset\""),
         _ => Said::default(),
     }
 }
@@ -341,7 +341,7 @@ fn of_setting(what: &What) -> Said {
         What::ReuseOnlyOutgoing { age: from } => Said::new(
             "tcp_tw_reuse is 1",
             format!(
-                "connect() may take over a TIME_WAIT of this host {}. It does nothing for incoming connections: over a server's TIME_WAIT a client's new SYN is accepted anyway, unless its numbers are older",
+                "connect() may reuse a TIME_WAIT socket {}. It has no effect on incoming connections: over a server's TIME_WAIT a client's new SYN is accepted anyway, unless its numbers are older",
                 age(*from)
             ),
         ),

@@ -166,7 +166,7 @@ fn ports_say_who_holds_them_and_the_advice_fits_that() {
     let (evidence, command) = of(ReuseHelp::OnlyLoopback);
     assert_eq!(
         evidence,
-        "28,001 of 28,232 local ports taken, 27,610 by TIME_WAIT"
+        "28,001 of 28,232 local ports in use, 27,610 by TIME_WAIT"
     );
     assert_eq!(command, "sysctl -w net.ipv4.tcp_tw_reuse=1");
     let needs = of(ReuseHelp::NeedsTimestamps).1;
@@ -182,8 +182,8 @@ fn ports_say_who_holds_them_and_the_advice_fits_that() {
 #[test]
 fn the_age_for_reuse_is_said_as_this_kernel_has_it() {
     let of = |age| said(Severity::Note, What::ReuseOnlyOutgoing { age }).0;
-    assert!(of(ReuseAge::Ms(200)).contains("from an age of 200 ms on"));
-    assert!(of(ReuseAge::NextSecond).contains("from the next full second of the clock on"));
+    assert!(of(ReuseAge::Ms(200)).contains("older than 200 ms"));
+    assert!(of(ReuseAge::NextSecond).contains("from the next full second on"));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn where_the_kernel_does_not_count_time_wait_apart_it_is_said() {
     };
     assert_eq!(
         of(true),
-        "1 segment that met a TIME_WAIT had an older timestamp than the one before and was refused (under 1 an hour)"
+        "1 segment that met a TIME_WAIT had an older timestamp than the one before and was refused (under 1/h)"
     );
     assert!(of(false).contains("this kernel does not count them apart"));
 }

@@ -16,10 +16,10 @@ pub(super) fn percent(share: f64) -> String {
 pub(super) fn per_time(rate: Rate) -> String {
     let whole = |value: f64| thousands(value.round() as u64);
     match rate.per_hour {
-        per_hour if per_hour >= 3600.0 => format!("{} a second", whole(per_hour / 3600.0)),
-        per_hour if per_hour >= 60.0 => format!("{} a minute", whole(per_hour / 60.0)),
-        per_hour if per_hour >= 1.0 => format!("{} an hour", whole(per_hour)),
-        _ => "under 1 an hour".to_owned(),
+        per_hour if per_hour >= 3600.0 => format!("{}/s", whole(per_hour / 3600.0)),
+        per_hour if per_hour >= 60.0 => format!("{}/min", whole(per_hour / 60.0)),
+        per_hour if per_hour >= 1.0 => format!("{}/h", whole(per_hour)),
+        _ => "under 1/h".to_owned(),
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     fn rates_are_in_the_unit_that_fits() {
         let rate = |per_hour| per_time(Rate { count: 1, per_hour });
         let all = [7200.0, 120.0, 5.4, 0.2].map(rate);
-        let expected = ["2 a second", "2 a minute", "5 an hour", "under 1 an hour"];
+        let expected = ["2/s", "2/min", "5/h", "under 1/h"];
         assert_eq!(all, expected);
     }
 
