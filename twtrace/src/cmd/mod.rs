@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::kernel::privileges::Later;
 
-    const README: &str = include_str!("../../../README.md");
+    const REQUIREMENTS: &str = include_str!("../../../docs/requirements.md");
 
     /// What a command line keeps of root's capabilities once it is attached.
     fn kept(line: &str) -> (&'static str, BTreeSet<String>) {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn readme_says_which_capabilities_each_command_keeps() {
-        let table = README.split("<!-- KEPT: begin -->").nth(1).unwrap();
+        let table = REQUIREMENTS.split("<!-- KEPT: begin -->").nth(1).unwrap();
         let table = table.split("<!-- KEPT: end -->").next().unwrap();
         let rows = table.lines().filter(|line| line.contains('`'));
         let mut seen = BTreeSet::new();

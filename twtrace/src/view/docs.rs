@@ -402,10 +402,14 @@ pub fn output_md() -> String {
         let (key, unit, doc) = (column.key, column.unit, column.doc);
         line(&mut page, &[&format!("`{key}`"), unit, &of, shown, doc]);
     }
-    page.push_str("\nEnd reasons: ");
-    let reasons = Reason::ALL.map(|reason| format!("`{}`", reason.name()));
-    page.push_str(&reasons.join(", "));
-    page.push_str(".\n\nRules by which a segment is refused:\n\n| `rule` | meaning |\n|---|---|\n");
+    page.push_str("\nWhy a mini-socket ends:\n\n| `reason` | meaning |\n|---|---|\n");
+    for reason in Reason::ALL {
+        line(
+            &mut page,
+            &[&format!("`{}`", reason.name()), meaning(reason)],
+        );
+    }
+    page.push_str("\nRules by which a segment is refused:\n\n| `rule` | meaning |\n|---|---|\n");
     for (rule, doc) in RULES {
         line(&mut page, &[&format!("`{}`", rule.name()), doc]);
     }
@@ -496,6 +500,28 @@ fn conflicts_md(page: &mut String) {
     fields(page, &PEER);
     page.push('\n');
     fields(page, &CONFLICTS);
+}
+
+fn meaning(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Other => "no mark was found",
+        Reason::Expired => "the timer fired in TIME_WAIT (`tw_timer_handler`)",
+        Reason::FinWait2Timeout => "the timer fired while still waiting for the peer's FIN",
+        Reason::SynReopened => "the peer's new SYN was accepted over it",
+        Reason::ConnectReused => {
+            "a local connect() took its port over (`tcp_tw_reuse`, `tcp_twsk_unique`)"
+        }
+        Reason::BoundReused => {
+            "a connect() from a bound port took it over, whatever `tcp_tw_reuse` says"
+        }
+        Reason::Reset => "a RST in TIME_WAIT (`tcp_rfc1337=0`)",
+        Reason::FinWait2Reset => {
+            "a RST in FIN_WAIT2, or a segment there that was answered by a RST"
+        }
+        Reason::Destroyed => "`ss -K` (SOCK_DESTROY, `tcp_abort`)",
+        Reason::NetnsExit => "its network namespace went away",
+        Reason::Recycled => "tcp_tw_recycle's short timer; kernels up to 4.11 only, never reported",
+    }
 }
 
 pub(super) fn fields(page: &mut String, fields: &[Field]) {
