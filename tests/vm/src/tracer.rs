@@ -146,8 +146,8 @@ impl Tracer {
         Ok(named.map(|(_, cpu)| *cpu).sum())
     }
 
-    /// Names and CPU times.
-    fn threads(&self) -> Result<Vec<(String, Duration)>> {
+    /// Names and CPU times of its threads.
+    pub(crate) fn threads(&self) -> Result<Vec<(String, Duration)>> {
         let mut threads = Vec::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let task = task?.path();

@@ -156,8 +156,12 @@ fn glance(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<(Durati
     checks.that(more >= FRAMES, || format!("only {more} frames came"));
     let each = own()?.saturating_sub(cpu) / u32::try_from(more.max(1))?;
     let survey = tracer.cpu_of(LOOKOUT)?;
+    let threads = tracer.threads()?;
     checks.that(each < MOST_GLANCE, || {
-        format!("a frame takes {} ms of CPU", each.as_millis())
+        format!(
+            "a frame takes {} ms of CPU; the threads, since the start: {threads:?}",
+            each.as_millis()
+        )
     });
     checks.equal("exit code of top", tracer.stop()?, 0);
     Ok((each, survey))
