@@ -27,8 +27,8 @@ const MOST_GLANCE: Duration = Duration::from_millis(500);
 /// Each frame begins so.
 const FRAME: &str = " twtrace top";
 const FRAMES: usize = 5;
-/// The thread that surveys.
-const LOOKOUT: &str = "lookout";
+/// The threads that survey: one orders, one goes there.
+const SURVEYORS: [&str; 2] = ["lookout", "abroad"];
 const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_RSS_KIB: u64 = 32 * 1024;
 const MOST_COUNTERS_KIB: u64 = 4 * 1024;
@@ -139,13 +139,17 @@ fn compared(checks: &mut Checks, written: &Written, expected: &BTreeMap<u64, u64
 }
 
 /// The CPU time of a frame of `top`, when something has happened in each namespace, and that of the
-/// thread that lists and surveys the namespaces beside it.
+/// threads that list and survey the namespaces beside it.
 fn glance(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<(Duration, Duration)> {
     let file = Path::new("/tmp/crowd.txt");
     let tracer = Tracer::start(&["top", "--batch", "--attach", attach], file)?;
     guests.iter().try_for_each(|guest| guest.connect(1))?;
     let frames = || anyhow::Ok(fs::read_to_string(file)?.matches(FRAME).count());
-    let own = || anyhow::Ok(tracer.cpu()?.saturating_sub(tracer.cpu_of(LOOKOUT)?));
+    let surveying = || -> Result<Duration> {
+        let each = SURVEYORS.iter().map(|name| tracer.cpu_of(name));
+        each.sum()
+    };
+    let own = || anyhow::Ok(tracer.cpu()?.saturating_sub(surveying()?));
     let (first, cpu) = (frames()?, own()?);
     let started = Instant::now();
     let mut more = 0;
@@ -155,7 +159,7 @@ fn glance(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<(Durati
     }
     checks.that(more >= FRAMES, || format!("only {more} frames came"));
     let each = own()?.saturating_sub(cpu) / u32::try_from(more.max(1))?;
-    let survey = tracer.cpu_of(LOOKOUT)?;
+    let survey = surveying()?;
     let threads = tracer.threads()?;
     checks.that(each < MOST_GLANCE, || {
         format!(
