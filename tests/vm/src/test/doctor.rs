@@ -287,14 +287,10 @@ fn reuse_age(sockets: &Sockets, checks: &mut Checks) -> Result<Duration> {
     connected.context("tcp_tw_reuse does nothing")?;
     let took = started.elapsed();
     let (expected, least, most) = if in_ms {
-        let text = format!("from an age of {DELAY_MS} ms on");
+        let text = format!("older than {DELAY_MS} ms");
         (text, DELAY_MS - 50, DELAY_MS + 1_000)
     } else {
-        (
-            "from the next full second of the clock on".to_owned(),
-            0,
-            1_500,
-        )
+        ("from the next full second on".to_owned(), 0, 1_500)
     };
     checks.that(said.contains(&expected), || format!("it says {said}"));
     let range = Duration::from_millis(least)..Duration::from_millis(most);
