@@ -66,7 +66,9 @@ fn entry(netns: Netns) -> Option<u32> {
     // SAFETY: a map value of so many.
     let id = |nth: u32| unsafe { read_volatile(&raw const (*owners.add(nth as usize)).id) };
     let mut nth = 0;
-    while id(nth) != netns.id && id(nth) != 0 {
+    // In this order: another CPU may take a free one for this very namespace between the two reads,
+    // and to go past it would be to take a second.
+    while id(nth) != 0 && id(nth) != netns.id {
         nth = opaque(u64::from(nth) + 1) as u32;
         if nth == OWNERS_TOGETHER as u32 {
             return None;
