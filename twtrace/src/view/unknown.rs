@@ -16,12 +16,12 @@ impl Unknown {
     pub fn hint(&self) -> String {
         /// Names that are less alike than this share a few letters by chance.
         const ALIKE: f64 = 0.8;
-        let likeness = |name: &&&str| (strsim::jaro_winkler(name, &self.name) * 1000.0) as u32;
-        match self.known.iter().max_by_key(likeness) {
-            Some(best) if strsim::jaro_winkler(best, &self.name) >= ALIKE => {
-                format!("did you mean {best}? --fields help lists all")
-            }
-            _ => format!("there are: {}", self.known.join(", ")),
+        let likeness = |name: &str| strsim::jaro_winkler(name, &self.name);
+        let known = self.known.iter().copied();
+        let alike = known.filter(|name| likeness(name) >= ALIKE);
+        match alike.max_by(|one, other| likeness(one).total_cmp(&likeness(other))) {
+            Some(best) => format!("did you mean {best}?"),
+            None => format!("there are: {}", self.known.join(", ")),
         }
     }
 }

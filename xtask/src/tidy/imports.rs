@@ -182,10 +182,15 @@ fn leaves(tree: &UseTree, before: &mut Vec<String>, all: &mut Vec<Vec<String>>) 
 
 fn attributes(item: &Item) -> &[Attribute] {
     match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
         Item::Fn(item) => &item.attrs,
         Item::Impl(item) => &item.attrs,
         Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
         Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
         _ => &[],
     }

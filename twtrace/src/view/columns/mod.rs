@@ -345,4 +345,14 @@ mod tests {
         assert!(COLUMNS.iter().all(|column| hint.contains(column.key)));
         assert!(pick("").is_err());
     }
+
+    #[test]
+    fn a_mistyped_field_is_answered_with_the_nearest_and_all_can_be_listed() {
+        assert_eq!(pick("reasn").unwrap_err().hint(), "did you mean reason?");
+        let list = list();
+        assert_eq!(list.lines().count(), COLUMNS.len());
+        for (line, column) in list.lines().zip(COLUMNS) {
+            assert!(line.starts_with(column.key), "{line}");
+        }
+    }
 }
