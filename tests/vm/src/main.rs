@@ -20,6 +20,7 @@ mod pressure;
 mod processor;
 mod raw;
 mod served;
+mod stall;
 mod suite;
 mod tenants;
 mod test;

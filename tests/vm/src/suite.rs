@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::say;
+use crate::stall::{self, Watch};
 use crate::test::{
     births, books, check, conflicts, contest, crowd, doctor, exhaust, filters, flood, footprint,
     host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow,
@@ -152,12 +153,16 @@ const CPUS: &[&str] = &[
     "kill -9, fentry",
 ];
 
+/// How often a test runs in a VM that stands still meanwhile.
+const TRIES: u32 = 3;
+
 /// Results for the host, a line each: verdict, name and detail with tabs between.
 const RESULTS: &str = "/out/results";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut results = String::new();
     let mut failed = 0;
+    let watch = Watch::start()?;
     for (name, test, attach) in TESTS {
         let of_part = match args.part {
             Some(Part::Cpus) => CPUS.contains(name),
@@ -171,7 +176,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             continue;
         }
         let started = Instant::now();
-        let result = test(attach);
+        let result = in_motion(|| watch.longest(), name, || test(attach));
         let seconds = started.elapsed().as_secs_f64();
         let (verdict, detail) = match &result {
             Ok(detail) => ("pass", detail.clone()),
@@ -190,6 +195,31 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(!results.is_empty(), "no test is called {}", args.only);
     ensure!(failed == 0, "{failed} tests failed");
     Ok(())
+}
+
+/// Runs a test, and once more if it failed while the VM stood still for so long that TCP did of
+/// itself what no test expects. The detail of a success tells of that.
+fn in_motion(
+    stood: impl Fn() -> Duration,
+    name: &str,
+    mut test: impl FnMut() -> Result<String>,
+) -> Result<String> {
+    let mut before = String::new();
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        stood();
+        let result = test();
+        let stood = stood();
+        match result {
+            Err(why) if stood >= stall::LONG && left > 0 => {
+                let stood = format!("the VM stood still for {} ms", stood.as_millis());
+                say(&format!("again: {name}: {stood}: {why:#}"));
+                before = format!(" (again, as {stood}: {why:#})");
+            }
+            _ => return result.map(|detail| detail + &before),
+        }
+    }
 }
 
 impl Share {
@@ -216,7 +246,38 @@ impl FromStr for Share {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
+
+    #[test]
+    fn a_failure_counts_unless_the_vm_stood_still() {
+        let failing = |stood: Duration| {
+            let mut tries = 0;
+            let result = in_motion(
+                || stood,
+                "a test",
+                || {
+                    tries += 1;
+                    bail!("wrong");
+                },
+            );
+            assert_eq!(result.unwrap_err().to_string(), "wrong");
+            tries
+        };
+        assert_eq!(failing(Duration::ZERO), 1);
+        assert_eq!(failing(stall::LONG), TRIES);
+    }
+
+    #[test]
+    fn a_second_try_is_told() {
+        let mut results = vec![Ok("right".to_owned()), Err(anyhow::anyhow!("wrong"))];
+        let told = in_motion(|| stall::LONG, "a test", || results.pop().unwrap()).unwrap();
+        assert_eq!(
+            told,
+            "right (again, as the VM stood still for 200 ms: wrong)"
+        );
+    }
 
     #[test]
     fn each_test_is_in_some_share() {

@@ -99,6 +99,9 @@ impl Tenants {
             let namespace = Namespace::make(name)?;
             // The default limit follows the VM's memory.
             namespace.run(|| sysctl("tcp_max_tw_buckets", "262144"))?;
+            // Where a VM stalls, the server's FIN is sent again, and acknowledged twice. The second
+            // ACK finds no socket, and the RST for it would end the TIME_WAIT.
+            namespace.run(|| sysctl("tcp_rfc1337", "1"))?;
             tenants.namespaces.push(namespace);
         }
         Ok(tenants)

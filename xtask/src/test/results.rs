@@ -72,11 +72,16 @@ impl Results {
             .map(|row| row.name.len())
             .max()
             .unwrap_or(0);
+        // What failed comes last, where it is seen.
+        let (failed, others): (Vec<_>, Vec<_>) = self
+            .rows
+            .iter()
+            .partition(|row| row.verdict == Verdict::Fail);
         for Row {
             name,
             verdict,
             detail,
-        } in &self.rows
+        } in others.into_iter().chain(failed)
         {
             let word = match verdict {
                 Verdict::Pass => "pass",

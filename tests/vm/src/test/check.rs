@@ -41,7 +41,8 @@ pub(crate) fn run(attach: &str) -> Result<String> {
             }
             Some(_) => {
                 say(line);
-                checks.that(false, || format!("{} failed", case["name"]));
+                let failures = &case["failures"];
+                checks.that(false, || format!("{} failed: {failures}", case["name"]));
             }
             None => checks.equal("event", case["event"].as_str(), Some("summary")),
         }

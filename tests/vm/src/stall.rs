@@ -1,0 +1,80 @@
+//! Whether this VM stood still: its host has other things to do, and virtual CPUs wait for real ones.
+//!
+//! TCP retransmits then by itself, and timers run late, so that what a test expects of the kernel
+//! does not come to pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// TCP_RTO_MIN: from here on TCP does what nobody has asked it for.
+pub(crate) const LONG: Duration = Duration::from_millis(200);
+/// How often each CPU is looked at.
+const PERIOD: Duration = Duration::from_millis(20);
+/// The lowest of SCHED_FIFO: ahead of all that tests run, behind what the kernel runs for itself.
+const PRIORITY: libc::c_int = 1;
+
+/// Watches all CPUs until the VM ends.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    longest_ns: Arc<AtomicU64>,
+}
+
+impl Watch {
+    pub(crate) fn start() -> Result<Self> {
+        let watch = Self {
+            longest_ns: Arc::default(),
+        };
+        for cpu in 0..thread::available_parallelism()?.get() {
+            let longest_ns = Arc::clone(&watch.longest_ns);
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            thread::spawn(move || {
+                let prepared = prepare(cpu);
+                let failed = prepared.is_err();
+                // Whoever waits for it is there.
+                let _ = ready.send(prepared);
+                if failed {
+                    return;
+                }
+                loop {
+                    longest_ns.fetch_max(late_ns(), Ordering::Relaxed);
+                }
+            });
+            is_ready
+                .recv()?
+                .with_context(|| format!("cannot watch CPU {cpu}"))?;
+        }
+        Ok(watch)
+    }
+
+    /// For how long a CPU did nothing, at most, since this was asked last.
+    pub(crate) fn longest(&self) -> Duration {
+        Duration::from_nanos(self.longest_ns.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// Moves this thread to a CPU, ahead of all others there.
+fn prepare(cpu: usize) -> Result<(), Errno> {
+    let mut here = CpuSet::new();
+    here.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &here)?;
+    let priority = libc::sched_param {
+        sched_priority: PRIORITY,
+    };
+    // SAFETY: reads one sched_param, which lives until it returns.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
+    Errno::result(result).map(drop)
+}
+
+fn late_ns() -> u64 {
+    let start = Instant::now();
+    thread::sleep(PERIOD);
+    let late = start.elapsed().saturating_sub(PERIOD);
+    u64::try_from(late.as_nanos()).unwrap_or(u64::MAX)
+}
