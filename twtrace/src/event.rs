@@ -4,6 +4,8 @@
 pub mod bounded;
 pub mod facts;
 pub mod found;
+#[cfg(test)]
+mod sample;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -406,29 +408,6 @@ pub struct Meta {
     #[serde(default)]
     pub quiet_ends: bool,
     pub ts_offset: Option<TsOffset>,
-}
-
-#[cfg(test)]
-impl Meta {
-    /// Of a trace by fentry that had nothing but ends.
-    pub(crate) fn sample() -> Self {
-        Self {
-            kernel: "6.18.0".into(),
-            attach: "fentry".into(),
-            hooks: 13,
-            tw_counted_at: TwCountedAt::Birth,
-            wall_offset_ns: 0,
-            started_ns: 0,
-            filtered: false,
-            rearms: false,
-            refusals: false,
-            drops: false,
-            births: false,
-            ports: false,
-            quiet_ends: false,
-            ts_offset: None,
-        }
-    }
 }
 
 /// What a kernel hashes into the offset of its timestamps (with tcp_timestamps=1).

@@ -106,21 +106,12 @@ fn tell(roll: &mut Roll, out: &mpsc::Sender<Named>) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::event::Family;
 
     fn flow(uid: u32) -> Flow {
         Flow {
-            family: Family::Ipv4,
-            laddr: Ipv4Addr::LOCALHOST.into(),
-            lport: 1,
-            raddr: Ipv4Addr::LOCALHOST.into(),
-            rport: 2,
-            netns: 1,
             uid: Some(uid),
-            cgroup: None,
+            ..Flow::sample()
         }
     }
 

@@ -73,21 +73,14 @@ fn told<K: Eq + Hash>(all: &mut HashSet<K>, key: K) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::event::Family;
 
     fn flow(uid: u32, cgroup: u64, netns: u32) -> Flow {
         Flow {
-            family: Family::Ipv4,
-            laddr: Ipv4Addr::LOCALHOST.into(),
-            lport: 1,
-            raddr: Ipv4Addr::LOCALHOST.into(),
-            rport: 2,
             netns,
             uid: Some(uid),
             cgroup: Some(cgroup),
+            ..Flow::sample()
         }
     }
 

@@ -100,10 +100,8 @@ fn preexisting(end: &End, circumstances: Circumstances) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::event::{Family, Flow, Reason};
+    use crate::event::{Flow, Reason};
 
     const STARTED: u64 = 1_000_000_000;
     const NOTHING_LOST: Circumstances = Circumstances {
@@ -117,27 +115,11 @@ mod tests {
 
     fn end() -> End {
         End {
-            flow: Flow {
-                family: Family::Ipv4,
-                laddr: Ipv4Addr::LOCALHOST.into(),
-                lport: 1,
-                raddr: Ipv4Addr::LOCALHOST.into(),
-                rport: 2,
-                netns: 3,
-                uid: None,
-                cgroup: None,
-            },
-            reason: Reason::Expired,
             born_as: Some(BornAs::FinWait2),
             born_ns: Some(STARTED + 10),
             time_wait_ns: Some(STARTED + 30),
             ended_ns: STARTED + 100,
-            in_time_wait: true,
-            rearms: 0,
-            untracked: false,
-            refused: 0,
-            first_refused_ns: None,
-            accepted: None,
+            ..End::sample(Flow::sample())
         }
     }
 

@@ -128,7 +128,6 @@ fn window(from: u64, to: u64) -> Window {
 
 fn flow(lport: u16) -> Flow {
     Flow {
-        family: Family::Ipv4,
         laddr: address(0).ip(),
         lport,
         raddr: address(0).ip(),
@@ -136,6 +135,7 @@ fn flow(lport: u16) -> Flow {
         netns: NETNS,
         uid: Some(UID),
         cgroup: Some(CGROUP),
+        ..Flow::sample()
     }
 }
 
@@ -161,27 +161,19 @@ fn life() -> Life {
 
 fn end() -> End {
     End {
-        flow: flow(4000),
-        reason: Reason::Expired,
         born_as: Some(BornAs::FinWait2),
         born_ns: Some(SECOND),
         time_wait_ns: Some(3 * SECOND),
         ended_ns: 64 * SECOND,
-        in_time_wait: true,
-        rearms: 0,
-        untracked: false,
-        refused: 0,
-        first_refused_ns: None,
-        accepted: None,
+        ..End::sample(flow(4000))
     }
 }
 
 /// Of [`end`].
 fn birth(lport: u16) -> Birth {
     Birth {
-        flow: flow(lport),
         born_as: BornAs::FinWait2,
-        at_ns: SECOND,
+        ..Birth::sample(flow(lport), SECOND)
     }
 }
 

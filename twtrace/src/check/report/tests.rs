@@ -10,7 +10,7 @@ use crate::check::expect::Sign;
 use crate::check::outcome::{Outcome, Verdict};
 use crate::check::runner;
 use crate::check::scenarios::SCENARIOS;
-use crate::event::{BornAs, End, Event, Flow, Meta, Reason};
+use crate::event::{BornAs, End, Event, Flow, Meta};
 
 fn meta() -> Meta {
     Meta {
@@ -25,28 +25,20 @@ fn meta() -> Meta {
 }
 
 fn end() -> End {
+    let flow = Flow {
+        laddr: [127, 0, 0, 1].into(),
+        lport: 4000,
+        raddr: [127, 0, 0, 1].into(),
+        rport: 443,
+        netns: 4_026_532_200,
+        uid: Some(10_007),
+        ..Flow::sample()
+    };
     End {
-        flow: Flow {
-            family: Family::Ipv4,
-            laddr: [127, 0, 0, 1].into(),
-            lport: 4000,
-            raddr: [127, 0, 0, 1].into(),
-            rport: 443,
-            netns: 4_026_532_200,
-            uid: Some(10_007),
-            cgroup: None,
-        },
-        reason: Reason::Expired,
         born_as: Some(BornAs::FinWait2),
-        born_ns: Some(1_000_000_000),
         time_wait_ns: Some(1_300_000_000),
         ended_ns: 31_300_000_000,
-        untracked: false,
-        in_time_wait: true,
-        rearms: 0,
-        refused: 0,
-        first_refused_ns: None,
-        accepted: None,
+        ..End::sample(flow)
     }
 }
 

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use super::causes::Cause;
 use super::*;
 use crate::event::Flow;
-use crate::event::{BornAs, Family, Numbers, Refusal, Reply};
+use crate::event::{Numbers, Refusal, Reply};
 use crate::model::lifecycle::Circumstances;
 
 const MS: u64 = 1_000_000;
@@ -23,14 +23,10 @@ fn meta() -> Meta {
 
 fn flow(rport: u16) -> Flow {
     Flow {
-        family: Family::Ipv4,
-        laddr: Ipv4Addr::new(10, 0, 0, 5).into(),
-        lport: 443,
         raddr: Ipv4Addr::new(203, 0, 113, 7).into(),
         rport,
         netns: 1,
-        uid: None,
-        cgroup: None,
+        ..Flow::sample()
     }
 }
 
@@ -71,18 +67,13 @@ fn rst(rport: u16, at_ns: u64, rule: Rule) -> Refusal {
 /// The end of such a TIME_WAIT, which refused so many SYNs since then.
 fn end(rport: u16, ended_ns: u64, reason: Reason, refused: u32, first_ns: u64) -> End {
     End {
-        flow: flow(rport),
         reason,
-        born_as: Some(BornAs::TimeWait),
         born_ns: Some(10 * S),
         time_wait_ns: Some(10 * S),
         ended_ns,
-        in_time_wait: true,
-        rearms: 0,
-        untracked: false,
         refused,
         first_refused_ns: (refused > 0).then_some(first_ns),
-        accepted: None,
+        ..End::sample(flow(rport))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::event::{Birth, BornAs, End, Family, Flow, Refusal, Reply, Rule, Stage};
+use crate::event::{Birth, End, Flow, Refusal, Reply, Rule, Stage};
 use crate::event::{KernelCounters, Numbers};
 use crate::model::Life;
 use crate::model::lifecycle::Circumstances;
@@ -21,31 +21,21 @@ pub(super) fn meta() -> Meta {
 
 fn flow(uid: u32) -> Flow {
     Flow {
-        family: Family::Ipv4,
-        laddr: Ipv4Addr::new(10, 0, 0, 1).into(),
-        lport: 443,
         raddr: Ipv4Addr::from_bits(0x0a01_0000 + uid).into(),
-        rport: 40_000,
         netns: HERE,
         uid: Some(uid),
         cgroup: Some(u64::from(uid) + 100),
+        ..Flow::sample()
     }
 }
 
 fn end(uid: u32, reason: Reason, ended_ns: u64) -> End {
     End {
-        flow: flow(uid),
         reason,
-        born_as: Some(BornAs::TimeWait),
         born_ns: Some(0),
         time_wait_ns: Some(0),
         ended_ns,
-        in_time_wait: true,
-        rearms: 0,
-        untracked: false,
-        refused: 0,
-        first_refused_ns: None,
-        accepted: None,
+        ..End::sample(flow(uid))
     }
 }
 
@@ -58,11 +48,7 @@ pub(super) fn ended(uid: u32, reason: Reason, ended_ns: u64) -> Report {
 }
 
 pub(super) fn birth(uid: u32, at_ns: u64) -> Birth {
-    Birth {
-        flow: flow(uid),
-        born_as: BornAs::TimeWait,
-        at_ns,
-    }
+    Birth::sample(flow(uid), at_ns)
 }
 
 fn totals(at_ns: u64, change: impl FnOnce(&mut Counters)) -> Snapshot {

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::event::{End, Family, Overflow, Reason};
+use crate::event::{End, Overflow, Reason};
 use crate::model::lifecycle::Circumstances;
 
 const MS: u64 = 1_000_000;
@@ -17,32 +17,21 @@ fn meta(births: bool, refusals: bool) -> Meta {
 
 fn flow(uid: u32) -> Flow {
     Flow {
-        family: Family::Ipv4,
-        laddr: Ipv4Addr::new(10, 0, 0, 1).into(),
-        lport: 443,
-        raddr: Ipv4Addr::new(10, 0, 0, 2).into(),
-        rport: 40_000,
-        netns: 7,
         uid: Some(uid),
         cgroup: Some(u64::from(uid) + 100),
+        ..Flow::sample()
     }
 }
 
 /// Ended after so long in TIME_WAIT.
 fn end(uid: u32, reason: Reason, ended_ns: u64, time_wait_ns: u64) -> Report {
     let end = End {
-        flow: flow(uid),
         reason,
         born_as: None,
         born_ns: None,
         time_wait_ns: Some(ended_ns - time_wait_ns),
         ended_ns,
-        in_time_wait: true,
-        rearms: 0,
-        untracked: false,
-        refused: 0,
-        first_refused_ns: None,
-        accepted: None,
+        ..End::sample(flow(uid))
     };
     let circumstances = Circumstances {
         started_ns: 0,

@@ -1,22 +1,15 @@
-use std::net::{IpAddr, Ipv4Addr};
-
 use twtrace_common::counters::Counters;
 
 use super::*;
-use crate::event::{Birth, End, Family, Flow, Seed};
+use crate::event::{Birth, End, Flow, Seed};
 
 const HERE: u32 = 7;
 
 fn flow(lport: u16) -> Flow {
     Flow {
-        family: Family::Ipv4,
-        laddr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)),
         lport,
-        raddr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 30)),
-        rport: 5432,
         netns: HERE,
-        uid: None,
-        cgroup: None,
+        ..Flow::sample()
     }
 }
 
@@ -30,28 +23,18 @@ fn seed(lport: u16, substate: BornAs) -> Event {
 }
 
 fn birth(lport: u16, at_ns: u64) -> Event {
-    Event::Birth(Birth {
-        flow: flow(lport),
-        born_as: BornAs::TimeWait,
-        at_ns,
-    })
+    Event::Birth(Birth::sample(flow(lport), at_ns))
 }
 
 /// The end of one whose birth was seen at this time, or was not.
 fn end(lport: u16, born_ns: Option<u64>, ended_ns: u64, reason: Reason) -> Event {
     Event::End(End {
-        flow: flow(lport),
         reason,
-        born_as: Some(BornAs::TimeWait),
         born_ns,
         time_wait_ns: born_ns,
         ended_ns,
-        in_time_wait: true,
-        rearms: 0,
         untracked: born_ns.is_none(),
-        refused: 0,
-        first_refused_ns: None,
-        accepted: None,
+        ..End::sample(flow(lport))
     })
 }
 

@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::event::found::Users;
-use crate::event::{Birth, BornAs, CommandName, End, Family, Reason, Seed};
+use crate::event::{Birth, BornAs, CommandName, End, Seed};
 
 const HERE: u32 = 7;
 const S: u64 = 1_000_000_000;
@@ -19,39 +19,24 @@ fn meta() -> Meta {
 
 fn flow(lport: u16, host: u8) -> Flow {
     Flow {
-        family: Family::Ipv4,
-        laddr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)),
         lport,
         raddr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)),
         rport: 5432,
         netns: HERE,
-        uid: None,
-        cgroup: None,
+        ..Flow::sample()
     }
 }
 
 fn birth(flow: Flow, at_ns: u64) -> Event {
-    Event::Birth(Birth {
-        flow,
-        born_as: BornAs::TimeWait,
-        at_ns,
-    })
+    Event::Birth(Birth::sample(flow, at_ns))
 }
 
 fn end(flow: Flow, born_ns: u64, ended_ns: u64) -> Event {
     Event::End(End {
-        flow,
-        reason: Reason::Expired,
-        born_as: Some(BornAs::TimeWait),
         born_ns: Some(born_ns),
         time_wait_ns: Some(born_ns),
         ended_ns,
-        in_time_wait: true,
-        rearms: 0,
-        untracked: false,
-        refused: 0,
-        first_refused_ns: None,
-        accepted: None,
+        ..End::sample(flow)
     })
 }
 
