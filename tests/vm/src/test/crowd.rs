@@ -112,7 +112,7 @@ fn totals(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<String>
         .iter()
         .filter(|&(netns, made)| ends.get(netns) != Some(made));
     checks.equal("namespaces with wrong totals", wrong.count(), 0);
-    compared(checks, &written, &expected);
+    compared(checks, &written, &expected)?;
     checks.that(attached_in < MOST_ATTACH, || {
         "attaching took too long".to_owned()
     });
@@ -126,16 +126,23 @@ fn totals(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<String>
     ))
 }
 
-/// The kernel's counters were read in each namespace, and agree.
-fn compared(checks: &mut Checks, written: &Written, expected: &BTreeMap<u64, u64>) {
+/// The kernel's counters were read in each namespace, and agree. Linux 5.10 counts when the timer
+/// fires, so there no counter has moved, and none is compared.
+fn compared(checks: &mut Checks, written: &Written, expected: &BTreeMap<u64, u64>) -> Result<()> {
     let rows = written.summary["counters"].as_array().into_iter().flatten();
     let agree = rows.filter(|row| row["name"] == "TW+TWKilled" && row["agree"] == true);
     let known = agree.filter(|row| {
         let netns = row["netns"].as_u64();
         netns.is_some_and(|netns| expected.contains_key(&netns))
     });
-    checks.equal("namespaces that agree", known.count(), expected.len());
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let moved = match release.starts_with("5.10.") {
+        true => 0,
+        false => expected.len(),
+    };
+    checks.equal("namespaces that agree", known.count(), moved);
     checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
+    Ok(())
 }
 
 /// The CPU time of a frame of `top`, when something has happened in each namespace, and that of the
