@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::apt;
 use crate::run::{say, show};
+use crate::vm::image::Profile;
 use crate::vm::kernels::KERNELS;
 use crate::vm::package::{self, Kernel};
 use crate::vm::qemu::{Accel, Setup};
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(name) => vm::kernel(name)?,
         None => usual_or_other()?,
     };
-    let host = Host::get()?;
+    let host = Host::get(Profile::Quick)?;
     say(&format!(
         "booting Linux {}; all in all it takes a minute and a half, as natural expiry takes 60 s",
         kernel.release

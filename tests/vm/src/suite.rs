@@ -31,6 +31,8 @@ pub(crate) struct Args {
 /// A choice of assertions.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Part {
+    /// Enough to trust a change: what takes seconds, and `check` once.
+    Quick,
     /// Where more CPUs may make a difference.
     Cpus,
 }
@@ -142,6 +144,30 @@ const SHARED: &[&str] = &[
     "owners in top, kprobe",
 ];
 
+/// What says in some minutes whether tracing works.
+const QUICK: &[&str] = &[
+    "check, fentry",
+    "check, kill -9",
+    "recording",
+    "owners, fentry",
+    "owners in a recording",
+    "conflicts behind a NAT, fentry",
+    "last bytes with a FIN, fentry",
+    "last bytes with a FIN, kprobe",
+    "two CPUs at one, kprobe",
+    "SIGTERM under load, fentry",
+    "exhausted destination, fentry",
+    "SIGINT at once",
+    "privileges kept",
+    "doctor",
+    "doctor, elsewhere",
+    "a function lacking",
+    "kill -9, fentry",
+    "frames of top",
+    "programs, fentry",
+    "programs, kprobe",
+];
+
 /// What CPUs may do to each other.
 const CPUS: &[&str] = &[
     "check, fentry",
@@ -165,6 +191,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let watch = Watch::start()?;
     for (name, test, attach) in TESTS {
         let of_part = match args.part {
+            Some(Part::Quick) => QUICK.contains(name),
             Some(Part::Cpus) => CPUS.contains(name),
             None => true,
         };
@@ -291,7 +318,7 @@ mod tests {
 
     #[test]
     fn choices_are_of_tests_that_there_are() {
-        for chosen in SHARED.iter().chain(CPUS) {
+        for chosen in SHARED.iter().chain(QUICK).chain(CPUS) {
             assert!(TESTS.iter().any(|(name, ..)| name == chosen), "{chosen}");
         }
     }

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::run::say;
+use crate::vm::image::Profile;
 use crate::vm::package::Kernel;
 use crate::vm::qemu::{Accel, Setup};
 use crate::vm::{self, Host};
@@ -89,7 +90,7 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let host = Host::get()?;
+    let host = Host::get(Profile::Measured)?;
     let mut measured = Vec::new();
     for name in &args.kernels {
         let kernel = vm::kernel(name)?;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::paths;
 use crate::run::{output, say, show};
+use crate::vm::image::Profile;
 use crate::vm::kernels::{KERNELS, MORE};
 use crate::vm::package::Kernel;
 use crate::vm::qemu::{Accel, Setup};
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// What the kernels show now.
 fn all(args: &Args) -> Result<Vec<Baseline>> {
     let kernels = kernels(&args.kernels)?;
-    let host = Host::get()?;
+    let host = Host::get(Profile::Quick)?;
     let setup = Setup {
         memory_mb: 1536,
         cpus: 2,

@@ -1,6 +1,8 @@
-//! `cargo xtask test`: everything that says whether this tree is right.
+//! `cargo xtask test`: what says within ten minutes whether this tree is right; with
+//! `--all-kernels`, everything that does.
 
 mod parsers;
+mod progress;
 mod results;
 mod suite;
 
@@ -11,11 +13,13 @@ use anyhow::{Result, bail};
 
 use crate::run::{run as run_command, say};
 use crate::{ebpf, fuzz, paths, tidy};
+use progress::Progress;
 use results::{Results, Verdict};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// All kernels of the table instead of the oldest, the host distribution's and the newest.
+    /// Everything: all kernels of the table instead of the oldest and the newest, with the long
+    /// assertions, more CPUs, PREEMPT_RT and the fuzz targets; about an hour on two cores.
     #[arg(long)]
     all_kernels: bool,
     /// These kernels instead: names of the table or paths of vmlinuz files.
@@ -48,29 +52,39 @@ const STEPS: &[(&str, Step)] = &[
     ("eBPF object", ebpf::check),
 ];
 
+const FUZZ: &str = "fuzz targets";
+
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let steps = STEPS.iter().filter(|_| !args.only_vm);
+    let names = steps.clone().map(|(name, _)| *name);
+    let fuzz = (args.all_kernels && !args.only_vm).then_some(FUZZ);
+    let vms = (!args.no_vm).then_some(suite::VMS);
+    let progress = Progress::of(names.chain(fuzz).chain(vms).map(str::to_owned).collect());
     let mut results = Results::default();
-    for (name, step) in STEPS.iter().filter(|_| !args.only_vm) {
+    for (name, step) in steps {
         say(name);
         let started = Instant::now();
         let done = step();
+        let took = started.elapsed();
         if let Err(reason) = &done {
             say(&format!("{name}: {reason:#}"));
         }
-        let seconds = started.elapsed().as_secs_f64();
+        progress.ended(name, Verdict::of(&done).word(), took);
+        let seconds = took.as_secs_f64();
         results.add(name, done.map(|detail| format!("{seconds:.0} s {detail}")));
     }
-    if !args.only_vm {
-        fuzzing(&mut results);
+    if fuzz.is_some() {
+        fuzzing(&progress, &mut results);
     }
-    if !args.no_vm {
+    if vms.is_some() {
         let choice = suite::Choice {
-            all: args.all_kernels,
+            everything: args.all_kernels,
             named: args.kernels.clone(),
         };
-        suite::run(&choice, args.jobs, &mut results);
+        suite::run(&choice, args.jobs, &progress, &mut results);
     }
     results.show();
+    say(&format!("{:.0} s", progress.elapsed().as_secs_f64()));
     if results.failed() > 0 {
         bail!("not everything passed");
     }
@@ -121,20 +135,21 @@ const FUZZING: u32 = 20;
 
 /// Where the toolchain does not allow it, the same functions had a million inputs in the unit
 /// tests (twtrace/tests/property.rs).
-fn fuzzing(results: &mut Results) {
-    let name = "fuzz targets";
-    say(name);
+fn fuzzing(progress: &Progress, results: &mut Results) {
+    say(FUZZ);
+    let started = Instant::now();
     match fuzz::Fuzzer::get() {
         Ok(fuzzer) => {
             let inputs = fuzzer.each(&fuzz::TARGETS, FUZZING);
-            results.add(name, inputs.map(|inputs| format!("inputs: {inputs}")));
+            results.add(FUZZ, inputs.map(|inputs| format!("inputs: {inputs}")));
         }
         Err(error) => {
             let why = format!("{error:#}; a million inputs of the unit tests stand in");
-            say(&format!("{name}: not run: {why}"));
-            results.put(name, Verdict::Skip, &why);
+            say(&format!("{FUZZ}: not run: {why}"));
+            results.put(FUZZ, Verdict::Skip, &why);
         }
     }
+    progress.ended(FUZZ, results.last().word(), started.elapsed());
 }
 
 fn unit() -> Result<String> {

@@ -11,6 +11,23 @@ pub(super) enum Verdict {
     Skip,
 }
 
+impl Verdict {
+    pub(super) fn of<T>(result: &Result<T>) -> Self {
+        match result {
+            Ok(_) => Self::Pass,
+            Err(_) => Self::Fail,
+        }
+    }
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "FAIL",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Row {
     name: String,
@@ -38,6 +55,11 @@ impl Results {
             verdict,
             detail: detail.lines().next().unwrap_or_default().to_owned(),
         });
+    }
+
+    /// How the last one went.
+    pub(super) fn last(&self) -> Verdict {
+        self.rows.last().map_or(Verdict::Skip, |row| row.verdict)
     }
 
     fn count(&self, verdict: Verdict) -> usize {
@@ -83,12 +105,7 @@ impl Results {
             detail,
         } in others.into_iter().chain(failed)
         {
-            let word = match verdict {
-                Verdict::Pass => "pass",
-                Verdict::Fail => "FAIL",
-                Verdict::Skip => "skip",
-            };
-            show(&format!("{word}  {name:width$}  {detail}"));
+            show(&format!("{}  {name:width$}  {detail}", verdict.word()));
         }
         show("");
         show(&self.last_line());

@@ -2,18 +2,22 @@
 //! on the kernel built with PREEMPT_RT.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::parsers::{self, Kunit};
+use super::progress::Progress;
 use super::results::{Results, Verdict};
 use crate::run::{say, show};
+use crate::vm::image::Profile;
 use crate::vm::kernels::{KERNELS, MANY_CPUS, REALTIME};
 use crate::vm::package::Kernel;
 use crate::vm::qemu::{Accel, Outcome, Setup};
 use crate::vm::{self, Host};
 
+/// What all VMs are called before it is known which there are.
+pub(super) const VMS: &str = "VMs";
 /// With fewer kernels than this, a run of the whole table proves too little.
 const FEWEST: usize = 4;
 const TIME_LIMIT: Duration = Duration::from_secs(1800);
@@ -21,20 +25,22 @@ const TIME_LIMIT: Duration = Duration::from_secs(1800);
 /// Which kernels to test on.
 #[derive(Debug)]
 pub(super) struct Choice {
-    pub(super) all: bool,
+    /// All kernels, and all that can be asserted of each.
+    pub(super) everything: bool,
     pub(super) named: Vec<String>,
 }
 
 impl Choice {
-    fn names(&self) -> Vec<String> {
-        match self {
-            Self { all: true, .. } => KERNELS
-                .iter()
-                .map(|series| series.name.to_owned())
-                .collect(),
-            Self { named, .. } if !named.is_empty() => named.clone(),
-            _ => ["oldest", "host", "newest"].map(str::to_owned).to_vec(),
-        }
+    /// Names of the table, or paths.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let table = KERNELS.iter().map(|series| series.name);
+        let table = table.filter(|_| self.everything);
+        let short = ["oldest", "newest"];
+        let short = short.into_iter();
+        let short = short.filter(|_| !self.everything && self.named.is_empty());
+        table
+            .chain(self.named.iter().map(String::as_str))
+            .chain(short)
     }
 }
 
@@ -54,27 +60,38 @@ impl Job<'_> {
     }
 }
 
-pub(super) fn run(choice: &Choice, jobs: usize, results: &mut Results) {
+pub(super) fn run(choice: &Choice, jobs: usize, progress: &Progress, results: &mut Results) {
     let kernels = kernels(choice, results);
     if kernels.is_empty() {
         return;
     }
-    let realtime = choice.all.then(|| realtime(results)).flatten();
-    let host = match Host::get() {
+    let everything = choice.everything;
+    let realtime = everything.then(|| realtime(results)).flatten();
+    let profile = match everything {
+        true => Profile::Measured,
+        false => Profile::Quick,
+    };
+    let host = match Host::get(profile) {
         Ok(host) => host,
         Err(error) => return results.add("VM", Err(error)),
     };
-    let mut queue = whole(&kernels);
-    if choice.all {
+    let mut queue = whole(&kernels, everything || !choice.named.is_empty());
+    if everything {
         queue.extend(many_cpus(&kernels));
     }
     queue.extend(realtime.as_ref().map(on_realtime));
+    progress.split(VMS, queue.iter().map(Job::name));
     let ends = vm::side_by_side(&queue, jobs, |job| {
         say(&format!("booting {}", job.name()));
         let name = format!("{}{}", job.kernel.name, job.remark);
-        host.boot(job.kernel, &job.setup, &mut |line| {
+        let started = Instant::now();
+        let end = host.boot(job.kernel, &job.setup, &mut |line| {
             show(&format!("{name:6} {line}"));
-        })
+        });
+        let passed = end.as_ref().is_ok_and(|end| end.verdict.code == 0);
+        let verdict = if passed { Verdict::Pass } else { Verdict::Fail };
+        progress.ended(&job.name(), verdict.word(), started.elapsed());
+        end
     });
     let kunit = parsers::Kunit::get();
     if let Err(why) = &kunit {
@@ -107,13 +124,21 @@ fn setup(words: &[&str]) -> Setup {
     }
 }
 
-/// All assertions that say something of the kernel, and of the others a share on each.
-fn whole(kernels: &[Kernel]) -> Vec<Job<'_>> {
-    let job = |(nth, kernel)| Job {
-        kernel,
-        remark: "",
-        setup: setup(&["--share", &format!("{nth}/{}", kernels.len())]),
-        whole: true,
+/// All assertions that say something of the kernel, and of the others a share on each; or of both
+/// those that are quick.
+fn whole(kernels: &[Kernel], long: bool) -> Vec<Job<'_>> {
+    let job = |(nth, kernel)| {
+        let share = format!("{nth}/{}", kernels.len());
+        let mut words = vec!["--share", &share];
+        if !long {
+            words.extend(["--part", "quick"]);
+        }
+        Job {
+            kernel,
+            remark: "",
+            setup: setup(&words),
+            whole: long,
+        }
     };
     kernels.iter().enumerate().map(job).collect()
 }
@@ -159,7 +184,7 @@ fn kernels(choice: &Choice, results: &mut Results) -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     let mut oldest = false;
     for name in choice.names() {
-        match vm::kernel(&name) {
+        match vm::kernel(name) {
             Ok(kernel) => {
                 oldest |= kernel.name == KERNELS[0].name;
                 if kernels.iter().all(|known| known.release != kernel.release) {
@@ -179,7 +204,7 @@ fn kernels(choice: &Choice, results: &mut Results) -> Vec<Kernel> {
 
 fn enough(choice: &Choice, found: usize, oldest: bool) -> Result<String> {
     ensure!(found > 0, "no kernel to test on");
-    if choice.all {
+    if choice.everything {
         ensure!(oldest, "the oldest kernel, {}, is missing", KERNELS[0].name);
         ensure!(found >= FEWEST, "only {found} kernels, {FEWEST} are needed");
     }
@@ -221,7 +246,6 @@ fn read(job: &str, end: &Outcome, results: &mut Results) -> Result<()> {
         (code == 0) == (failed == 0),
         "exit code {code} with {failed} failed assertions"
     );
-    say(&format!("{job}: {:.0} s", end.elapsed.as_secs_f64()));
     Ok(())
 }
 
@@ -232,14 +256,14 @@ mod tests {
     #[test]
     fn too_few_kernels_fail() {
         let all = Choice {
-            all: true,
+            everything: true,
             named: Vec::new(),
         };
         assert!(enough(&all, 4, true).is_ok());
         assert!(enough(&all, 3, true).is_err());
         assert!(enough(&all, 5, false).is_err(), "the oldest is missing");
         let some = Choice {
-            all: false,
+            everything: false,
             named: Vec::new(),
         };
         assert!(enough(&some, 1, false).is_ok());

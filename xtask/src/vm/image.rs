@@ -28,14 +28,32 @@ pub(crate) struct Programs {
     init: Vec<u8>,
 }
 
+/// How the programs are built: a profile of Cargo.toml.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// Where time or memory is measured.
+    Measured,
+    Quick,
+}
+
+impl Profile {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "vm",
+            Self::Quick => "vm-quick",
+        }
+    }
+}
+
 impl Programs {
     /// Builds them with a target folder of their own, so that other builds are not undone.
-    pub(crate) fn build() -> Result<Self> {
+    pub(crate) fn build(profile: Profile) -> Result<Self> {
         let target_dir = paths::root().join("target/vm");
-        let built = target_dir.join(TARGET).join("vm");
+        let built = target_dir.join(TARGET).join(profile.name());
         run(Command::new("cargo")
             .current_dir(paths::root())
-            .args(["build", "--quiet", "--profile", "vm", "--target", TARGET])
+            .args(["build", "--quiet", "--profile", profile.name()])
+            .args(["--target", TARGET])
             .args(["--package", "twtrace", "--package", "twtrace-vm"])
             .arg("--target-dir")
             .arg(&target_dir)

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::apt;
 use crate::run::{say, show};
-use image::{Extra, Programs};
+use image::{Extra, Profile, Programs};
 use package::Kernel;
 use qemu::{Accel, Setup};
 
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let host = Host::get()?;
+    let host = Host::get(Profile::Measured)?;
     let mut kernels = Vec::new();
     for name in &args.kernels {
         kernels.push(kernel(name)?);
@@ -121,12 +121,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn get() -> Result<Self> {
+    pub(crate) fn get(profile: Profile) -> Result<Self> {
         qemu::ready()?;
         let nft = nft::files()?;
         say("building twtrace and the VM's init");
         Ok(Self {
-            programs: Programs::build()?,
+            programs: Programs::build(profile)?,
             nft,
         })
     }
