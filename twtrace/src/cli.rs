@@ -74,6 +74,7 @@ pub enum Command {
     #[cfg(feature = "check")]
     Check(CheckArgs),
     /// Print a script that completes twtrace's command line in this shell
+    #[command(after_long_help = completions::EXAMPLES)]
     Completions(CompletionsArgs),
 }
 
