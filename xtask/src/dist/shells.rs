@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use super::tools::{Found, Tool};
-use crate::run::{output, say};
+use crate::run::output;
 
 /// A shell, and how to ask it.
 struct Shell {
@@ -55,13 +55,9 @@ pub(super) fn check(scripts: &Path) -> Result<Vec<String>> {
 impl Shell {
     fn check(&self, scripts: &Path) -> Result<String> {
         let name = self.tool.name;
-        let found = match self.tool.find() {
+        let found = match self.tool.get() {
             Ok(found) => found,
-            Err(why) => {
-                let skipped = format!("{name} not tried: {why:#}");
-                say(&skipped);
-                return Ok(skipped);
-            }
+            Err(why) => return Ok(format!("{name} SKIPPED: {why}")),
         };
         for (line, expected) in WORDS {
             let own = tempfile::tempdir()?;

@@ -24,7 +24,15 @@ pub(super) struct Found {
 }
 
 impl Tool {
-    pub(super) fn find(&self) -> Result<Found> {
+    /// It, or why this machine cannot have it, said at length here.
+    pub(super) fn get(&self) -> Result<Found, String> {
+        self.find().map_err(|why| {
+            say(&format!("there is no {}: {why:#}", self.name));
+            format!("{} cannot be had here", self.name)
+        })
+    }
+
+    fn find(&self) -> Result<Found> {
         if let Ok(program) = which::which(self.name) {
             return Ok(Found {
                 program,
