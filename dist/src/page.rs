@@ -22,7 +22,8 @@ impl Stamp {
     pub(crate) fn of_environment() -> Result<Self> {
         let seconds = std::env::var("SOURCE_DATE_EPOCH")
             .context("the date of the pages is not set: SOURCE_DATE_EPOCH")?;
-        Self::of_seconds(seconds.trim().parse()?)
+        let seconds = seconds.trim().parse();
+        Self::of_seconds(seconds.context("SOURCE_DATE_EPOCH is no number of seconds")?)
     }
 
     pub(crate) fn of_seconds(seconds: i64) -> Result<Self> {
