@@ -1,5 +1,7 @@
 //! The command line: what a user may say, parsed but not yet acted on.
 
+mod completions;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,8 @@ use crate::kernel::{Attach, REFUSAL_RATE};
 use crate::model::groups::By;
 use crate::view::Output;
 use crate::view::columns::HELP;
+
+pub use completions::{CompletionsArgs, Shell};
 
 /// The end of the help; without the feature `check`, of what is there.
 fn examples() -> String {
@@ -69,6 +73,9 @@ pub enum Command {
     /// Self-test: produce every kind of end and verify that tracer, kernel counters and socket table agree
     #[cfg(feature = "check")]
     Check(CheckArgs),
+    /// Print a script that completes twtrace's command line in this shell
+    #[command(after_long_help = completions::EXAMPLES)]
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -550,7 +557,7 @@ impl From<OutputArg> for Output {
 }
 
 impl Cli {
-    /// The definition itself, for man page, completions and tests.
+    /// The definition itself, for man pages, completions and tests.
     #[must_use]
     pub fn definition() -> clap::Command {
         <Self as clap::CommandFactory>::command()

@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod demo;
+mod dist;
 mod ebpf;
 mod fuzz;
 mod matrix;
@@ -30,6 +31,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what twtrace costs, beside other tools.
     Bench(bench::Args),
+    /// Write man pages and completions, as packages have them.
+    Dist(dist::Args),
     /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
     Ebpf(ebpf::Args),
     /// Feed any bytes to what reads recordings, records, BTF, names and facts.
@@ -63,6 +66,7 @@ fn work(cli: &Cli) -> anyhow::Result<()> {
     match &cli.task {
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Dist(args) => dist::run(args),
         Task::Ebpf(args) => ebpf::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Matrix(args) => matrix::run(args),

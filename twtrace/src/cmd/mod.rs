@@ -3,6 +3,7 @@
 #[cfg(feature = "check")]
 mod check;
 mod child;
+mod completions;
 mod conflicts;
 mod doctor;
 mod files;
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Report(args)) => report::run(&args),
         #[cfg(feature = "check")]
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Completions(args)) => completions::run(&args),
     }
 }
 

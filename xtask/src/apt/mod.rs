@@ -99,6 +99,11 @@ impl Private {
         Ok(private)
     }
 
+    /// For this machine's own release, whose programs run here.
+    pub(crate) fn of_this_release() -> Result<Self> {
+        Self::derive(&[&debian_codename()?])
+    }
+
     fn update(&self) -> Result<()> {
         let stamp = self.dir.join("updated");
         let age = fs::metadata(&stamp)

@@ -14,6 +14,7 @@ pub(super) const CRATES: &[&str] = &[
     "twtrace-common/src/",
     "twtrace-ebpf/src/",
     "xtask/src/",
+    "dist/src/",
     "tests/vm/src/",
 ];
 
