@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::run::{run as run_command, say};
-use crate::{ebpf, fuzz, paths, tidy};
+use crate::{dist, ebpf, fuzz, paths, tidy};
 use progress::Progress;
 use results::{Results, Verdict};
 
@@ -49,6 +49,7 @@ const STEPS: &[(&str, Step)] = &[
     ("unit and golden tests", unit),
     ("tidy", || tidy::run(&tidy::Args {}).map(|()| String::new())),
     ("KTAP and JUnit by other parsers", parsers::goldens),
+    ("man pages and completions", dist::check),
     ("eBPF object", ebpf::check),
 ];
 
