@@ -170,9 +170,22 @@ fn member(line: &str, user: &str) -> Option<u32> {
         .then_some(gid)
 }
 
+/// Where the command prints to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stdout {
+    /// Where twtrace does.
+    Shared,
+    /// To stderr: stdout is for twtrace alone.
+    Kept,
+}
+
 /// Starts the command.
-pub(super) fn spawn(text: &str, user: Option<&User>) -> Result<Child> {
-    command(text, user)?
+pub(super) fn spawn(text: &str, user: Option<&User>, to: Stdout) -> Result<Child> {
+    let mut command = command(text, user)?;
+    if to == Stdout::Kept {
+        command.stdout(io::stderr());
+    }
+    command
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Error::new(format!("cannot run the command {text}: {error}")))

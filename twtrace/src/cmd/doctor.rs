@@ -1,12 +1,12 @@
 //! `twtrace doctor`: what can be traced here, what is set to no use or to harm, what to do.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::input;
 use super::output::Output;
 use crate::cli::{DoctorArgs, PlainOutput};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, why};
 use crate::event::facts::Facts;
 use crate::host::Names;
 use crate::kernel::{GivenBtf, probe};
@@ -66,8 +66,9 @@ fn read(file: &Path) -> Result<Facts> {
         .hint("such a file is written by: twtrace doctor --facts > FILE")
     };
     let mut text = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
-    read.map_err(|error| cannot(error.to_string()))?;
+    let read = input::open(file, "facts")?;
+    let read = read.and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
+    read.map_err(|error| cannot(why(&error)))?;
     if text.len() as u64 == MOST_BYTES {
         return Err(cannot("it is longer than any facts are".to_owned()));
     }

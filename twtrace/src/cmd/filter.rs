@@ -17,6 +17,12 @@ use crate::kernel::netns::inode_of;
 
 /// Builds the filter; names are resolved here, on this host.
 pub(super) fn build(filters: &Filters) -> Result<Filter> {
+    if filters.pid.is_some() {
+        return Err(Error::new(
+            "cannot filter by pid: a TIME_WAIT socket has no process, it outlives close() and ends in softirq",
+        )
+        .hint("--cgroup and --uid choose by the owner of the socket"));
+    }
     let mut filter = Filter::ZERO;
     if filters.ipv4 {
         filter.flags |= FILTER_IPV4;

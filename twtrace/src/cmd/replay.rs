@@ -16,7 +16,7 @@ use crate::view::{Of, Options, Output as Format, Renderer, columns};
 /// The options of the views that the command line gives.
 pub(super) fn view_options(view: &View, events: Of) -> Options {
     Options {
-        output: view.output.into(),
+        output: view.output(),
         fields: view.fields.clone(),
         utc: view.utc,
         wide: view.wide,
@@ -46,7 +46,7 @@ impl Lines {
             tally: Tally::new(meta, Detail::Records),
             groups: Grouped::new(grouping, meta),
             renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
-            format: view.output.into(),
+            format: view.output(),
         })
     }
 

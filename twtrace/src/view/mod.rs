@@ -28,4 +28,4 @@ pub use histogram::Scope;
 pub use ports::{Block, When, already_there};
 pub use render::{Options, Output, Renderer};
 pub use units::thousands;
-pub use unknown::Unknown;
+pub use unknown::{Unknown, nearest};
