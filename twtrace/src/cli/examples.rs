@@ -63,7 +63,7 @@ const EACH: &[(&str, [Row; 3])] = &[
         [
             (
                 "sudo twtrace trace",
-                "every TIME_WAIT socket that ends, until Ctrl-C",
+                "one line per socket that ends, until Ctrl-C",
             ),
             (
                 "sudo twtrace trace -L 443 --netns web",
@@ -105,7 +105,7 @@ const EACH: &[(&str, [Row; 3])] = &[
             ),
             (
                 "sudo twtrace conflicts --duration 1h --fail-on stuck -q",
-                "exit code 1 if a client could not get in",
+                "exit code 1 if a client was stuck",
             ),
         ],
     ),
@@ -129,13 +129,10 @@ const EACH: &[(&str, [Row; 3])] = &[
     (
         "doctor",
         [
-            (
-                "sudo twtrace doctor",
-                "findings, the worst first; without root, of what is readable",
-            ),
+            ("sudo twtrace doctor", "findings, the worst first"),
             (
                 "twtrace doctor --json",
-                "the same for programs; exit code 1 on a danger",
+                "the same as JSON, of what a user may see",
             ),
             (
                 "ssh HOST twtrace doctor --facts | twtrace doctor --read -",

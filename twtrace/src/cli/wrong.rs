@@ -21,7 +21,7 @@ fn line(error: &clap::Error) -> String {
     let first = text.lines().take_while(|line| !line.trim().is_empty());
     let parts: Vec<_> = first
         .map(str::trim)
-        .filter(|line| !line.starts_with("[possible values"))
+        .filter(|line| !line.starts_with('['))
         .collect();
     let line = parts.join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()

@@ -5,7 +5,7 @@ use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::Output;
-use super::replay::{Closing, check_view, view_options};
+use super::replay::{Closing, check_view, renderer};
 use crate::cli::{ConflictFound, ConflictsArgs, Questions, View, WhatIfArg};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
@@ -106,7 +106,7 @@ impl Story {
         Ok(Self {
             tally: Tally::new(meta, Detail::Records),
             conflicts: Conflicts::new(meta),
-            renderer: Renderer::new(&view_options(view, Of::CONFLICTS), meta, names)?,
+            renderer: renderer(view, Of::CONFLICTS, meta, names)?,
             format: view.output(),
             questions,
             known: Vec::new(),

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::input;
 use super::output::Output;
+use super::{input, manner};
 use crate::cli::{DoctorArgs, PlainOutput};
 use crate::error::{Error, Exit, Result, why};
 use crate::event::facts::Facts;
@@ -12,6 +12,7 @@ use crate::host::Names;
 use crate::kernel::{GivenBtf, probe};
 use crate::model::doctor::{Severity, diagnose};
 use crate::view::doctor;
+use crate::view::paint::Paint;
 
 /// Facts about a thousand namespaces are 2 MB.
 const MOST_BYTES: u64 = 16 << 20;
@@ -38,7 +39,8 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
             Some(_) => Names::none(),
             None => Names::of_this_host(),
         };
-        doctor::text(&facts, &diagnosis, &mut names)
+        let paint = Paint::new(manner::colour());
+        doctor::text(&facts, &diagnosis, paint, &mut names)
     };
     put(&mut out, &text)?;
     Ok(match diagnosis.verdict() {

@@ -13,7 +13,7 @@ use super::groups::{self, Grouped};
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::Output;
-use super::replay::{Closing, check_view, view_options};
+use super::replay::{Closing, check_view, renderer};
 use crate::cli::{Grouping, HistArgs, View};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result, why};
@@ -130,7 +130,7 @@ impl Figures {
             meta: meta.clone(),
             tally: Tally::new(meta, detail),
             groups,
-            renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
+            renderer: renderer(view, Of::TRACE, meta, names)?,
             format: view.output(),
             hgrm,
         })

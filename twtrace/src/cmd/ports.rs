@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::{Output, talk};
-use super::replay::{Closing, check_view, view_options};
+use super::replay::{Closing, check_view, renderer};
 use crate::cli::{PortFound, PortsArgs, View};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
@@ -147,7 +147,7 @@ impl Watch {
         Ok(Self {
             ports: Ports::new(meta),
             tally: Tally::new(meta, Detail::Records),
-            renderer: Renderer::new(&view_options(view, Of::PORTS), meta, names)?,
+            renderer: renderer(view, Of::PORTS, meta, names)?,
             format: view.output(),
             top: top.into(),
             fail_on,

@@ -216,7 +216,7 @@ fn check_head(blocks: &mut Blocks<impl Read>) -> Result<u32> {
     let name = &blocks.name;
     if head.is_empty() {
         return Err(
-            Error::new(format!("{name} is empty: no recording is in it"))
+            Error::new(format!("{name} is not a recording of twtrace: it is empty"))
                 .hint("recordings are made with twtrace record FILE"),
         );
     }

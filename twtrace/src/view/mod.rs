@@ -15,6 +15,7 @@ mod kept;
 mod line;
 mod note;
 mod owners;
+pub mod paint;
 mod ports;
 mod render;
 mod text;

@@ -138,7 +138,9 @@ impl Top {
             wide: false,
             events: Of::TRACE,
         };
-        let mut renderer = Renderer::new(&options, meta, self.show.canvas.into_names())?;
+        let names = self.show.canvas.into_names();
+        let renderer = Renderer::new(&options, meta, names)?;
+        let mut renderer = renderer.in_colour(manner::colour());
         let summary = self.show.dashboard.summary(cut);
         Closing::new(Format::Text).summary(&mut renderer, &summary, &mut out)
     }
