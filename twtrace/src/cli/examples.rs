@@ -130,10 +130,7 @@ const EACH: &[(&str, [Row; 3])] = &[
         "doctor",
         [
             ("sudo twtrace doctor", "findings, the worst first"),
-            (
-                "twtrace doctor --json",
-                "the same as JSON, of what a user may see",
-            ),
+            ("twtrace doctor --json", "the same as JSON"),
             (
                 "ssh HOST twtrace doctor --facts | twtrace doctor --read -",
                 "findings about another host",

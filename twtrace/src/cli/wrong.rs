@@ -3,6 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::error::Error;
+use crate::view::nearest;
 
 /// `None` if nothing is wrong: help or version was asked for, and is in clap's error.
 #[must_use]
@@ -29,22 +30,22 @@ fn line(error: &clap::Error) -> String {
 
 /// The nearest word, else all that there are, else where to read on.
 fn hint(error: &clap::Error) -> String {
-    let alike = [
-        ContextKind::SuggestedSubcommand,
-        ContextKind::SuggestedArg,
-        ContextKind::SuggestedValue,
-    ];
+    let known = words(error, ContextKind::ValidValue);
+    let known: Vec<_> = known.iter().filter(|word| !word.is_empty()).collect();
+    if !known.is_empty() {
+        let given = words(error, ContextKind::InvalidValue).concat();
+        let known: Vec<_> = known.iter().map(|word| word.as_str()).collect();
+        return match nearest(&given, known.iter().copied()) {
+            Some(best) => format!("did you mean {best}?"),
+            None => format!("there are: {}", known.join(", ")),
+        };
+    }
+    let alike = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
     if let Some(best) = alike
         .iter()
         .find_map(|kind| words(error, *kind).into_iter().next())
     {
         return format!("did you mean {best}?");
-    }
-    let known = words(error, ContextKind::ValidValue);
-    let known: Vec<_> = known.iter().filter(|word| !word.is_empty()).collect();
-    if !known.is_empty() {
-        let known: Vec<_> = known.iter().map(|word| word.as_str()).collect();
-        return format!("there are: {}", known.join(", "));
     }
     let usage = words(error, ContextKind::Usage).concat();
     let call = usage.split_once("twtrace").map_or("", |call| call.1);

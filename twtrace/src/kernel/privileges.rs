@@ -5,9 +5,8 @@ use std::fs;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl::set_no_new_privs;
 
-use super::{Options, syscall};
-use crate::error::{Error, Result};
-use crate::event::facts::{Answer, Privileges};
+use super::Options;
+use crate::event::facts::Privileges;
 use crate::text::Text;
 
 /// What a trace still does once everything is attached.
@@ -111,20 +110,6 @@ pub(super) fn advice() -> String {
         return "kernel.perf_event_paranoid is over 2, which keeps kprobes for CAP_SYS_ADMIN; lower it or use --attach fentry".into();
     }
     "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); `cargo xtask demo` shows twtrace in a VM".into()
-}
-
-/// Whether tracing, and what `check` needs besides, is refused to this process. Nothing is attached.
-pub fn check() -> Result<()> {
-    if let Answer::Unknown(why) = syscall::may_load_kprobes() {
-        return Err(Error::new(format!("{}: {why}", cause())).hint(advice()));
-    }
-    if !may_enter_namespaces() {
-        return Err(
-            Error::new("this needs root: it makes network namespaces (CAP_SYS_ADMIN)")
-                .hint("try sudo twtrace check"),
-        );
-    }
-    Ok(())
 }
 
 /// What may stand in the way of tracing.
