@@ -7,9 +7,10 @@ mod examples;
 mod version;
 mod wrong;
 
+use std::env;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, FromArgMatches as _, Parser, Subcommand};
 
 use crate::kernel::REFUSAL_RATE;
 use crate::view::Output;
@@ -424,6 +425,14 @@ pub struct DoctorArgs {
 }
 
 impl Cli {
+    /// What this process was called with. Help obeys --color, too, wherever that stands.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        let words: Vec<_> = env::args_os().collect();
+        let mut definition = Self::definition().color(ColorArg::among(&words).into());
+        let matches = definition.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
+    }
+
     /// The definition itself, for man page, completions and tests.
     #[must_use]
     pub fn definition() -> clap::Command {

@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use twtrace::cli::{Cli, wrong};
 use twtrace::cmd;
 use twtrace::error::Exit;
 
 fn main() -> ExitCode {
-    let ran = match Cli::try_parse() {
+    let ran = match Cli::of_process() {
         Ok(cli) => cmd::run(cli),
         Err(asked) => match wrong(&asked) {
             Some(error) => Err(error),

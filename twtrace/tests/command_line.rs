@@ -465,6 +465,23 @@ fn a_terminal_gets_colours_unless_no_color_is_set() {
 }
 
 #[test]
+fn help_obeys_color_wherever_it_stands() {
+    for (arguments, coloured) in [
+        (&["--help", "--color", "always"][..], true),
+        (&["trace", "--color=always", "-h"], true),
+        (&["trace", "-h"], false),
+    ] {
+        assert_eq!(
+            stdout(&run(arguments)).contains(ESCAPE),
+            coloured,
+            "{arguments:?}"
+        );
+    }
+    let shown = on_terminal(&mut twtrace(&["--color", "never", "--help"]));
+    assert!(shown.contains("Examples:") && !shown.contains(ESCAPE));
+}
+
+#[test]
 fn versions_are_one_line_or_several() {
     let short = stdout(&run(&["-V"]));
     assert_eq!(short, format!("twtrace {}\n", env!("CARGO_PKG_VERSION")));

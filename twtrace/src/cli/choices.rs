@@ -1,5 +1,7 @@
 //! What an option may be set to.
 
+use std::ffi::OsString;
+
 use anstream::ColorChoice;
 use clap::ValueEnum;
 
@@ -15,6 +17,31 @@ pub enum ColorArg {
     Auto,
     Always,
     Never,
+}
+
+impl ColorArg {
+    /// What the words of a command line say before they are understood.
+    pub(super) fn among(words: &[OsString]) -> Self {
+        let mut words = words.iter().filter_map(|word| word.to_str());
+        let named = words.find_map(|word| match word.strip_prefix("--color")? {
+            "" => Some(None),
+            value => value.strip_prefix('=').map(Some),
+        });
+        let value = named.and_then(|value| value.or_else(|| words.next()));
+        value
+            .and_then(|value| Self::from_str(value, false).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl From<ColorArg> for clap::ColorChoice {
+    fn from(arg: ColorArg) -> Self {
+        match arg {
+            ColorArg::Auto => Self::Auto,
+            ColorArg::Always => Self::Always,
+            ColorArg::Never => Self::Never,
+        }
+    }
 }
 
 impl From<ColorArg> for ColorChoice {

@@ -11,7 +11,7 @@ use twtrace_common::settings::{
 };
 
 use crate::cli::Filters;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 use crate::host::cgroup2_mount;
 use crate::kernel::netns::inode_of;
 
@@ -119,8 +119,9 @@ fn netns(text: &str) -> Result<u32> {
     };
     inode_of(&path).map_err(|error| {
         Error::new(format!(
-            "cannot find network namespace {text}: {}: {error}",
-            path.display()
+            "cannot find network namespace {text}: {}: {}",
+            path.display(),
+            why(&error)
         ))
         .hint("ip netns list shows the named ones, lsns -t net all with processes")
     })

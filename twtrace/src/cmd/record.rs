@@ -204,3 +204,29 @@ impl Sink for Record {
         Some(&self.outlet)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::pipe;
+    use std::os::fd::OwnedFd;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error_but_the_end() {
+        let (reader, writer) = pipe().unwrap();
+        let outlet = Outlet::new(OwnedFd::from(writer).into()).unwrap();
+        let mut patient = Patient(outlet.clone());
+        patient.write_all(b"one").unwrap();
+        drop(reader);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while outlet.failed().is_none() {
+            assert!(Instant::now() < deadline, "nobody noticed");
+            patient.write_all(b"more").unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        patient.write_all(b"more").unwrap();
+        assert_eq!(outlet.failed(), Some(ErrorKind::BrokenPipe));
+    }
+}
