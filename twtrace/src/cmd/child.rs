@@ -308,7 +308,7 @@ mod tests {
     /// Beside a recording on stdout, the command must not print there.
     #[test]
     fn where_stdout_is_kept_the_command_has_stderr_for_it() {
-        let same = "[ $(stat -Lc %d:%i /proc/self/fd/1) = $(stat -Lc %d:%i /proc/self/fd/2) ]";
+        let same = "[ $(stat -Lc %d:%i /proc/$$/fd/1) = $(stat -Lc %d:%i /proc/$$/fd/2) ]";
         runtime().unwrap().block_on(async {
             let mut child = spawn(same, None, Stdout::Kept).unwrap();
             assert!(child.wait().await.unwrap().success());
