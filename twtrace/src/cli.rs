@@ -78,7 +78,10 @@ pub enum Command {
     #[command(after_long_help = examples::of("record"))]
     Record(RecordArgs),
     /// Show a recording in any of the live views
-    #[command(after_long_help = examples::of("report"))]
+    #[command(
+        after_long_help = examples::of("report"),
+        override_usage = "twtrace report [OPTIONS] <FILE>"
+    )]
     Report(ReportArgs),
     /// Self-test: produce every kind of end and verify that tracer, kernel counters and socket table agree
     #[cfg(feature = "check")]
@@ -379,7 +382,9 @@ pub struct RecordArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
     /// A recording made by `record`, `-` for stdin
-    pub file: PathBuf,
+    // `--fields help` needs none.
+    #[arg(required_unless_present = "fields")]
+    pub file: Option<PathBuf>,
     /// Histograms instead of lines
     #[arg(long)]
     pub hist: bool,

@@ -11,7 +11,6 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -559,7 +558,19 @@ fn fields_are_listed_without_a_trace() {
                 .any(|line| line.starts_with("reason"))
         );
     }
-    let path: PathBuf = golden("v2.twtrace");
-    let output = run(&["report", path.to_str().unwrap(), "--fields", "help"]);
-    assert!(output.status.success());
+    let file = recording("v2.twtrace");
+    for arguments in [
+        &["report", "--fields", "help"][..],
+        &["report", &file, "--fields", "help"],
+    ] {
+        assert!(run(arguments).status.success());
+    }
+    let line = "no recording is named: <FILE> is missing";
+    refused(
+        &run(&["report", "--fields", "reason"]),
+        line,
+        "twtrace report --help",
+    );
+    let line = "the following required arguments were not provided: <FILE>";
+    refused(&run(&["report", "--hist"]), line, "twtrace report --help");
 }

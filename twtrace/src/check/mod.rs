@@ -90,6 +90,7 @@ pub(crate) fn run(args: &Args, outside: &mut Outside<'_>) -> Result<Exit> {
             &listed.collect::<Vec<_>>(),
             shown.ok().as_ref(),
             args.format,
+            args.colour,
             outside.out,
         ))?;
         return Ok(Exit::Done);

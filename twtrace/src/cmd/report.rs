@@ -1,6 +1,7 @@
 //! `twtrace report`: a recording in the same views as live.
 
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, thread};
 
 use clap::ValueEnum as _;
@@ -9,7 +10,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::conflicts::Story;
 use super::hist::Figures;
-use super::output::{Output, talk};
+use super::output::{Output, say, talk};
 use super::ports::Watch;
 use super::replay::{Lines, check_view};
 use super::signals::Listener;
@@ -21,33 +22,40 @@ use crate::event::{Named, Snapshot};
 use crate::host::Names;
 use crate::recording::{Item, Reader};
 
+/// How long whoever records may take to end before a person is told what is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) fn run(args: &ReportArgs) -> Result<Exit> {
     let (questions, fail_on) = asked(args)?;
     check_view(&args.view)?;
-    let reader = input::recording(&args.file)?;
-    if input::is_dash(&args.file) {
+    let Some(file) = args.file.as_deref() else {
+        return Err(Error::new("no recording is named: <FILE> is missing")
+            .hint("try twtrace report --help"));
+    };
+    let reader = input::recording(file)?;
+    if input::is_dash(file) {
         read_to_the_end()?;
     }
     let meta = reader.meta().clone();
     // Those of this host mean others.
-    let names = Names::of_recording(Reader::names(&args.file));
+    let names = Names::of_recording(Reader::names(file));
     let view = &args.view;
     if args.hist || args.hgrm.is_some() {
         let hgrm = args.hgrm.as_deref().map(files::open).transpose()?;
         let figures = Figures::new((view, args.grouping), &meta, names, hgrm)?;
-        play(figures, reader, args)
+        play(figures, reader, file)
     } else if args.ports {
         let watch = Watch::new(view, args.grouping.top, fail_on, &meta, names)?;
-        play(watch, reader, args)
+        play(watch, reader, file)
     } else if args.conflicts {
         if !meta.refusals {
-            let name = args.file.display();
+            let name = file.display();
             return Err(Error::new(format!("recording {name} holds no refusals"))
                 .hint("it was made by a twtrace that did not trace them; its ends can be shown"));
         }
-        play(Story::new(view, questions, &meta, names)?, reader, args)
+        play(Story::new(view, questions, &meta, names)?, reader, file)
     } else {
-        play(Lines::new(view, args.grouping, &meta, names)?, reader, args)
+        play(Lines::new(view, args.grouping, &meta, names)?, reader, file)
     }
 }
 
@@ -90,6 +98,8 @@ fn read_to_the_end() -> Result<()> {
         runtime.block_on(listener.heard());
         // SAFETY: the default is no handler.
         let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) };
+        thread::sleep(PATIENCE);
+        say("twtrace: still reading what is recorded; Ctrl-C again ends it at once");
     };
     let thread = thread::Builder::new().name("interrupt".into()).spawn(wait);
     thread
@@ -107,10 +117,10 @@ trait View {
     fn close(self, out: &mut Output, cut: bool) -> Result<Exit>;
 }
 
-fn play(mut view: impl View, mut reader: Reader, args: &ReportArgs) -> Result<Exit> {
+fn play(mut view: impl View, mut reader: Reader, file: &Path) -> Result<Exit> {
     let mut out = Output::stdout();
     // It may still be recorded: nothing that is there waits for what is to come.
-    let live = !is_file(&args.file);
+    let live = !is_file(file);
     view.header(&mut out);
     loop {
         if live && reader.must_wait() {

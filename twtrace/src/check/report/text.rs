@@ -12,14 +12,16 @@ use crate::view::paint::{BAD, CARE, GOOD, HEADING, Paint};
 pub(super) fn list(
     scenarios: &[Listed],
     shown: Option<&Shown>,
+    colour: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let paint = Paint::new(colour);
     let all = expect::TABLE.iter();
     for (group, behaviours) in all {
         let of_group = |row: &&Listed| behaviours.iter().any(|one| one.name == row.name);
         let mut rows = scenarios.iter().filter(of_group).peekable();
         if rows.peek().is_some() {
-            writeln!(out, "{}", group.name())?;
+            writeln!(out, "{}", paint.on(HEADING, group.name()))?;
         }
         for row in rows {
             let Some((_, behaviour)) = expect::find(row.name) else {
