@@ -13,6 +13,7 @@ use twtrace::model::doctor::diagnose;
 use twtrace::recording::{Item, Reader};
 use twtrace::text::{LONGEST, Text, is_plain};
 use twtrace::view::doctor;
+use twtrace::view::paint::Paint;
 
 /// The name of a corpus, and what takes it.
 pub type Target = (&'static str, fn(&[u8]));
@@ -167,7 +168,7 @@ pub fn facts(bytes: &[u8]) {
     };
     let diagnosis = diagnose(&facts);
     for said in [
-        doctor::text(&facts, &diagnosis, &mut Names::none()),
+        doctor::text(&facts, &diagnosis, Paint::NONE, &mut Names::none()),
         doctor::json(&facts, &diagnosis),
     ] {
         said.lines().for_each(plain);

@@ -1,80 +1,96 @@
 //! The command line: what a user may say, parsed but not yet acted on.
 
+#[cfg(feature = "check")]
+mod check;
+mod choices;
 mod completions;
+mod examples;
+mod version;
+mod wrong;
 
+use std::env;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, FromArgMatches as _, Parser, Subcommand};
 
-use crate::kernel::{Attach, REFUSAL_RATE};
-use crate::model::groups::By;
+use crate::kernel::REFUSAL_RATE;
 use crate::view::Output;
 use crate::view::columns::HELP;
 
+#[cfg(feature = "check")]
+pub use check::{CheckArgs, CheckOutput};
+pub use choices::{
+    AttachArg, ByArg, ColorArg, ConflictFound, Found, OutputArg, PlainOutput, PortFound, WhatIfArg,
+};
 pub use completions::{CompletionsArgs, Shell};
-
-/// The end of the help; without the feature `check`, of what is there.
-fn examples() -> String {
-    let check = match cfg!(feature = "check") {
-        true => "  twtrace check                       self-test on this kernel\n",
-        false => "",
-    };
-    EXAMPLES.replace("{check}\n", &format!("{check}\n"))
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  twtrace trace                       one line per TIME_WAIT socket that ends, with the reason
-  twtrace trace -L 443 --netns web    only local port 443 in the network namespace `web`
-  twtrace hist --duration 2m          lifetimes by end reason
-  twtrace hist 10 6                   the same every 10 seconds, six times
-  twtrace hist --by cgroup            which services, containers or pods make them
-  twtrace conflicts --duration 5m     SYNs refused because of an old connection, and why
-  twtrace top                         full-screen live view
-  twtrace doctor                      what is wrong on this host and what to do; root is optional
-  twtrace ports                       local ports used per destination, and failed calls
-  twtrace record FILE -c 'ab -n 1000 http://10.0.0.1/'
-  twtrace report FILE --hist          show a recording, on this host or another
-{check}
-Exit codes: 0 done; 1 a check failed, doctor found a danger, or --fail-on matched; 2 could not run; 3 events were lost; 4 all checks skipped.";
+pub use wrong::wrong;
 
 /// Traces the life of TCP TIME_WAIT sockets: how long they live and why they end.
 #[derive(Debug, Parser)]
-#[command(name = "twtrace", after_help = examples(), disable_version_flag = true, arg_required_else_help = true)]
+#[command(
+    name = "twtrace",
+    version,
+    long_version = version::long(),
+    after_help = examples::top(),
+    arg_required_else_help = true
+)]
 pub struct Cli {
-    /// Print the version; with --verbose also the hash of the eBPF object
-    #[arg(short = 'V', long)]
-    pub version: bool,
-    /// With --version: more detail
-    #[arg(long, requires = "version")]
-    pub verbose: bool,
+    #[command(flatten)]
+    pub manner: Manner,
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Command,
+}
+
+/// How it speaks, whatever it does.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Messages")]
+pub struct Manner {
+    /// When to use color; text only, never CSV or JSON
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub color: ColorArg,
+    /// Print data, warnings and errors only: no banner, no progress
+    #[arg(short = 'q', long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say on stderr how each kernel function is attached, and why
+    #[arg(short = 'v', long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print one line per TIME_WAIT socket that ends, then a summary
+    #[command(after_long_help = examples::of("trace"))]
     Trace(TraceArgs),
     /// Print lifetime percentiles and histograms by end reason
+    #[command(after_long_help = examples::of("hist"))]
     Hist(HistArgs),
     /// Show SYNs refused because of an old connection, their outcome and likely cause
+    #[command(after_long_help = examples::of("conflicts"))]
     Conflicts(ConflictsArgs),
     /// Full-screen live view
+    #[command(after_long_help = examples::of("top"))]
     Top(TopArgs),
     /// Check this host: what can be traced, harmful or useless settings, and what to do
+    #[command(after_long_help = examples::of("doctor"))]
     Doctor(DoctorArgs),
     /// Show local-port usage per destination, and connect() and bind() calls that failed
+    #[command(after_long_help = examples::of("ports"))]
     Ports(PortsArgs),
     /// Record everything to a file for `report`
+    #[command(after_long_help = examples::of("record"))]
     Record(RecordArgs),
     /// Show a recording in any of the live views
+    #[command(
+        after_long_help = examples::of("report"),
+        override_usage = "twtrace report [OPTIONS] <FILE>"
+    )]
     Report(ReportArgs),
     /// Self-test: produce every kind of end and verify that tracer, kernel counters and socket table agree
     #[cfg(feature = "check")]
+    #[command(after_long_help = examples::of("check"))]
     Check(CheckArgs),
     /// Print a script that completes twtrace's command line in this shell
-    #[command(after_long_help = completions::EXAMPLES)]
+    #[command(after_long_help = examples::of("completions"))]
     Completions(CompletionsArgs),
 }
 
@@ -122,6 +138,9 @@ pub struct Filters {
     /// cgroup of the socket: its directory (absolute, or relative to /sys/fs/cgroup) or its id
     #[arg(long, value_name = "CGROUP")]
     pub cgroup: Option<String>,
+    // People try it first; what it is answered with tells them why there is none.
+    #[arg(short = 'p', long, value_name = "PID", hide = true, num_args = 0..=1, default_missing_value = "")]
+    pub pid: Option<String>,
 }
 
 /// How long, and how.
@@ -173,40 +192,7 @@ pub struct Questions {
     pub what_if: Option<WhatIfArg>,
     /// Exit 1 if any of these happened
     #[arg(long, value_enum, value_name = "WHAT")]
-    pub fail_on: Option<FailOn>,
-}
-
-impl Questions {
-    /// Whether anything is asked.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.what_if.is_some() || self.fail_on.is_some()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WhatIfArg {
-    Recycle,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    /// A SYN was refused by its timestamp or sequence number
-    Refused,
-    /// A client sent three SYNs within 3 s or more, and all were refused
-    Stuck,
-    /// A connect() or bind() got no port
-    Failure,
-    /// 90 % of a destination's ports were in use, or would be soon
-    Pressure,
-}
-
-impl FailOn {
-    /// What `ports` looks for; the others are for `conflicts`.
-    #[must_use]
-    pub fn is_about_ports(self) -> bool {
-        matches!(self, Self::Failure | Self::Pressure)
-    }
+    pub fail_on: Option<ConflictFound>,
 }
 
 /// Whose they are.
@@ -222,36 +208,16 @@ pub struct Grouping {
     pub top: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ByArg {
-    Peer,
-    Service,
-    Lport,
-    Uid,
-    Cgroup,
-    Netns,
-}
-
-impl From<ByArg> for By {
-    fn from(arg: ByArg) -> Self {
-        match arg {
-            ByArg::Peer => Self::Peer,
-            ByArg::Service => Self::Service,
-            ByArg::Lport => Self::Lport,
-            ByArg::Uid => Self::Uid,
-            ByArg::Cgroup => Self::Cgroup,
-            ByArg::Netns => Self::Netns,
-        }
-    }
-}
-
 /// What it looks like.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct View {
     /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: OutputArg,
+    output: OutputArg,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
     /// Comma-separated columns (`--fields help` lists them)
     #[arg(long, value_name = "NAMES")]
     pub fields: Option<String>,
@@ -261,6 +227,17 @@ pub struct View {
     /// Do not shorten addresses
     #[arg(short = 'w', long)]
     pub wide: bool,
+}
+
+impl View {
+    /// The format of the data on stdout.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        match self.json {
+            true => Output::Json,
+            false => self.output.into(),
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -328,7 +305,7 @@ pub struct PortsArgs {
     pub top: u16,
     /// Exit 1 if any of these happened
     #[arg(long, value_enum, value_name = "WHAT")]
-    pub fail_on: Option<FailOn>,
+    pub fail_on: Option<PortFound>,
     #[command(flatten)]
     pub tracing: Tracing,
     #[command(flatten)]
@@ -341,7 +318,7 @@ pub struct PortsArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
-    /// Play this recording instead of tracing
+    /// Play this recording (`-`: from stdin, with --batch) instead of tracing
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
     /// Playback speed factor
@@ -362,8 +339,8 @@ pub struct TopArgs {
     /// Initial grouping of owners and ends; the key g cycles through the others
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub by: Vec<ByArg>,
-    /// No colors (as with NO_COLOR in the environment)
-    #[arg(long)]
+    // From before there was --color.
+    #[arg(long, hide = true, conflicts_with = "color")]
     pub no_color: bool,
     /// Times in UTC instead of local time
     #[arg(long)]
@@ -397,7 +374,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 
 #[derive(Args, Clone, Debug)]
 pub struct RecordArgs {
-    /// File to write; an existing file is replaced
+    /// File to write, `-` for stdout; an existing file is replaced
     pub file: PathBuf,
     #[command(flatten)]
     pub tracing: Tracing,
@@ -409,8 +386,10 @@ pub struct RecordArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
-    /// A recording made by `record`
-    pub file: PathBuf,
+    /// A recording made by `record`, `-` for stdin
+    // `--fields help` needs none.
+    #[arg(required_unless_present = "fields")]
+    pub file: Option<PathBuf>,
     /// Histograms instead of lines
     #[arg(long)]
     pub hist: bool,
@@ -423,10 +402,14 @@ pub struct ReportArgs {
     /// Only port usage and failed calls, as in `ports`
     #[arg(long, conflicts_with_all = ["hist", "hgrm", "by", "conflicts"])]
     pub ports: bool,
+    /// With --conflicts: also show what a setting would have done; recycle: with tcp_tw_recycle
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub what_if: Option<WhatIfArg>,
+    /// Exit 1 if any of these happened
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fail_on: Option<Found>,
     #[command(flatten)]
     pub grouping: Grouping,
-    #[command(flatten)]
-    pub questions: Questions,
     #[command(flatten)]
     pub view: View,
 }
@@ -446,117 +429,20 @@ pub struct DoctorArgs {
     /// Print the facts themselves instead of findings, for --read
     #[arg(long, conflicts_with_all = ["output", "json", "read"])]
     pub facts: bool,
-    /// Show the findings for this output of --facts, from this host or another
+    /// Show the findings for this output of --facts (`-`: from stdin), from this host or another
     #[arg(long, value_name = "FILE", conflicts_with = "btf")]
     pub read: Option<PathBuf>,
 }
 
-#[cfg(feature = "check")]
-#[derive(Args, Clone, Debug)]
-pub struct CheckArgs {
-    /// Scenarios to run [default: all]
-    pub scenarios: Vec<String>,
-    /// List and explain the scenarios without running them
-    #[arg(long)]
-    pub list: bool,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: CheckOutput,
-    /// The same as -o ktap
-    #[arg(long, conflicts_with = "output")]
-    pub ktap: bool,
-    /// Also write the results to a file in this format; may be repeated
-    #[arg(long = "report", value_name = "FORMAT=FILE", value_parser = report, conflicts_with = "list")]
-    pub reports: Vec<(CheckOutput, PathBuf)>,
-    /// Save the observations to this file, for --baseline on another kernel
-    #[arg(long, value_name = "FILE", conflicts_with = "list")]
-    pub save: Option<PathBuf>,
-    /// Compare with a file from --save; a regression exits 1
-    #[arg(long, value_name = "FILE", conflicts_with = "list")]
-    pub baseline: Option<PathBuf>,
-    /// Run nothing: compare this file from --save with the baseline
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "baseline",
-        conflicts_with = "save"
-    )]
-    pub against: Option<PathBuf>,
-    /// How to attach
-    #[arg(long, value_enum, default_value_t)]
-    pub attach: AttachArg,
-    /// BTF of the running kernel, if it has no /sys/kernel/btf/vmlinux; if it has one, FILE must be
-    /// identical to it
-    #[arg(long, value_name = "FILE")]
-    pub btf: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum AttachArg {
-    #[default]
-    Auto,
-    Fentry,
-    Kprobe,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OutputArg {
-    #[default]
-    Text,
-    Csv,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PlainOutput {
-    #[default]
-    Text,
-    Json,
-}
-
-/// How `check` prints.
-#[cfg(feature = "check")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum CheckOutput {
-    #[default]
-    Text,
-    Json,
-    /// The kernel's Test Anything Protocol
-    Ktap,
-    /// JUnit XML
-    Junit,
-}
-
-/// `junit=check.xml`
-#[cfg(feature = "check")]
-fn report(text: &str) -> Result<(CheckOutput, PathBuf), String> {
-    let (format, file) = text
-        .split_once('=')
-        .ok_or("it has no `=`, as in junit=check.xml")?;
-    Ok((CheckOutput::from_str(format, false)?, file.into()))
-}
-
-impl From<AttachArg> for Attach {
-    fn from(arg: AttachArg) -> Self {
-        match arg {
-            AttachArg::Auto => Self::Auto,
-            AttachArg::Fentry => Self::Fentry,
-            AttachArg::Kprobe => Self::Kprobe,
-        }
-    }
-}
-
-impl From<OutputArg> for Output {
-    fn from(arg: OutputArg) -> Self {
-        match arg {
-            OutputArg::Text => Self::Text,
-            OutputArg::Csv => Self::Csv,
-            OutputArg::Json => Self::Json,
-        }
-    }
-}
-
 impl Cli {
+    /// What this process was called with. Help obeys --color, too, wherever that stands.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        let words: Vec<_> = env::args_os().collect();
+        let mut definition = Self::definition().color(ColorArg::among(&words).into());
+        let matches = definition.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
+    }
+
     /// The definition itself, for man pages, completions and tests.
     #[must_use]
     pub fn definition() -> clap::Command {

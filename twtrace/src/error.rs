@@ -1,6 +1,6 @@
 //! Errors as a person sees them: one line, and one hint.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::text::clean;
 
@@ -64,3 +64,26 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The system's reason without its number: `No such file or directory`.
+#[must_use]
+pub fn why(error: &io::Error) -> String {
+    let text = error.to_string();
+    let number = error
+        .raw_os_error()
+        .map(|number| format!(" (os error {number})"));
+    let bare = number.and_then(|number| text.strip_suffix(&number).map(str::to_owned));
+    bare.unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_no_numbers() {
+        let missing = io::Error::from_raw_os_error(2);
+        assert_eq!(why(&missing), "No such file or directory");
+        assert_eq!(why(&io::Error::other("no (os error 2)")), "no (os error 2)");
+    }
+}

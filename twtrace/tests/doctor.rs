@@ -17,6 +17,7 @@ use twtrace::host::Names;
 use twtrace::model::doctor::{Severity, diagnose};
 use twtrace::view::docs;
 use twtrace::view::doctor::{json, text};
+use twtrace::view::paint::Paint;
 
 use support::{expect, golden};
 
@@ -101,7 +102,7 @@ fn troubled() -> Facts {
 fn each_kernel_is_described_as_it_is() {
     for kernel in KERNELS {
         let facts = facts(kernel);
-        let said = text(&facts, &diagnose(&facts), &mut Names::none());
+        let said = text(&facts, &diagnose(&facts), Paint::NONE, &mut Names::none());
         expect(&file(&format!("{kernel}.txt")), said.as_bytes());
     }
 }
@@ -111,7 +112,7 @@ fn a_host_in_trouble_is_told_the_worst_first() {
     let facts = troubled();
     let diagnosis = diagnose(&facts);
     assert_eq!(diagnosis.verdict(), Severity::Danger);
-    let said = text(&facts, &diagnosis, &mut Names::none());
+    let said = text(&facts, &diagnosis, Paint::NONE, &mut Names::none());
     expect(&file("troubled.txt"), said.as_bytes());
     expect(&file("troubled.json"), json(&facts, &diagnosis).as_bytes());
 }
@@ -121,7 +122,7 @@ fn text_fits_80_columns() {
     let mut all = KERNELS.map(facts).to_vec();
     all.push(troubled());
     for facts in all {
-        for line in text(&facts, &diagnose(&facts), &mut Names::none()).lines() {
+        for line in text(&facts, &diagnose(&facts), Paint::NONE, &mut Names::none()).lines() {
             assert!(line.chars().count() <= 80, "{line}");
             assert!(!line.ends_with(' '), "{line:?}");
         }

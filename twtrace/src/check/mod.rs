@@ -32,9 +32,10 @@ pub(crate) use report::Format;
 use report::Listed;
 use scenarios::{SCENARIOS, Scenario};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, why};
 use crate::kernel::btf::VMLINUX;
-use crate::kernel::{Attach, GivenBtf, Options, Session};
+use crate::kernel::{Attach, GivenBtf, Options, Session, probe};
+use crate::view;
 
 /// What to check, and how.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,8 @@ pub(crate) struct Args {
     pub format: Format,
     /// Text in colours.
     pub colour: bool,
+    /// No progress.
+    pub quiet: bool,
     /// Files that get the same in other formats.
     pub reports: Vec<(Format, PathBuf)>,
     /// Keep what was observed in this file.
@@ -63,15 +66,16 @@ pub(crate) struct Args {
 pub(crate) struct Outside<'a> {
     /// The verdicts.
     pub out: &'a mut dyn Write,
-    /// Messages.
-    pub talk: fn(&str),
-    /// Makes a file of this name; the text says what for.
-    pub create: fn(&Path, &str) -> Result<File>,
+    /// Messages that are no warnings.
+    pub say: fn(&str),
+    /// Makes a file of this name.
+    pub create: fn(&Path) -> Result<File>,
+    /// Called whenever tracing has begun, with what was asked for.
+    pub started: fn(&Session, Attach),
 }
 
 /// Runs the scenarios, or compares what two runs kept.
 pub(crate) fn run(args: &Args, outside: &mut Outside<'_>) -> Result<Exit> {
-    let out = &mut *outside.out;
     let scenarios = select(&args.scenarios)?;
     let btf = args.btf.as_deref().unwrap_or(Path::new(VMLINUX));
     let shown = lab::kernel::shown(btf);
@@ -86,7 +90,8 @@ pub(crate) fn run(args: &Args, outside: &mut Outside<'_>) -> Result<Exit> {
             &listed.collect::<Vec<_>>(),
             shown.ok().as_ref(),
             args.format,
-            out,
+            args.colour,
+            outside.out,
         ))?;
         return Ok(Exit::Done);
     }
@@ -94,13 +99,8 @@ pub(crate) fn run(args: &Args, outside: &mut Outside<'_>) -> Result<Exit> {
     let old = args.baseline.as_deref().map(Baseline::load).transpose()?;
     if let (Some(old), Some(path)) = (&old, &args.against) {
         let comparison = compare(old, &Baseline::load(path)?);
-        written(report::report(
-            None,
-            Some(&comparison),
-            args.format,
-            args.colour,
-            out,
-        ))?;
+        let files = Files::create(args, outside)?;
+        tell(args, None, Some(&comparison), files.reports, outside)?;
         return Ok(exit(Tally::default(), Some(&comparison)));
     }
     let ran = shown.and_then(|shown| check(args, &scenarios, &shown, old.as_ref(), outside));
@@ -118,17 +118,27 @@ fn check(
     outside: &mut Outside<'_>,
 ) -> Result<Exit> {
     let cases = runner::cases(scenarios)?;
+    // Before anything is made or announced.
+    probe::may_check(args.attach, args.btf.as_ref())?;
+    let files = Files::create(args, outside)?;
+    let started = outside.started;
     let trace = |ports| {
-        Session::start(&Options {
+        let session = Session::start(&Options {
             attach: args.attach,
             btf: args.btf.clone(),
             births: true,
             ports,
             ..Options::default()
-        })
+        })?;
+        started(&session, args.attach);
+        Ok(session)
     };
     let start = Instant::now();
-    let progress = Progress::new(cases.len(), args.format == Format::Text, outside.talk);
+    let progress = Progress::new(
+        cases.len(),
+        args.format == Format::Text && !args.quiet,
+        outside.say,
+    );
     let (session, outcomes) = runner::run(&cases, shown, progress, trace)?;
     let run = Run {
         meta: session.meta(),
@@ -139,11 +149,33 @@ fn check(
     let new = Baseline::of(&run);
     let comparison = old.map(|old| compare(old, &new));
     let comparison = comparison.as_ref();
-    tell(args, Some(&run), comparison, outside)?;
-    if let Some(path) = &args.save {
-        new.save((outside.create)(path, "the baseline")?, path)?;
+    tell(args, Some(&run), comparison, files.reports, outside)?;
+    if let Some((file, path)) = files.save {
+        new.save(file, path)?;
     }
     Ok(exit(Tally::of(&outcomes), comparison))
+}
+
+/// What is written at the end, open from the start: a wrong name is told before the minute that
+/// it takes.
+struct Files<'a> {
+    reports: Vec<(Format, File, &'a Path)>,
+    save: Option<(File, &'a Path)>,
+}
+
+impl<'a> Files<'a> {
+    fn create(args: &'a Args, outside: &Outside<'_>) -> Result<Self> {
+        let create =
+            |path: &'a PathBuf| -> Result<(File, &'a Path)> { Ok(((outside.create)(path)?, path)) };
+        let reports = args.reports.iter().map(|(format, path)| {
+            let (file, path) = create(path)?;
+            Ok((*format, file, path))
+        });
+        Ok(Self {
+            reports: reports.collect::<Result<_>>()?,
+            save: args.save.as_ref().map(create).transpose()?,
+        })
+    }
 }
 
 /// On stdout, and in the files that are asked for.
@@ -151,19 +183,17 @@ fn tell(
     args: &Args,
     run: Option<&Run<'_>>,
     comparison: Option<&Comparison>,
+    files: Vec<(Format, File, &Path)>,
     outside: &mut Outside<'_>,
 ) -> Result<()> {
-    for (format, path) in &args.reports {
-        let mut file = BufWriter::new((outside.create)(path, "the report")?);
+    for (format, file, path) in files {
+        let mut file = BufWriter::new(file);
         let mut write = || -> io::Result<()> {
-            report::report(run, comparison, *format, false, &mut file)?;
+            report::report(run, comparison, format, false, &mut file)?;
             file.flush()
         };
         write().map_err(|error| {
-            Error::new(format!(
-                "cannot write the report {}: {error}",
-                path.display()
-            ))
+            Error::new(format!("cannot write {}: {}", path.display(), why(&error)))
         })?;
     }
     written(report::report(
@@ -183,12 +213,18 @@ fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
         SCENARIOS
             .iter()
             .find(|row| row.name == name)
-            .ok_or_else(|| {
-                Error::new(format!("there is no scenario {name}"))
-                    .hint("twtrace check --list names them all")
-            })
+            .ok_or_else(|| Error::new(format!("there is no scenario {name}")).hint(hint(name)))
     };
     names.iter().map(find).collect()
+}
+
+/// The scenario that is most like it.
+fn hint(name: &str) -> String {
+    let known = SCENARIOS.iter().map(|row| row.name);
+    match view::nearest(name, known) {
+        Some(best) => format!("did you mean {best}?"),
+        None => "twtrace check --list names them all".to_owned(),
+    }
 }
 
 fn exit(tally: Tally, comparison: Option<&Comparison>) -> Exit {

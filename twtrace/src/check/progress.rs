@@ -14,10 +14,10 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Written over only if the verdicts are for people, too: a serial line is a terminal for both.
-    pub(super) fn new(total: usize, for_people: bool, talk: fn(&str)) -> Self {
+    pub(super) fn new(total: usize, for_people: bool, say: fn(&str)) -> Self {
         let terminal = for_people && stderr().is_terminal() && can_overwrite();
         if !terminal {
-            talk(&format!(
+            say(&format!(
                 "{total} cases side by side; TIME_WAIT takes 60 s to run out"
             ));
         }

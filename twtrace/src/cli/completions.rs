@@ -5,13 +5,6 @@ use clap_complete::aot;
 
 use super::Cli;
 
-/// The end of the long help.
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  twtrace completions bash > ~/.local/share/bash-completion/completions/twtrace  for bash
-  twtrace completions zsh > ~/.zfunc/_twtrace                                    ~/.zfunc in $fpath
-  twtrace completions fish > ~/.config/fish/completions/twtrace.fish             for fish";
-
 #[derive(Args, Clone, Copy, Debug)]
 pub struct CompletionsArgs {
     /// The shell

@@ -11,23 +11,23 @@ fn the_definition_is_consistent() {
 fn flags_of_the_bcc_family_are_understood() {
     let line = "twtrace trace -4 -L 80,443 -R 5432 -w -o json -c true --duration 30s";
     let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-    let Some(Command::Trace(args)) = cli.command else {
+    let Command::Trace(args) = cli.command else {
         panic!("not trace");
     };
     assert!(args.filters.ipv4 && args.view.wide);
     assert_eq!(args.filters.lport, [80, 443]);
-    assert_eq!(args.view.output, OutputArg::Json);
+    assert_eq!(args.view.output(), Output::Json);
 }
 
 #[test]
 fn questions_about_conflicts_are_understood_live_and_of_a_recording() {
     let line = "twtrace conflicts --what-if recycle --fail-on stuck --max-refusals 50";
     let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-    let Some(Command::Conflicts(args)) = cli.command else {
+    let Command::Conflicts(args) = cli.command else {
         panic!("not conflicts");
     };
     assert_eq!(args.questions.what_if, Some(WhatIfArg::Recycle));
-    assert_eq!(args.questions.fail_on, Some(FailOn::Stuck));
+    assert_eq!(args.questions.fail_on, Some(ConflictFound::Stuck));
     assert_eq!(args.ring.max_refusals, 50);
     let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
     assert!(parses("twtrace report FILE --conflicts --fail-on refused"));
@@ -40,7 +40,7 @@ fn questions_about_conflicts_are_understood_live_and_of_a_recording() {
 fn verdicts_go_to_several_places() {
     let parse = |line: &str| Cli::try_parse_from(line.split(' '));
     let line = "twtrace check --ktap --report junit=a.xml --report json=b=c --save d";
-    let Some(Command::Check(args)) = parse(line).unwrap().command else {
+    let Command::Check(args) = parse(line).unwrap().command else {
         panic!("not check");
     };
     assert_eq!(
@@ -64,7 +64,7 @@ fn verdicts_go_to_several_places() {
 fn frames_of_top_have_a_size_and_a_pace() {
     let parse = |line: &str| Cli::try_parse_from(line.split(' '));
     let line = "twtrace top --replay FILE --speed 0.5 --batch -n 3 --interval 5 --size 80x24";
-    let Some(Command::Top(args)) = parse(line).unwrap().command else {
+    let Command::Top(args) = parse(line).unwrap().command else {
         panic!("not top");
     };
     assert_eq!(

@@ -2,10 +2,8 @@
 
 use std::io;
 
-use anstream::{AutoStream, ColorChoice};
-
-use super::files;
-use super::output::talk;
+use super::output::say;
+use super::{attached, files, manner};
 use crate::check::{self, Format, Outside};
 use crate::cli::{CheckArgs, CheckOutput};
 use crate::error::{Exit, Result};
@@ -16,14 +14,16 @@ pub(super) fn run(args: CheckArgs) -> Result<Exit> {
     let asked = check::Args {
         scenarios: args.scenarios,
         list: args.list,
-        format: match args.ktap {
-            true => Format::Ktap,
-            false => args.output.into(),
+        format: match (args.ktap, args.json) {
+            (true, _) => Format::Ktap,
+            (_, true) => Format::Json,
+            _ => args.output.into(),
         },
         reports: reports
             .map(|(format, file)| (format.into(), file))
             .collect(),
-        colour: AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+        colour: manner::colour(),
+        quiet: manner::is_quiet(),
         save: args.save,
         baseline: args.baseline,
         against: args.against,
@@ -32,8 +32,13 @@ pub(super) fn run(args: CheckArgs) -> Result<Exit> {
     };
     let mut outside = Outside {
         out: &mut io::stdout().lock(),
-        talk,
+        say,
         create: files::create,
+        started: |session, asked| {
+            if manner::is_verbose() {
+                attached::tell(session, asked);
+            }
+        },
     };
     check::run(&asked, &mut outside)
 }

@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 
 use super::output::talk;
 use crate::cli::Tracing;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 use crate::kernel::privileges;
 
 const SHELL: &str = "/bin/sh";
@@ -170,12 +170,25 @@ fn member(line: &str, user: &str) -> Option<u32> {
         .then_some(gid)
 }
 
+/// Where the command prints to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stdout {
+    /// Where twtrace does.
+    Shared,
+    /// To stderr: stdout is for twtrace alone.
+    Kept,
+}
+
 /// Starts the command.
-pub(super) fn spawn(text: &str, user: Option<&User>) -> Result<Child> {
-    command(text, user)?
+pub(super) fn spawn(text: &str, user: Option<&User>, to: Stdout) -> Result<Child> {
+    let mut command = command(text, user)?;
+    if to == Stdout::Kept {
+        command.stdout(io::stderr());
+    }
+    command
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| Error::new(format!("cannot run the command {text}: {error}")))
+        .map_err(|error| Error::new(format!("cannot run {text}: {}", why(&error))))
 }
 
 fn command(text: &str, user: Option<&User>) -> Result<Command> {
@@ -290,6 +303,16 @@ mod tests {
              CapPrm:\t{none}\nCapEff:\t{none}\nCapAmb:\t{none}\nNoNewPrivs:\t0\n"
         );
         assert_eq!(printed.unwrap(), expected);
+    }
+
+    /// Beside a recording on stdout, the command must not print there.
+    #[test]
+    fn where_stdout_is_kept_the_command_has_stderr_for_it() {
+        let same = "[ $(stat -Lc %d:%i /proc/$$/fd/1) = $(stat -Lc %d:%i /proc/$$/fd/2) ]";
+        runtime().unwrap().block_on(async {
+            let mut child = spawn(same, None, Stdout::Kept).unwrap();
+            assert!(child.wait().await.unwrap().success());
+        });
     }
 
     #[test]

@@ -5,8 +5,8 @@ use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::Output;
-use super::replay::{Closing, check_view, view_options};
-use crate::cli::{ConflictsArgs, FailOn, Questions, View, WhatIfArg};
+use super::replay::{Closing, check_view, renderer};
+use crate::cli::{ConflictFound, ConflictsArgs, Questions, View, WhatIfArg};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
 use crate::event::found::Found;
@@ -19,7 +19,6 @@ use crate::view::{Of, Output as Format, Renderer, WhatIf};
 
 pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
     let options = options(args)?;
-    check_questions(args.questions)?;
     check_view(&args.view)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
@@ -50,15 +49,6 @@ pub(super) fn options(args: &ConflictsArgs) -> Result<Options> {
         rearms: false,
         ..super::with_records(given, &args.ring)
     })
-}
-
-/// Says at once what is asked of the wrong command.
-pub(super) fn check_questions(questions: Questions) -> Result<()> {
-    if questions.fail_on.is_some_and(FailOn::is_about_ports) {
-        return Err(Error::new("--fail-on failure and pressure ask about ports")
-            .hint("twtrace ports, or report --ports, looks for them"));
-    }
-    Ok(())
 }
 
 struct Live {
@@ -116,8 +106,8 @@ impl Story {
         Ok(Self {
             tally: Tally::new(meta, Detail::Records),
             conflicts: Conflicts::new(meta),
-            renderer: Renderer::new(&view_options(view, Of::CONFLICTS), meta, names)?,
-            format: view.output.into(),
+            renderer: renderer(view, Of::CONFLICTS, meta, names)?,
+            format: view.output(),
             questions,
             known: Vec::new(),
         })
@@ -168,9 +158,9 @@ impl Story {
         let exit = closing.summary(&mut self.renderer, &summary, out)?;
         let counts = self.conflicts.overview().counts;
         let found = match self.questions.fail_on {
-            Some(FailOn::Refused) => counts.refused > 0,
-            Some(FailOn::Stuck) => counts.stuck > 0,
-            Some(FailOn::Failure | FailOn::Pressure) | None => false,
+            Some(ConflictFound::Refused) => counts.refused > 0,
+            Some(ConflictFound::Stuck) => counts.stuck > 0,
+            None => false,
         };
         Ok(if found { Exit::Finding } else { exit })
     }

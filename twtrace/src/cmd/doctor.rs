@@ -1,17 +1,18 @@
 //! `twtrace doctor`: what can be traced here, what is set to no use or to harm, what to do.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::output::Output;
+use super::{input, manner};
 use crate::cli::{DoctorArgs, PlainOutput};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, why};
 use crate::event::facts::Facts;
 use crate::host::Names;
 use crate::kernel::{GivenBtf, probe};
 use crate::model::doctor::{Severity, diagnose};
 use crate::view::doctor;
+use crate::view::paint::Paint;
 
 /// Facts about a thousand namespaces are 2 MB.
 const MOST_BYTES: u64 = 16 << 20;
@@ -38,7 +39,8 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
             Some(_) => Names::none(),
             None => Names::of_this_host(),
         };
-        doctor::text(&facts, &diagnosis, &mut names)
+        let paint = Paint::new(manner::colour());
+        doctor::text(&facts, &diagnosis, paint, &mut names)
     };
     put(&mut out, &text)?;
     Ok(match diagnosis.verdict() {
@@ -66,8 +68,9 @@ fn read(file: &Path) -> Result<Facts> {
         .hint("such a file is written by: twtrace doctor --facts > FILE")
     };
     let mut text = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
-    read.map_err(|error| cannot(error.to_string()))?;
+    let read = input::open(file, "facts")?;
+    let read = read.and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
+    read.map_err(|error| cannot(why(&error)))?;
     if text.len() as u64 == MOST_BYTES {
         return Err(cannot("it is longer than any facts are".to_owned()));
     }

@@ -8,34 +8,98 @@ use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, UnlinkatFlags, access, geteuid, unlinkat};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 
-/// Makes a new file, or empties an old one. `what` is for messages: `recording`.
-pub(super) fn create(path: &Path, what: &str) -> Result<File> {
-    open(path).map_err(|refusal| {
-        let refused = |why: &str, hint| {
-            Error::new(format!("cannot create {what} {}: {why}", path.display())).hint(hint)
-        };
-        match refusal {
-            Refusal::Planted(why) => refused(
-                why,
-                "others may write in its directory, so it may lead elsewhere; name a file in a directory of your own",
-            ),
-            Refusal::Io(error) => refused(&error.to_string(), "the directory must exist; a file that is there already is replaced"),
+/// Makes a new file, or empties an old one.
+pub(super) fn create(path: &Path) -> Result<File> {
+    open(path)?.empty()
+}
+
+/// A file that can be written. Until [`Opened::empty`], an old one is as it was, and a new one
+/// goes when this is dropped.
+pub(super) struct Opened {
+    file: File,
+    path: PathBuf,
+    /// Where it was made, if it was.
+    made_in: Option<Directory>,
+}
+
+/// Opens a file before it is certain that there will be something to write.
+pub(super) fn open(path: &Path) -> Result<Opened> {
+    opened(path).map_err(|refusal| refusal.of(path))
+}
+
+/// Whether a file could be made that must not be there yet.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let checked = || -> Tried<()> {
+        name_of(path)?;
+        let directory = Directory::of(path)?;
+        let itself = format!("/proc/self/fd/{}", directory.file.as_raw_fd());
+        Ok(access(
+            itself.as_str(),
+            AccessFlags::W_OK | AccessFlags::X_OK,
+        )?)
+    };
+    checked().map_err(|refusal| refusal.of(path))
+}
+
+impl Opened {
+    /// What it is called, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file, with nothing in it.
+    pub(super) fn empty(mut self) -> Result<File> {
+        self.made_in = None;
+        // A pipe or a device has no length.
+        let emptied = self
+            .file
+            .metadata()
+            .and_then(|found| match found.is_file() {
+                true => self.file.set_len(0),
+                false => Ok(()),
+            });
+        let file = emptied.and_then(|()| self.file.try_clone());
+        file.map_err(|error| Refusal::Io(error).of(&self.path))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let (Some(directory), Ok(name)) = (&self.made_in, name_of(&self.path)) {
+            // In vain: an empty file is left.
+            let _ = unlinkat(&directory.file, name, UnlinkatFlags::NoRemoveDir);
         }
-    })
+    }
 }
 
 enum Refusal {
     /// Somebody else may have put there what is there.
     Planted(&'static str),
     Io(io::Error),
+}
+
+impl Refusal {
+    fn of(self, path: &Path) -> Error {
+        let (why, hint) = match self {
+            Self::Planted(why) => (
+                why.to_owned(),
+                "others may write in its directory, so it may lead elsewhere; name a file in a directory of your own",
+            ),
+            Self::Io(error) => (
+                why(&error),
+                "the directory must exist; a file that is there already is replaced",
+            ),
+        };
+        Error::new(format!("cannot write {}: {why}", path.display())).hint(hint)
+    }
 }
 
 type Tried<T> = std::result::Result<T, Refusal>;
@@ -46,19 +110,28 @@ impl<E: Into<io::Error>> From<E> for Refusal {
     }
 }
 
-fn open(path: &Path) -> Tried<File> {
-    let name = Path::new(path.file_name().ok_or(ErrorKind::IsADirectory)?);
+fn name_of(path: &Path) -> io::Result<&Path> {
+    let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
+    Ok(Path::new(name))
+}
+
+fn opened(path: &Path) -> Tried<Opened> {
+    let name = name_of(path)?;
     let directory = Directory::of(path)?;
     let create = OFlag::O_WRONLY | OFlag::O_CREAT;
-    if !directory.shared {
-        return directory.open(name, create | OFlag::O_TRUNC);
-    }
-    match directory.open(name, create | OFlag::O_EXCL) {
-        Err(Refusal::Io(error)) if error.kind() == ErrorKind::AlreadyExists => {
-            directory.existing(name)
+    let (file, made_in) = match directory.open(name, create | OFlag::O_EXCL) {
+        Ok(file) => (file, Some(directory)),
+        Err(Refusal::Io(error)) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(Refusal::Io(error));
         }
-        opened => opened,
-    }
+        Err(_) if directory.shared => (directory.existing(name)?, None),
+        Err(_) => (directory.open(name, create)?, None),
+    };
+    Ok(Opened {
+        file,
+        path: path.to_owned(),
+        made_in,
+    })
 }
 
 struct Directory {
@@ -134,7 +207,7 @@ impl Directory {
         }
         // This very file, whatever has its name by now.
         let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
-        Ok(File::options().write(true).truncate(true).open(itself)?)
+        Ok(File::options().write(true).open(itself)?)
     }
 }
 
@@ -170,7 +243,7 @@ mod tests {
     }
 
     fn refused(path: &Path) -> String {
-        let error = create(path, "recording").unwrap_err().to_string();
+        let error = create(path).unwrap_err().to_string();
         assert_eq!(error.lines().count(), 2, "{error}");
         assert!(
             error.lines().nth(1).unwrap().starts_with("hint: "),
@@ -223,7 +296,7 @@ mod tests {
             let place = Place::new(name, mode);
             let path = place.file("file");
             for text in ["longer than", "this"] {
-                io::Write::write_all(&mut create(&path, "file").unwrap(), text.as_bytes()).unwrap();
+                io::Write::write_all(&mut create(&path).unwrap(), text.as_bytes()).unwrap();
                 assert_eq!(fs::read_to_string(&path).unwrap(), text);
             }
         }
@@ -233,15 +306,34 @@ mod tests {
     fn links_in_a_directory_of_our_own_are_followed_as_ever() {
         let own = Place::new("links", 0o755);
         symlink(own.file("target"), own.file("link")).unwrap();
-        create(&own.file("link"), "file").unwrap();
+        create(&own.file("link")).unwrap();
         assert!(own.file("target").exists());
-        create(Path::new("/dev/null"), "file").unwrap();
+        create(Path::new("/dev/null")).unwrap();
     }
 
     #[test]
     fn what_cannot_be_made_is_one_line_and_a_hint() {
         for path in ["/nonexistent/file", "/", "..", "/proc/self/status/x"] {
-            assert!(refused(Path::new(path)).contains("cannot create recording"));
+            assert!(refused(Path::new(path)).contains(&format!("cannot write {path}: ")));
+            assert!(check(Path::new(path)).is_err(), "{path}");
+        }
+        let missing = refused(Path::new("/nonexistent/file"));
+        assert!(missing.starts_with("cannot write /nonexistent/file: No such file or directory\n"));
+    }
+
+    #[test]
+    fn until_it_is_certain_nothing_is_lost_and_nothing_is_left() {
+        let own = Place::new("early", 0o755);
+        let (old, new) = (own.file("old"), own.file("new"));
+        fs::write(&old, "precious").unwrap();
+        drop((open(&old).unwrap(), open(&new).unwrap()));
+        assert_eq!(fs::read_to_string(&old).unwrap(), "precious");
+        assert!(!new.exists());
+        check(&new).unwrap();
+        assert!(!new.exists());
+        for path in [&old, &new] {
+            open(path).unwrap().empty().unwrap();
+            assert_eq!(fs::read_to_string(path).unwrap(), "");
         }
     }
 }

@@ -11,12 +11,18 @@ use twtrace_common::settings::{
 };
 
 use crate::cli::Filters;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 use crate::host::cgroup2_mount;
 use crate::kernel::netns::inode_of;
 
 /// Builds the filter; names are resolved here, on this host.
 pub(super) fn build(filters: &Filters) -> Result<Filter> {
+    if filters.pid.is_some() {
+        return Err(Error::new(
+            "cannot filter by pid: a TIME_WAIT socket has no process, it outlives close() and ends in softirq",
+        )
+        .hint("--cgroup and --uid choose by the owner of the socket"));
+    }
     let mut filter = Filter::ZERO;
     if filters.ipv4 {
         filter.flags |= FILTER_IPV4;
@@ -113,8 +119,9 @@ fn netns(text: &str) -> Result<u32> {
     };
     inode_of(&path).map_err(|error| {
         Error::new(format!(
-            "cannot find network namespace {text}: {}: {error}",
-            path.display()
+            "cannot find network namespace {text}: {}: {}",
+            path.display(),
+            why(&error)
         ))
         .hint("ip netns list shows the named ones, lsns -t net all with processes")
     })

@@ -1,22 +1,22 @@
 //! `twtrace hist`: lifetimes by end reason, counted in the kernel, or by group, from records.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use twtrace_common::histogram::Clock;
 use twtrace_common::settings::{FILTER_CGROUP, FILTER_UID};
 
 use super::files;
+use super::files::Opened;
 use super::groups::{self, Grouped};
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::Output;
-use super::replay::{Closing, view_options};
+use super::replay::{Closing, check_view, renderer};
 use crate::cli::{Grouping, HistArgs, View};
 use crate::decode::decode;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, why};
 use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 use crate::host::Names;
@@ -27,6 +27,8 @@ use crate::view::{Of, Output as Format, Renderer, Scope};
 
 pub(super) fn run(args: &HistArgs) -> Result<Exit> {
     let options = options(args)?;
+    check_view(&args.view)?;
+    let hgrm = args.hgrm.as_deref().map(files::open).transpose()?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
         let every = args.interval.map(Duration::from_secs);
@@ -36,7 +38,7 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
                 (&args.view, args.grouping),
                 live.meta(),
                 Names::of_this_host(),
-                args.hgrm.as_deref(),
+                hgrm,
             )?,
             out: Output::live()?,
             left: args.count,
@@ -108,7 +110,8 @@ pub(super) struct Figures {
     groups: Option<Grouped>,
     renderer: Renderer,
     format: Format,
-    hgrm: Option<Percentiles>,
+    /// The file of `--hgrm`.
+    hgrm: Option<Opened>,
 }
 
 impl Figures {
@@ -116,7 +119,7 @@ impl Figures {
         (view, grouping): (&View, Grouping),
         meta: &Meta,
         names: Names,
-        hgrm: Option<&Path>,
+        hgrm: Option<Opened>,
     ) -> Result<Self> {
         let groups = Grouped::new(grouping, meta);
         let detail = match groups {
@@ -127,9 +130,9 @@ impl Figures {
             meta: meta.clone(),
             tally: Tally::new(meta, detail),
             groups,
-            renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
-            format: view.output.into(),
-            hgrm: hgrm.map(Percentiles::create).transpose()?,
+            renderer: renderer(view, Of::TRACE, meta, names)?,
+            format: view.output(),
+            hgrm,
         })
     }
 
@@ -194,40 +197,23 @@ impl Figures {
                 self.renderer.histogram(&stats, Scope::Total, out.buffer());
             }
             if let Some(hgrm) = self.hgrm.take() {
-                hgrm.write(&stats)?;
+                write_hgrm(hgrm, &stats)?;
             }
         }
         Closing::new(self.format).summary(&mut self.renderer, &summary, out)
     }
 }
 
-/// The file of `--hgrm`, made when tracing begins: a wrong name is told then, not at the end.
-struct Percentiles {
-    path: PathBuf,
-    file: File,
-}
-
-impl Percentiles {
-    fn create(path: &Path) -> Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            file: files::create(path, "the percentile file")?,
-        })
-    }
-
-    /// All reasons together: the format holds one histogram.
-    fn write(self, stats: &Stats) -> Result<()> {
-        let mut file = BufWriter::new(self.file);
-        stats::write_hgrm(&stats.merged(Clock::TimeWait), &mut file)
-            .and_then(|()| file.flush())
-            .map_err(|error| unwritten(&self.path, &error))
-    }
+/// All reasons together: the format holds one histogram.
+fn write_hgrm(hgrm: Opened, stats: &Stats) -> Result<()> {
+    let path = hgrm.path().to_owned();
+    let mut file = BufWriter::new(hgrm.empty()?);
+    stats::write_hgrm(&stats.merged(Clock::TimeWait), &mut file)
+        .and_then(|()| file.flush())
+        .map_err(|error| unwritten(&path, &error))
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Error {
-    Error::new(format!(
-        "cannot write the percentiles to {}: {error}",
-        path.display()
-    ))
-    .hint("--hgrm names a file that is made or replaced")
+    Error::new(format!("cannot write {}: {}", path.display(), why(error)))
+        .hint("--hgrm names a file that is made or replaced")
 }

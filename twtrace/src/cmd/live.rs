@@ -11,11 +11,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
+use super::attached;
 use super::child::{self, User};
 use super::files;
 use super::lookout::{self, Lookout, Message};
+use super::manner;
 use super::outlet::{self, Outlet};
-use super::output::{progress, talk};
+use super::output::{progress, say, talk};
 use super::signals::Signals;
 use super::witness::Witness;
 use crate::cli::Tracing;
@@ -101,14 +103,28 @@ pub(super) struct Live {
     opening: Snapshot,
 }
 
-/// Attaches everything and says so. Must be called inside the runtime of [`runtime`].
+/// Attaches everything and says so. Must be called inside the runtime of [`runtime`]. The files
+/// that are to be written must be open by now, so that a wrong name is told first.
 pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration>) -> Result<Live> {
+    start_with(options, tracing, every, child::Stdout::Shared)
+}
+
+/// The same where stdout may not be for the command.
+pub(super) fn start_with(
+    options: &Options,
+    tracing: &Tracing,
+    every: Option<Duration>,
+    to: child::Stdout,
+) -> Result<Live> {
     let until = tracing
         .duration
         .as_deref()
         .map(|text| duration("--duration", text))
         .transpose()?;
     let user = User::of(tracing)?;
+    if let Some(path) = &tracing.ready_file {
+        files::check(path)?;
+    }
     // Before anybody is told that tracing has begun, or an early signal would end it unheard.
     let signals = Signals::new()?;
     if let Some(found) = recycle::look(Path::new("/")) {
@@ -118,12 +134,12 @@ pub(super) fn start(options: &Options, tracing: &Tracing, every: Option<Duration
     let mut session = Session::start(options)?;
     // What happens once anybody is told is then on top of these.
     let opening = session.snapshot()?;
-    announce(&session, user.as_ref());
+    announce(&session, user.as_ref(), options);
     if let Some(path) = &tracing.ready_file {
-        files::create(path, "the ready file")?;
+        files::create(path)?;
     }
     let command = tracing.command.as_deref();
-    let child = command.map(|command| child::spawn(command, user.as_ref()));
+    let child = command.map(|command| child::spawn(command, user.as_ref(), to));
     let child = child.transpose()?;
     Ok(Live {
         session,
@@ -423,10 +439,10 @@ async fn room_in(outlet: Option<&Outlet>) {
     }
 }
 
-fn announce(session: &Session, user: Option<&User>) {
+fn announce(session: &Session, user: Option<&User>, options: &Options) {
     let meta = session.meta();
     let user = user.map(|user| format!(" · running the command as {}", user.name));
-    talk(&format!(
+    say(&format!(
         "twtrace {} · kernel {} · {} · {} hooks{}",
         env!("CARGO_PKG_VERSION"),
         meta.kernel,
@@ -434,6 +450,9 @@ fn announce(session: &Session, user: Option<&User>) {
         meta.hooks,
         user.unwrap_or_default()
     ));
+    if manner::is_verbose() {
+        attached::tell(session, options.attach);
+    }
     for lacking in session.lacking() {
         talk(&format!("warning: {lacking}"));
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use twtrace_common::record::Seed;
 use twtrace_common::settings::{FILTER_CGROUP, FILTER_NETNS, FILTER_UID, Filter};
 
-use super::output::talk;
+use super::output::{say, talk};
 use crate::error::{Error, Result};
 use crate::event::found::{Found, Listed};
 use crate::kernel::listing::{self, Item};
@@ -116,7 +116,7 @@ pub(super) fn say_what_is_there(filter: Filter) {
             }
         });
         match counted {
-            Ok(()) => talk(&view::already_there(&listed)),
+            Ok(()) => say(&view::already_there(&listed)),
             Err(error) => talk(&format!("warning: what is there is not known: {error}")),
         }
     };

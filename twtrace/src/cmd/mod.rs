@@ -1,5 +1,6 @@
 //! One file per subcommand, and what they share. The only place that does I/O end to end.
 
+mod attached;
 #[cfg(feature = "check")]
 mod check;
 mod child;
@@ -10,8 +11,10 @@ mod files;
 mod filter;
 mod groups;
 mod hist;
+mod input;
 mod live;
 mod lookout;
+mod manner;
 mod namer;
 mod outlet;
 mod output;
@@ -23,7 +26,6 @@ mod report;
 mod signals;
 mod top;
 mod trace;
-mod version;
 mod witness;
 
 use crate::cli::{Cli, Command, Ring, Tracing};
@@ -36,26 +38,25 @@ pub use output::talk;
 
 /// Runs what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
+    manner::set(cli.manner);
     match cli.command {
-        _ if cli.version => version::run(cli.verbose),
-        None => version::run(false),
-        Some(command) if command.asks_for_fields() => {
+        command if command.asks_for_fields() => {
             let mut out = Output::stdout();
             out.buffer().extend_from_slice(columns::list().as_bytes());
             out.flush()?;
             Ok(Exit::Done)
         }
-        Some(Command::Trace(args)) => trace::run(&args),
-        Some(Command::Hist(args)) => hist::run(&args),
-        Some(Command::Conflicts(args)) => conflicts::run(&args),
-        Some(Command::Top(args)) => top::run(&args),
-        Some(Command::Doctor(args)) => doctor::run(&args),
-        Some(Command::Ports(args)) => ports::run(&args),
-        Some(Command::Record(args)) => record::run(&args),
-        Some(Command::Report(args)) => report::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Hist(args) => hist::run(&args),
+        Command::Conflicts(args) => conflicts::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Ports(args) => ports::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Report(args) => report::run(&args),
         #[cfg(feature = "check")]
-        Some(Command::Check(args)) => check::run(args),
-        Some(Command::Completions(args)) => completions::run(&args),
+        Command::Check(args) => check::run(args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 
@@ -93,14 +94,12 @@ mod tests {
     /// What a command line keeps of root's capabilities once it is attached.
     fn kept(line: &str) -> (&'static str, BTreeSet<String>) {
         let (name, options, tracing) = match Cli::parse_from(line.split(' ')).command {
-            Some(Command::Trace(args)) => ("trace", trace::options(&args), args.tracing),
-            Some(Command::Hist(args)) => ("hist", hist::options(&args), args.tracing),
-            Some(Command::Conflicts(args)) => {
-                ("conflicts", conflicts::options(&args), args.tracing)
-            }
-            Some(Command::Ports(args)) => ("ports", ports::options(&args), args.tracing),
-            Some(Command::Top(args)) => ("top", top::options(&args), args.tracing),
-            Some(Command::Record(args)) => ("record", record::options(&args), args.tracing),
+            Command::Trace(args) => ("trace", trace::options(&args), args.tracing),
+            Command::Hist(args) => ("hist", hist::options(&args), args.tracing),
+            Command::Conflicts(args) => ("conflicts", conflicts::options(&args), args.tracing),
+            Command::Ports(args) => ("ports", ports::options(&args), args.tracing),
+            Command::Top(args) => ("top", top::options(&args), args.tracing),
+            Command::Record(args) => ("record", record::options(&args), args.tracing),
             _ => unreachable!("{line} does not trace"),
         };
         let later = Later::of(&options.unwrap(), tracing.user.is_some());

@@ -62,9 +62,14 @@ impl Namer {
     }
 
     /// The names that were found since this was asked last; `None` if there are none.
+    pub(super) fn found(&self) -> Option<Named> {
+        all(self.named.try_iter())
+    }
+
+    /// The same. What has no name by now is asked for again when it comes up.
     pub(super) fn take(&mut self) -> Option<Named> {
         self.asked.clear();
-        all(self.named.try_iter())
+        self.found()
     }
 
     /// Waits for the names of all that were asked for.

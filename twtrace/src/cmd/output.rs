@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::manner;
 use super::outlet::{Cut, Outlet};
 use super::pipe::{pieces, wait_for_room};
 use crate::error::{Error, Result};
@@ -37,12 +38,16 @@ impl Output {
 
     /// For live traces: nothing waits for the reader.
     pub(super) fn live() -> Result<Self> {
-        let stdout = io::stdout().as_fd().try_clone_to_owned();
-        let stdout = stdout.map_err(|error| cannot_write(&error))?;
         Ok(Self {
-            outlet: Some(Outlet::new(File::from(stdout))?),
+            outlet: Some(Outlet::new(Self::file()?)?),
             ..Self::stdout()
         })
+    }
+
+    /// In place of live(): stdout as a file, for what is written to it by others.
+    pub(super) fn file() -> Result<File> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        stdout.map(File::from).map_err(|error| cannot_write(&error))
     }
 
     /// The thread that writes.
@@ -144,10 +149,17 @@ fn tell(to: &mut (impl Write + AsFd), untold: &AtomicU64, line: &str) {
     untold.store(0, Ordering::Relaxed);
 }
 
+/// What is good to know: a line on stderr, unless --quiet.
+pub(super) fn say(line: &str) {
+    if !manner::is_quiet() {
+        talk(line);
+    }
+}
+
 /// A line on stderr that only a person at a terminal needs, such as progress.
 pub(super) fn progress(line: &str) {
     if io::stderr().is_terminal() {
-        talk(line);
+        say(line);
     }
 }
 

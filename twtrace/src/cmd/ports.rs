@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::{Output, talk};
-use super::replay::{Closing, check_view, view_options};
-use crate::cli::{FailOn, PortsArgs, View};
+use super::replay::{Closing, check_view, renderer};
+use crate::cli::{PortFound, PortsArgs, View};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
 use crate::event::found::Found;
@@ -123,7 +123,7 @@ pub(super) struct Watch {
     renderer: Renderer,
     format: Format,
     top: usize,
-    fail_on: Option<FailOn>,
+    fail_on: Option<PortFound>,
     /// A destination was under pressure.
     pressed: bool,
     looked_ns: u64,
@@ -133,16 +133,10 @@ impl Watch {
     pub(super) fn new(
         view: &View,
         top: u16,
-        fail_on: Option<FailOn>,
+        fail_on: Option<PortFound>,
         meta: &Meta,
         names: Names,
     ) -> Result<Self> {
-        if fail_on.is_some_and(|what| !what.is_about_ports()) {
-            return Err(
-                Error::new("--fail-on refused and stuck ask about conflicts")
-                    .hint("twtrace conflicts, or report --conflicts, looks for them"),
-            );
-        }
         if !meta.births {
             return Err(Error::new("the recording does not tell of births")
                 .hint("it was made by a twtrace that did not record them"));
@@ -153,8 +147,8 @@ impl Watch {
         Ok(Self {
             ports: Ports::new(meta),
             tally: Tally::new(meta, Detail::Records),
-            renderer: Renderer::new(&view_options(view, Of::PORTS), meta, names)?,
-            format: view.output.into(),
+            renderer: renderer(view, Of::PORTS, meta, names)?,
+            format: view.output(),
             top: top.into(),
             fail_on,
             pressed: false,
@@ -251,9 +245,9 @@ impl Watch {
         let summary = self.tally.summary(cut);
         let exit = Closing::new(self.format).summary(&mut self.renderer, &summary, out)?;
         let found = match self.fail_on {
-            Some(FailOn::Failure) => self.ports.failures() > 0,
-            Some(FailOn::Pressure) => self.pressed || self.ports.failures() > 0,
-            Some(FailOn::Refused | FailOn::Stuck) | None => false,
+            Some(PortFound::Failure) => self.ports.failures() > 0,
+            Some(PortFound::Pressure) => self.pressed || self.ports.failures() > 0,
+            None => false,
         };
         Ok(if found { Exit::Finding } else { exit })
     }

@@ -1,14 +1,19 @@
 //! `twtrace record`: everything to a file.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
-use super::files;
+use super::child::Stdout;
+use super::files::{self, Opened};
+use super::input::is_dash;
 use super::live::{self, Moment, Sink};
 use super::namer::Namer;
 use super::outlet::Outlet;
-use super::output::talk;
+use super::output::{Output, say, talk};
 use crate::cli::RecordArgs;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::event::Snapshot;
 use crate::event::found::Found;
 use crate::host::Names;
@@ -23,20 +28,23 @@ const TOTALS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &RecordArgs) -> Result<Exit> {
     let options = options(args)?;
+    let to = Target::open(&args.file)?;
     let runtime = live::runtime()?;
     runtime.block_on(async {
-        let live = live::start(&options, &args.tracing, Some(TOTALS))?;
-        let outlet = Outlet::new(files::create(&args.file, "recording")?)?;
-        let name = args.file.display().to_string();
+        let spare = to.stdout_of_command();
+        let live = live::start_with(&options, &args.tracing, Some(TOTALS), spare)?;
+        let name = to.name();
+        let outlet = Outlet::new(to.file()?)?;
         let mut sink = Record {
             tally: Tally::new(live.meta(), Detail::Records),
-            writer: Writer::new(name, Box::new(outlet.clone()), live.meta())?,
+            writer: Writer::new(name.clone(), Box::new(Patient(outlet.clone())), live.meta())?,
+            name,
             outlet,
             names: Namer::start(Names::of_this_host)?,
             records: 0,
         };
         live.run(&mut sink).await?;
-        sink.close(args)
+        sink.close(&args.file)
     })
 }
 
@@ -49,9 +57,69 @@ pub(super) fn options(args: &RecordArgs) -> Result<Options> {
     })
 }
 
+/// Where the recording goes.
+enum Target {
+    File(Opened),
+    Stdout,
+}
+
+impl Target {
+    fn open(path: &Path) -> Result<Self> {
+        if !is_dash(path) {
+            return files::open(path).map(Self::File);
+        }
+        if io::stdout().is_terminal() {
+            return Err(
+                Error::new("cannot write a recording to stdout: it is a terminal")
+                    .hint("name a file, or pipe it on: twtrace record - | twtrace report -"),
+            );
+        }
+        Ok(Self::Stdout)
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        match self {
+            Self::File(opened) => opened.path().display().to_string(),
+            Self::Stdout => "stdout".to_owned(),
+        }
+    }
+
+    fn stdout_of_command(&self) -> Stdout {
+        match self {
+            Self::File(_) => Stdout::Shared,
+            Self::Stdout => Stdout::Kept,
+        }
+    }
+
+    fn file(self) -> Result<File> {
+        match self {
+            Self::File(opened) => opened.empty(),
+            Self::Stdout => Output::file(),
+        }
+    }
+}
+
+/// To whom a reader that went away is no error: see [`Sink::done`].
+struct Patient(Outlet);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Record {
     tally: Tally,
     writer: Writer,
+    name: String,
     /// What the writer writes to.
     outlet: Outlet,
     names: Namer,
@@ -59,14 +127,20 @@ struct Record {
 }
 
 impl Record {
-    fn close(mut self, args: &RecordArgs) -> Result<Exit> {
+    fn close(mut self, file: &Path) -> Result<Exit> {
         if let Some(named) = self.names.finish() {
             self.writer.names(&named)?;
         }
         self.writer.finish()?;
-        let name = args.file.display();
-        let cut = self.outlet.finish();
-        let cut = cut.map_err(|error| recording::cannot_write(&name.to_string(), &error))?;
+        let name = &self.name;
+        let cut = match self.outlet.finish() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
+            finished => finished.map_err(|error| recording::cannot_write(name, &error))?,
+        };
+        if self.outlet.failed() == Some(ErrorKind::BrokenPipe) {
+            // The reader has had enough.
+            return Ok(Exit::Done);
+        }
         if let Some(cut) = cut {
             talk(&format!(
                 "warning: {name} was written too slowly: its last {} bytes are missing, and it reads up to there",
@@ -74,10 +148,11 @@ impl Record {
             ));
         }
         let summary = self.tally.summary(false);
-        talk(&format!(
-            "{} records in {name}; read them with: twtrace report {name}",
-            self.records
-        ));
+        let records = thousands(self.records);
+        say(&match is_dash(file) {
+            true => format!("{records} records written to {name}"),
+            false => format!("{records} records in {name}; read them with: twtrace report {name}"),
+        });
         Ok(if summary.complete() && cut.is_none() {
             Exit::Done
         } else {
@@ -106,6 +181,9 @@ impl Sink for Record {
     }
 
     fn idle(&mut self) -> Result<()> {
+        if let Some(named) = self.names.found() {
+            self.writer.names_ahead(&named)?;
+        }
         self.writer.tick()
     }
 
@@ -119,10 +197,36 @@ impl Sink for Record {
     }
 
     fn done(&self) -> bool {
-        false
+        self.outlet.failed() == Some(ErrorKind::BrokenPipe)
     }
 
     fn outlet(&self) -> Option<&Outlet> {
         Some(&self.outlet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::pipe;
+    use std::os::fd::OwnedFd;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error_but_the_end() {
+        let (reader, writer) = pipe().unwrap();
+        let outlet = Outlet::new(OwnedFd::from(writer).into()).unwrap();
+        let mut patient = Patient(outlet.clone());
+        patient.write_all(b"one").unwrap();
+        drop(reader);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while outlet.failed().is_none() {
+            assert!(Instant::now() < deadline, "nobody noticed");
+            patient.write_all(b"more").unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        patient.write_all(b"more").unwrap();
+        assert_eq!(outlet.failed(), Some(ErrorKind::BrokenPipe));
     }
 }

@@ -2,6 +2,7 @@
 //! where the records come from.
 
 use super::groups::Grouped;
+use super::manner;
 use super::output::{Output, talk};
 use crate::cli::{Grouping, View};
 use crate::decode::decode;
@@ -13,15 +14,16 @@ use crate::model::tally::Detail;
 use crate::model::{Summary, Tally};
 use crate::view::{Of, Options, Output as Format, Renderer, columns};
 
-/// The options of the views that the command line gives.
-pub(super) fn view_options(view: &View, events: Of) -> Options {
-    Options {
-        output: view.output.into(),
+/// The views as the command line wants them.
+pub(super) fn renderer(view: &View, events: Of, meta: &Meta, names: Names) -> Result<Renderer> {
+    let options = Options {
+        output: view.output(),
         fields: view.fields.clone(),
         utc: view.utc,
         wide: view.wide,
         events,
-    }
+    };
+    Ok(Renderer::new(&options, meta, names)?.in_colour(manner::colour()))
 }
 
 /// Says at once what is wrong with the view, before anything is attached for it.
@@ -45,8 +47,8 @@ impl Lines {
         Ok(Self {
             tally: Tally::new(meta, Detail::Records),
             groups: Grouped::new(grouping, meta),
-            renderer: Renderer::new(&view_options(view, Of::TRACE), meta, names)?,
-            format: view.output.into(),
+            renderer: renderer(view, Of::TRACE, meta, names)?,
+            format: view.output(),
         })
     }
 
@@ -131,7 +133,10 @@ impl Closing {
                 renderer.summary_for_people(summary, lines);
             }
         }
-        if let Some(lines) = self.talk {
+        // Of what is as it should be, who wants quiet wants to hear nothing.
+        let agrees = summary.books.agrees() != Some(false);
+        let well = summary.complete() && cut.is_none() && agrees;
+        if let Some(lines) = self.talk.filter(|_| !(well && manner::is_quiet())) {
             talk(String::from_utf8_lossy(&lines).trim_end());
         }
         Ok(if summary.complete() && cut.is_none() {

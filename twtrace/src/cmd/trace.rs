@@ -4,12 +4,13 @@ use super::live::{self, Moment, Sink};
 use super::outlet::Outlet;
 use super::output::Output;
 use super::replay::{Lines, check_view};
-use crate::cli::{OutputArg, TraceArgs, View};
+use crate::cli::{TraceArgs, View};
 use crate::error::{Exit, Result};
 use crate::event::Snapshot;
 use crate::event::found::Found;
 use crate::host::Names;
 use crate::kernel::Options;
+use crate::view::Output as Format;
 
 pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
     let options = options(args)?;
@@ -46,7 +47,7 @@ pub(super) fn options(args: &TraceArgs) -> Result<Options> {
 
 /// The numbers of accepted SYNs are in the note alone; machines ask `conflicts` for them.
 fn tells_of_reopens(view: &View) -> bool {
-    view.output == OutputArg::Text || view.fields.is_some()
+    view.output() == Format::Text || view.fields.is_some()
 }
 
 struct Trace {

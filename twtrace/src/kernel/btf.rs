@@ -18,7 +18,7 @@ use aya_obj::btf::{BtfType, Func, FuncLinkage};
 
 pub use self::given::GivenBtf;
 use self::starts::Starts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 
 /// The running kernel's BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -435,8 +435,9 @@ fn kind_of(info: u32) -> u32 {
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::new(format!(
-        "cannot read the kernel's type information {}: {error}",
-        path.display()
+        "cannot read {}, the kernel's type information: {}",
+        path.display(),
+        why(error)
     ))
     .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name a BTF file of this very kernel with --btf")
 }

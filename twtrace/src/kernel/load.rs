@@ -18,7 +18,7 @@ use twtrace_common::{ABI, names};
 use super::Options;
 use super::size::Sizes;
 use super::threads::beside;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 
 /// The eBPF object, built by `cargo xtask ebpf`.
 #[cfg(not(feature = "log"))]
@@ -154,9 +154,14 @@ fn stale() -> Error {
 
 /// What a failed `bpf(2)` means, by its errno.
 pub(super) fn refused(what: &str, error: &io::Error) -> Error {
-    let line = Error::new(format!("cannot {what}: {error}"));
+    let reason = why(error);
+    let line = Error::new(format!("cannot {what}: {reason}"));
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => line.hint(super::privileges::advice()),
+        Some(libc::EPERM | libc::EACCES) => Error::new(format!(
+            "{}: cannot {what}: {reason}",
+            super::privileges::cause()
+        ))
+        .hint(super::privileges::advice()),
         Some(libc::ENOMEM) => line.hint("less memory is needed with --max-sockets or --ring-bytes"),
         _ => line,
     }

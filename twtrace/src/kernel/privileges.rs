@@ -87,11 +87,19 @@ fn hold(rest: &CapsHashSet) {
     let _ = caps::clear(None, CapSet::Inheritable);
 }
 
+/// What an EPERM comes down to.
+pub(super) fn cause() -> &'static str {
+    match look().missing.is_empty() {
+        true => "tracing is refused here",
+        false => "tracing needs root (or CAP_BPF and CAP_PERFMON)",
+    }
+}
+
 /// What to do about an EPERM: names the first thing found that refuses.
 pub(super) fn advice() -> String {
     let admin = has(Capability::CAP_SYS_ADMIN);
     if !(admin || has(Capability::CAP_BPF) && has(Capability::CAP_PERFMON)) {
-        return "tracing needs root, or CAP_BPF and CAP_PERFMON (and CAP_SYS_RESOURCE before 5.11); try sudo".into();
+        return "try sudo, or grant CAP_BPF and CAP_PERFMON (before Linux 5.11 also CAP_SYS_RESOURCE)".into();
     }
     if let Some(level) = lockdown().filter(|level| level == "confidentiality") {
         return format!(
@@ -101,7 +109,7 @@ pub(super) fn advice() -> String {
     if !admin && number("perf_event_paranoid").unwrap_or(0) > 2 {
         return "kernel.perf_event_paranoid is over 2, which keeps kprobes for CAP_SYS_ADMIN; lower it or use --attach fentry".into();
     }
-    "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); `cargo xtask demo` shows twtrace in a VM".into()
+    "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); try on the host itself, outside of any container".into()
 }
 
 /// What may stand in the way of tracing.

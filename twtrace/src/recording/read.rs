@@ -13,7 +13,7 @@ use super::format::{self, END, FOUND, HEAD, MAGIC, META, NAMES, RECORDS, SNAPSHO
 use super::meta;
 use super::snapshot::OnDisk;
 use super::upgrade::{OLDEST, Upgrade};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 
@@ -69,7 +69,7 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| {
-            Error::new(format!("cannot open recording {name}: {error}"))
+            Error::new(format!("cannot read {name}: {}", why(&error)))
                 .hint("recordings are made with twtrace record FILE")
         })?;
         Self::new(name, Box::new(BufReader::new(file)))
@@ -128,6 +128,12 @@ impl Reader {
     #[must_use]
     pub fn truncated(&self) -> bool {
         self.state == State::Cut
+    }
+
+    /// The next item has to be read first: from a pipe, it may not be there yet.
+    #[must_use]
+    pub fn must_wait(&self) -> bool {
+        self.position == self.block.len() && self.state == State::Reading
     }
 
     /// The next item; `None` at the end, or where the file was cut.
@@ -208,8 +214,14 @@ impl Reader {
 fn check_head(blocks: &mut Blocks<impl Read>) -> Result<u32> {
     let head = blocks.bytes(HEAD)?;
     let name = &blocks.name;
+    if head.is_empty() {
+        return Err(
+            Error::new(format!("{name} is not a recording of twtrace: it is empty"))
+                .hint("recordings are made with twtrace record FILE"),
+        );
+    }
     let shown = head.len().min(MAGIC.len());
-    if head[..shown] != MAGIC[..shown] || head.is_empty() {
+    if head[..shown] != MAGIC[..shown] {
         return Err(Error::new(format!("{name} is not a recording of twtrace"))
             .hint("recordings are made with twtrace record FILE"));
     }

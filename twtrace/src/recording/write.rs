@@ -13,7 +13,7 @@ use super::format::{
 };
 use super::meta;
 use super::snapshot::OnDisk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot};
 
@@ -46,7 +46,7 @@ impl Writer {
     pub fn create(path: &Path, meta: &Meta) -> Result<Self> {
         let name = path.display().to_string();
         let file = File::create(path)
-            .map_err(|error| Error::new(format!("cannot create recording {name}: {error}")))?;
+            .map_err(|error| Error::new(format!("cannot write {name}: {}", why(&error))))?;
         Self::new(name, Box::new(file), meta)
     }
 
@@ -108,9 +108,14 @@ impl Writer {
         self.put(FOUND, &found)
     }
 
-    /// Adds names that no block has yet.
+    /// Adds names that no block has yet, after all records before them.
     pub fn names(&mut self, named: &Named) -> Result<()> {
         self.flush()?;
+        self.names_ahead(named)
+    }
+
+    /// The same before the records that wait: who reads them as they come has their names then.
+    pub fn names_ahead(&mut self, named: &Named) -> Result<()> {
         for part in named.parts(NAMES_A_BLOCK) {
             let part = self.json(&part)?;
             self.put(NAMES, &part)?;
@@ -170,7 +175,7 @@ impl Writer {
 /// What to tell if a recording could not be written.
 #[must_use]
 pub fn cannot_write(name: &str, error: &io::Error) -> Error {
-    let message = Error::new(format!("cannot write to recording {name}: {error}"));
+    let message = Error::new(format!("cannot write {name}: {}", why(error)));
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             message.hint("what was written before can be read with twtrace report")

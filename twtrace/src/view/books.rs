@@ -4,14 +4,15 @@ use twtrace_common::settings::PORT_FAILURE_RATE;
 
 use super::cell::name_or_number;
 use super::line::Line;
+use super::paint::{self, BAD, GOOD, Paint};
 use super::units::{count, thousands};
 use crate::event::Reason;
 use crate::host::Names;
 use crate::model::Summary;
 use crate::model::books::{Books, Class, Comparison, Counter, Lost, Row};
 
-pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
-    reasons(summary, out);
+pub(super) fn text(summary: &Summary, paint: Paint, names: &mut Names, out: &mut Line) {
+    reasons(summary, paint, out);
     let Books {
         ends,
         overflows,
@@ -34,10 +35,10 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
     if let Some(failures) = port_failures.filter(|class| class.seen > 0) {
         write!(out, " · {}", count(failures.seen, "port failure"));
     }
-    lost(&summary.books, out);
+    lost(&summary.books, paint, out);
     match kernel {
         None => writeln!(out, " · kernel counters not compared (a filter was set)"),
-        Some(kernel) => comparison(kernel, summary.books.agrees(), names, out),
+        Some(kernel) => comparison(kernel, summary.books.agrees(), paint, names, out),
     }
     if *undecoded > 0 {
         writeln!(out, "{} could not be decoded", count(*undecoded, "record"));
@@ -78,20 +79,23 @@ pub(super) fn text(summary: &Summary, names: &mut Names, out: &mut Line) {
 }
 
 /// `18,122 expired · 402 syn-reopened`.
-fn reasons(summary: &Summary, out: &mut Line) {
+fn reasons(summary: &Summary, paint: Paint, out: &mut Line) {
     let mut by_count: Vec<_> = Reason::ALL.into_iter().zip(summary.ended).collect();
     by_count.retain(|&(_, count)| count > 0);
     by_count.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     for (index, (reason, count)) in by_count.iter().enumerate() {
         let before = if index > 0 { " · " } else { "" };
-        write!(out, "{before}{} {}", thousands(*count), reason.name());
+        out.text(before);
+        paint.write(paint::of_reason(*reason), out, |out| {
+            write!(out, "{} {}", thousands(*count), reason.name());
+        });
     }
     if !by_count.is_empty() {
         out.byte(b'\n');
     }
 }
 
-fn lost(books: &Books, out: &mut Line) {
+fn lost(books: &Books, paint: Paint, out: &mut Line) {
     let Lost {
         ring,
         map,
@@ -102,10 +106,14 @@ fn lost(books: &Books, out: &mut Line) {
         0 => String::new(),
         marks => format!(", marks {}", thousands(marks)),
     };
+    let total = books.lost().total();
+    out.text(" · ");
+    paint.write((total > 0).then_some(BAD), out, |out| {
+        write!(out, "lost {}", thousands(total));
+    });
     write!(
         out,
-        " · lost {} (ring {}, map {}{marks}, missed {})",
-        thousands(books.lost().total()),
+        " (ring {}, map {}{marks}, missed {})",
         thousands(ring),
         thousands(map),
         missed.map_or("unknown".to_owned(), thousands),
@@ -144,13 +152,20 @@ fn unbalanced(name: &str, class: &Class, out: &mut Line) {
     }
 }
 
-fn comparison(kernel: &Comparison, agrees: Option<bool>, names: &mut Names, out: &mut Line) {
-    let verdict = match agrees {
-        None => "kernel counters could not be compared",
-        Some(true) => "kernel counters agree",
-        Some(false) => "kernel counters do not agree",
+fn comparison(
+    kernel: &Comparison,
+    agrees: Option<bool>,
+    paint: Paint,
+    names: &mut Names,
+    out: &mut Line,
+) {
+    let (style, verdict) = match agrees {
+        None => (None, "kernel counters could not be compared"),
+        Some(true) => (Some(GOOD), "kernel counters agree"),
+        Some(false) => (Some(BAD), "kernel counters do not agree"),
     };
-    write!(out, " · {verdict}");
+    out.text(" · ");
+    paint.write(style, out, |out| out.text(verdict));
     if agrees.is_some() {
         let all: Vec<_> = kernel.counters().map(Counter::name).collect();
         let all = all.join(", ");

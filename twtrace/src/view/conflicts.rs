@@ -8,6 +8,7 @@ use super::cell::name_or_number;
 use super::evidence::{self, CauseObject};
 use super::json::{self, ms};
 use super::line::Line;
+use super::paint::{BAD, CARE, GOOD, HEADING, Paint};
 use super::units::{self, count, thousands};
 use crate::host::Names;
 use crate::model::Conflicts;
@@ -30,7 +31,13 @@ pub struct WhatIf {
     pub recycle: bool,
 }
 
-pub(super) fn text(conflicts: &Conflicts, what_if: WhatIf, names: &mut Names, out: &mut Line) {
+pub(super) fn text(
+    conflicts: &Conflicts,
+    what_if: WhatIf,
+    paint: Paint,
+    names: &mut Names,
+    out: &mut Line,
+) {
     let overview = conflicts.overview();
     let Counts {
         refused, accepted, ..
@@ -42,7 +49,7 @@ pub(super) fn text(conflicts: &Conflicts, what_if: WhatIf, names: &mut Names, ou
             thousands(accepted)
         );
     } else {
-        table(conflicts, names, out);
+        table(conflicts, paint, names, out);
         if let Some(delays) = overview.delays {
             delay_line(&delays, out);
         }
@@ -59,7 +66,7 @@ pub(super) fn text(conflicts: &Conflicts, what_if: WhatIf, names: &mut Names, ou
     }
 }
 
-fn table(conflicts: &Conflicts, names: &mut Names, out: &mut Line) {
+fn table(conflicts: &Conflicts, paint: Paint, names: &mut Names, out: &mut Line) {
     out.byte(b'\n');
     let head = [
         "SYNS REFUSED",
@@ -71,16 +78,17 @@ fn table(conflicts: &Conflicts, names: &mut Names, out: &mut Line) {
         "GAVE UP",
         "UNKNOWN",
     ];
-    write!(out, "{:<23} {:<10}", "PEER", "NETNS");
-    for title in head {
-        write!(out, " {title:>}");
-    }
-    writeln!(out, "  DELAY p50 / p99 / max");
+    let titles = head.map(|title| format!(" {title}")).concat();
+    let head = format!(
+        "{:<23} {:<10}{titles}  DELAY p50 / p99 / max",
+        "PEER", "NETNS"
+    );
+    writeln!(out, "{}", paint.on(HEADING, &head));
     let top = conflicts.top(TOP);
     for (address, peer) in top.peers {
         row(address, peer, names, out);
-        hypotheses(&conflicts.causes(peer), out);
-        stuck(&peer.counts, out);
+        hypotheses(&conflicts.causes(peer), paint, out);
+        stuck(&peer.counts, paint, out);
     }
     if let Some(Rest {
         addresses,
@@ -130,7 +138,7 @@ fn cells(counts: &Counts, out: &mut Line) {
 }
 
 /// A line each, and what to try against the best.
-fn hypotheses(causes: &[Hypothesis], out: &mut Line) {
+fn hypotheses(causes: &[Hypothesis], paint: Paint, out: &mut Line) {
     for case in causes {
         let standing = case.standing();
         let (first, then) = match standing {
@@ -145,10 +153,14 @@ fn hypotheses(causes: &[Hypothesis], out: &mut Line) {
             .take(SENTENCES)
             .map(evidence::sentence)
             .collect();
+        let word = format!("{:<8}", evidence::standing(standing));
+        let word = match standing {
+            Standing::Likely | Standing::Perhaps => paint.on(CARE, &word),
+            Standing::Less | Standing::Not => word,
+        };
         write!(
             out,
-            "  {:<8} {}: {}",
-            evidence::standing(standing),
+            "  {word} {}: {}",
             evidence::cause(case.cause),
             said.join("; ")
         );
@@ -160,14 +172,14 @@ fn hypotheses(causes: &[Hypothesis], out: &mut Line) {
     if let Some(best) = causes.first().filter(|best| best.points > 0) {
         writeln!(
             out,
-            "  {:<8} {}; {NOT}",
-            "try",
+            "  {} {}; {NOT}",
+            paint.on(GOOD, "try     "),
             evidence::advice(best.cause)
         );
     }
 }
 
-fn stuck(counts: &Counts, out: &mut Line) {
+fn stuck(counts: &Counts, paint: Paint, out: &mut Line) {
     for by in StuckBy::ALL {
         let clients = counts.stuck_by[by as usize];
         if clients > 0 {
@@ -182,8 +194,8 @@ fn stuck(counts: &Counts, out: &mut Line) {
             };
             writeln!(
                 out,
-                "  {:<8} {}: {advice}",
-                "stuck",
+                "  {} {}: {advice}",
+                paint.on(BAD, "stuck   "),
                 count(clients, "connection")
             );
         }

@@ -374,7 +374,8 @@ pub fn output_md() -> String {
          This page is made from the tables in `twtrace/src/view/`; a test compares the two.\n\n\
          Data goes to stdout, messages to stderr. `-o json` prints one object a line; each has the\n\
          version of this schema in `v`, now {VERSION}. A field is only ever added; one that changes its\n\
-         meaning raises the version. `null` (in CSV an empty field, in text `–`) means unknown,\n\
+         meaning raises the version. [schema/twtrace.schema.json](schema/twtrace.schema.json) is the same as\n\
+         a JSON Schema (draft 2020-12). `null` (in CSV an empty field, in text `–`) means unknown,\n\
          never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\
          Names, commands, and what else comes from outside is cleaned: control characters, those that\n\
          change the direction of text or break lines, those that are not seen, and bytes that are no\n\

@@ -9,6 +9,7 @@ use super::histogram::Scope;
 use super::json;
 use super::line::Line;
 use super::owners;
+use super::paint::{HEADING, Paint};
 use super::units::{count, span, thousands, width};
 use crate::event::Reason;
 use crate::model::groups::{By, Key, Row, Table, Whose};
@@ -161,7 +162,7 @@ const NAME: usize = 32;
 const REASONS_NAMED: usize = 3;
 
 /// A row per group: ends, lifetimes, why they ended, and what else happened.
-pub(super) fn text(table: &Table, scope: Scope, host: &mut Host, out: &mut Line) {
+pub(super) fn text(table: &Table, scope: Scope, paint: Paint, host: &mut Host, out: &mut Line) {
     if scope == Scope::Interval {
         out.slice(&host.clock.time(table.to_ns));
         out.byte(b'\n');
@@ -170,8 +171,7 @@ pub(super) fn text(table: &Table, scope: Scope, host: &mut Host, out: &mut Line)
         write!(out, "no ends by {}\n\n", table.by.name());
         return;
     }
-    writeln!(
-        out,
+    let head = format!(
         "{:<NAME$}{:>10} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} ENDS",
         title(table.by),
         "n",
@@ -182,6 +182,7 @@ pub(super) fn text(table: &Table, scope: Scope, host: &mut Host, out: &mut Line)
         "max",
         "FW2 p50"
     );
+    writeln!(out, "{}", paint.on(HEADING, &head));
     for row in &table.rows {
         text_row(row, host, out);
     }

@@ -7,6 +7,7 @@ use super::cell::row;
 use super::json::{self, ms};
 use super::kept::Texts;
 use super::line::Line;
+use super::paint::{self, HEADING, Paint};
 use super::units::{self, thousands};
 use crate::host::WallClock;
 use crate::model::Stats;
@@ -39,7 +40,13 @@ const CLOCKS: [(Clock, &str, &str); 2] = [
 ];
 
 /// A table of percentiles per clock; over the whole trace a chart per reason, too.
-pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut Line) {
+pub(super) fn text(
+    stats: &Stats,
+    scope: Scope,
+    paint: Paint,
+    clock: &mut WallClock,
+    out: &mut Line,
+) {
     if scope == Scope::Interval {
         out.slice(&clock.time(stats.to_ns));
         out.byte(b'\n');
@@ -50,31 +57,27 @@ pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut
     }
     for (clock, name, _) in CLOCKS {
         let all: Vec<_> = stats.on(clock).collect();
-        table(name, &all, out);
+        table(name, &all, paint, out);
     }
     if scope == Scope::Total {
         for (clock, name, _) in CLOCKS {
             for one in stats.on(clock) {
-                chart(name, one, out);
+                chart(name, one, paint, out);
             }
         }
     }
 }
 
-fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
+fn table(clock: &str, all: &[&Lifetimes], paint: Paint, out: &mut Line) {
     let Some(most) = all.iter().map(|one| one.percentiles.n).max() else {
         return;
     };
-    writeln!(
-        out,
-        "{:<48}{:>10} {:>9} {:>9} {:>9} {:>9}",
-        format!("time in {clock}, by end reason"),
-        "n",
-        "p50",
-        "p90",
-        "p99",
-        "max"
-    );
+    let head = format!("time in {clock}, by end reason");
+    paint.write(Some(HEADING), out, |out| {
+        let [n, p50, p90, p99, max] = ["n", "p50", "p90", "p99", "max"];
+        write!(out, "{head:<48}{n:>10} {p50:>9} {p90:>9} {p99:>9} {max:>9}");
+    });
+    out.byte(b'\n');
     for one in all {
         let Percentiles {
             n,
@@ -83,13 +86,10 @@ fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
             p99_ns,
             max_ns,
         } = one.percentiles;
-        write!(
-            out,
-            "{:<19}{:<BAR$} {:>10}",
-            one.reason.name(),
-            bar(n, most, BAR),
-            thousands(n)
-        );
+        paint.write(paint::of_reason(one.reason), out, |out| {
+            write!(out, "{:<19}", one.reason.name());
+        });
+        write!(out, "{:<BAR$} {:>10}", bar(n, most, BAR), thousands(n));
         for ns in [p50_ns, p90_ns, p99_ns, max_ns] {
             write!(out, " {:>9}", units::span(ns));
         }
@@ -98,8 +98,9 @@ fn table(clock: &str, all: &[&Lifetimes], out: &mut Line) {
     out.byte(b'\n');
 }
 
-fn chart(clock: &str, one: &Lifetimes, out: &mut Line) {
-    writeln!(out, "{}, time in {clock}", one.reason.name());
+fn chart(clock: &str, one: &Lifetimes, paint: Paint, out: &mut Line) {
+    let head = format!("{}, time in {clock}", one.reason.name());
+    writeln!(out, "{}", paint.on(HEADING, &head));
     let bars = bars(&one.histogram);
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0);
     for step in &bars {

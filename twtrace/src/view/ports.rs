@@ -8,6 +8,7 @@ use super::cell::name_or_number;
 use super::cell::row as cells;
 use super::json::{self, ms};
 use super::line::Line;
+use super::paint::{BAD, CARE, HEADING, Paint};
 use super::units::{self, count, thousands};
 use crate::event::found::{Listed, Lister};
 use crate::event::{Call, PortFailure};
@@ -66,19 +67,19 @@ const TITLES: [&str; 7] = [
     "REUSE CAN HELP",
 ];
 
-pub(super) fn text(block: &Block, host: &mut Host, out: &mut Line) {
-    population(block, host, out);
+pub(super) fn text(block: &Block, paint: Paint, host: &mut Host, out: &mut Line) {
+    population(block, paint, host, out);
     if block.rows.is_empty() {
         out.text("no ephemeral port is in use\n\n");
         return;
     }
     let [route, netns, used, time_wait, arrivals, full, reuse] = TITLES;
-    writeln!(
-        out,
+    let head = format!(
         "{route:<41} {netns:<10} {used:>17} {time_wait:>9} {arrivals:>9} {full:>8}  {reuse}"
     );
+    writeln!(out, "{}", paint.on(HEADING, &head));
     for row in &block.rows {
-        line(row, block.when, host, out);
+        line(row, block.when, paint, host, out);
     }
     if block.more > 0 {
         let plural = if block.more == 1 { "" } else { "s" };
@@ -99,7 +100,7 @@ pub(super) fn text(block: &Block, host: &mut Host, out: &mut Line) {
 }
 
 /// `14:07:31.000  18,214 TIME_WAIT and 37 FIN_WAIT2 in 3 netns`, and what is near its limit.
-fn population(block: &Block, host: &mut Host, out: &mut Line) {
+fn population(block: &Block, paint: Paint, host: &mut Host, out: &mut Line) {
     out.slice(&host.clock.time(block.at_ns));
     let Alive {
         time_wait,
@@ -127,12 +128,12 @@ fn population(block: &Block, host: &mut Host, out: &mut Line) {
     }
     out.byte(b'\n');
     for row in &block.population {
-        limit(row, host, out);
+        limit(row, paint, host, out);
     }
 }
 
 /// `web-7: 251,000 of 262,144 (tcp_max_tw_buckets), 11,144 left · 12 overflows, last of www-data`.
-fn limit(row: &population::Row, host: &mut Host, out: &mut Line) {
+fn limit(row: &population::Row, paint: Paint, host: &mut Host, out: &mut Line) {
     let near = row
         .limit
         .is_some_and(|limit| row.alive.all() * 100 >= limit * NEAR_LIMIT);
@@ -151,7 +152,8 @@ fn limit(row: &population::Row, host: &mut Host, out: &mut Line) {
         );
     }
     if row.overflows > 0 {
-        write!(out, " · {}", count(row.overflows, "overflow"));
+        let overflows = count(row.overflows, "overflow");
+        write!(out, " · {}", paint.on(BAD, &overflows));
     }
     if let Some(last) = &row.last_overflow {
         let flow = &last.flow;
@@ -168,7 +170,7 @@ fn limit(row: &population::Row, host: &mut Host, out: &mut Line) {
     out.byte(b'\n');
 }
 
-fn line(row: &Row, when: When, host: &mut Host, out: &mut Line) {
+fn line(row: &Row, when: When, paint: Paint, host: &mut Host, out: &mut Line) {
     let mut netns = Line::new();
     name_or_number(host.names.netns(row.key.netns), row.key.netns, &mut netns);
     let used = if when == When::Total {
@@ -192,7 +194,8 @@ fn line(row: &Row, when: When, host: &mut Host, out: &mut Line) {
     );
     reuse(row.reuse, out);
     if row.failures > 0 {
-        write!(out, "; {} failed", thousands(row.failures));
+        let failed = format!("{} failed", thousands(row.failures));
+        write!(out, "; {}", paint.on(BAD, &failed));
     }
     out.byte(b'\n');
 }
@@ -244,7 +247,7 @@ fn after(delay_ms: Option<u32>, out: &mut Line) {
 
 /// `!! 14:07:31 connect() to 10.0.0.30:5432 failed (EADDRNOTAVAIL) for pid 8123 (php-fpm): 28,232
 /// candidates, 27,902 held by TIME_WAIT only`.
-pub(super) fn failure(failed: &Failed, host: &mut Host, out: &mut Line) {
+pub(super) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut Line) {
     let PortFailure {
         flow,
         at_ns,
@@ -255,7 +258,7 @@ pub(super) fn failure(failed: &Failed, host: &mut Host, out: &mut Line) {
         port_given,
         time_wait,
     } = &failed.failure;
-    out.text("!! ");
+    write!(out, "{} ", paint.on(BAD, "!!"));
     out.slice(&host.clock.time(*at_ns));
     write!(out, " {}()", call.name());
     match call {
@@ -297,9 +300,9 @@ pub(super) fn failure(failed: &Failed, host: &mut Host, out: &mut Line) {
 }
 
 /// `! 14:07:21 10.0.0.5 → 10.0.0.30:5432 runs out of ports in 9 s: 24,102 of 28,232 in use`.
-pub(super) fn warnings(block: &Block, host: &mut Host, out: &mut Line) {
+pub(super) fn warnings(block: &Block, paint: Paint, host: &mut Host, out: &mut Line) {
     for row in &block.rows {
-        out.text("! ");
+        write!(out, "{} ", paint.on(CARE, "!"));
         out.slice(&host.clock.time(block.at_ns));
         write!(out, " {}", route(row));
         let used = row.in_use();

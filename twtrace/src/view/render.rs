@@ -12,6 +12,7 @@ use super::histogram::{self, Scope};
 use super::json::{self, Json};
 use super::kept::Texts;
 use super::line::Line;
+use super::paint::{HEADING, Paint};
 use super::ports::{self, Block, When};
 use super::text::Text;
 use super::unknown::Unknown;
@@ -65,6 +66,7 @@ pub struct Renderer {
     format: Format,
     host: Host,
     line: Line,
+    paint: Paint,
 }
 
 #[derive(Debug)]
@@ -96,14 +98,28 @@ impl Renderer {
                 texts: Texts::new(),
             },
             line: Line::new(),
+            paint: Paint::NONE,
         })
+    }
+
+    /// With colours if it is text; CSV and JSON never have any.
+    #[must_use]
+    pub fn in_colour(mut self, colour: bool) -> Self {
+        let text = matches!(self.format, Format::Text(_));
+        self.paint = Paint::new(colour && text);
+        self
     }
 
     /// What comes before the first event.
     pub fn header(&self, out: &mut Vec<u8>) {
         let mut line = Line::new();
         match &self.format {
-            Format::Text(text) => text.header(&mut line),
+            Format::Text(text) => {
+                let mut head = Line::new();
+                text.header(&mut head);
+                let head = String::from_utf8_lossy(head.as_bytes());
+                writeln!(line, "{}", self.paint.on(HEADING, head.trim_end()));
+            }
             Format::Csv(csv) => csv.header(&mut line),
             Format::Json(_) => {}
         }
@@ -112,9 +128,14 @@ impl Renderer {
 
     /// One line.
     pub fn event(&mut self, report: &Report, out: &mut Vec<u8>) {
-        let Self { format, host, line } = self;
+        let Self {
+            format,
+            host,
+            line,
+            paint,
+        } = self;
         match format {
-            Format::Text(text) => text.event(report, host, line),
+            Format::Text(text) => text.event(report, *paint, host, line),
             Format::Csv(csv) => csv.event(report, host, line),
             Format::Json(json) => json.event(report, host, line),
         }
@@ -134,7 +155,8 @@ impl Renderer {
     pub fn histogram(&mut self, stats: &Stats, scope: Scope, out: &mut Vec<u8>) {
         match self.format {
             Format::Text(_) => {
-                histogram::text(stats, scope, &mut self.host.clock, &mut self.line);
+                let (clock, line) = (&mut self.host.clock, &mut self.line);
+                histogram::text(stats, scope, self.paint, clock, line);
             }
             Format::Csv(_) => histogram::csv(stats, scope, &mut self.line),
             Format::Json(_) => histogram::json(stats, scope, &mut self.line),
@@ -153,9 +175,14 @@ impl Renderer {
 
     /// The groups of an interval, or of the whole trace.
     pub fn groups(&mut self, table: &Table, scope: Scope, out: &mut Vec<u8>) {
-        let Self { format, host, line } = self;
+        let Self {
+            format,
+            host,
+            line,
+            paint,
+        } = self;
         match format {
-            Format::Text(_) => groups::text(table, scope, host, line),
+            Format::Text(_) => groups::text(table, scope, *paint, host, line),
             Format::Csv(_) => groups::csv(table, scope, host, line),
             Format::Json(_) => groups::json(table, scope, host, line),
         }
@@ -164,9 +191,16 @@ impl Renderer {
 
     /// The groups of the whole trace where other things are the data. For CSV they are for people.
     pub fn groups_beside(&mut self, table: &Table, out: &mut Vec<u8>) {
-        let Self { format, host, line } = self;
+        let Self {
+            format,
+            host,
+            line,
+            paint,
+        } = self;
         match format {
-            Format::Text(_) | Format::Csv(_) => groups::text(table, Scope::Total, host, line),
+            Format::Text(_) | Format::Csv(_) => {
+                groups::text(table, Scope::Total, *paint, host, line);
+            }
             Format::Json(_) => groups::json(table, Scope::Total, host, line),
         }
         self.finish(out);
@@ -193,7 +227,8 @@ impl Renderer {
     pub fn conflicts(&mut self, conflicts: &Conflicts, what_if: WhatIf, out: &mut Vec<u8>) {
         match self.format {
             Format::Text(_) | Format::Csv(_) => {
-                conflicts::text(conflicts, what_if, &mut self.host.names, &mut self.line);
+                let (names, line) = (&mut self.host.names, &mut self.line);
+                conflicts::text(conflicts, what_if, self.paint, names, line);
             }
             Format::Json(_) => conflicts::json(conflicts, what_if, &mut self.line),
         }
@@ -213,9 +248,9 @@ impl Renderer {
     pub fn ports(&mut self, block: &Block, out: &mut Vec<u8>) {
         match self.format {
             Format::Text(_) if block.when == When::Warning => {
-                ports::warnings(block, &mut self.host, &mut self.line);
+                ports::warnings(block, self.paint, &mut self.host, &mut self.line);
             }
-            Format::Text(_) => ports::text(block, &mut self.host, &mut self.line),
+            Format::Text(_) => ports::text(block, self.paint, &mut self.host, &mut self.line),
             Format::Csv(_) => ports::csv(block, &mut self.line),
             Format::Json(_) => ports::json(block, &mut self.line),
         }
@@ -224,7 +259,7 @@ impl Renderer {
 
     /// A call that got no port, in a sentence for people.
     pub fn failed(&mut self, failed: &Failed, out: &mut Vec<u8>) {
-        ports::failure(failed, &mut self.host, &mut self.line);
+        ports::failure(failed, self.paint, &mut self.host, &mut self.line);
         self.finish(out);
     }
 
@@ -232,16 +267,18 @@ impl Renderer {
     pub fn summary(&mut self, summary: &Summary, out: &mut Vec<u8>) {
         match self.format {
             Format::Text(_) | Format::Csv(_) => {
-                books::text(summary, &mut self.host.names, &mut self.line);
+                let (names, line) = (&mut self.host.names, &mut self.line);
+                books::text(summary, self.paint, names, line);
             }
             Format::Json(_) => json::summary(summary, &mut self.line),
         }
         self.finish(out);
     }
 
-    /// The same in text, whatever the format of the data.
+    /// The same in text without colours, whatever the format of the data.
     pub fn summary_for_people(&mut self, summary: &Summary, out: &mut Vec<u8>) {
-        books::text(summary, &mut self.host.names, &mut self.line);
+        let (names, line) = (&mut self.host.names, &mut self.line);
+        books::text(summary, Paint::NONE, names, line);
         self.finish(out);
     }
 

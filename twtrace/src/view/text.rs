@@ -6,6 +6,7 @@ use super::evidence::{causes_apart, gaps_apart};
 use super::line::Line;
 use super::note;
 use super::owners::{cgroup, most_telling};
+use super::paint::{self, Paint};
 use super::units::{self, tcp_flags};
 use crate::model::Report;
 use crate::text as outside;
@@ -36,19 +37,26 @@ impl Text {
                 out.byte(b' ');
             }
             let width = width(column, self.wide);
-            align(column.header.as_bytes(), width, column.align, out);
+            align(column.header.as_bytes(), width, column.align, out, plainly);
         }
         finish_line(out);
     }
 
-    pub(super) fn event(&mut self, report: &Report, host: &mut Host, out: &mut Line) {
+    pub(super) fn event(&mut self, report: &Report, paint: Paint, host: &mut Host, out: &mut Line) {
         for (index, column) in self.columns.iter().enumerate() {
             if index > 0 {
                 out.byte(b' ');
             }
             let width = width(column, self.wide);
             cell((column.get)(report), width, host, &mut self.cell);
-            align(self.cell.as_bytes(), width, column.align, out);
+            let style = match column.key {
+                "reason" | "what" => paint::of_event(report),
+                _ => None,
+            };
+            let cell = self.cell.as_bytes();
+            align(cell, width, column.align, out, |cell, out| {
+                paint.write(style, out, |out| out.slice(cell));
+            });
             self.cell.clear();
         }
         finish_line(out);
@@ -63,15 +71,25 @@ fn width(column: &Column, wide: bool) -> usize {
 }
 
 /// Longer cells push the rest of their line: better askew than wrong.
-fn align(cell: &[u8], width: usize, align: Align, out: &mut Line) {
+fn align(
+    cell: &[u8],
+    width: usize,
+    align: Align,
+    out: &mut Line,
+    write: impl FnOnce(&[u8], &mut Line),
+) {
     let padding = width.saturating_sub(units::width(cell));
     if align == Align::Right {
         spaces(padding, out);
     }
-    out.slice(cell);
+    write(cell, out);
     if align == Align::Left {
         spaces(padding, out);
     }
+}
+
+fn plainly(cell: &[u8], out: &mut Line) {
+    out.slice(cell);
 }
 
 fn spaces(count: usize, out: &mut Line) {

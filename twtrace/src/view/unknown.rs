@@ -14,16 +14,21 @@ impl Unknown {
     /// What there is instead: the name that is most like it, or all.
     #[must_use]
     pub fn hint(&self) -> String {
-        /// Names that are less alike than this share a few letters by chance.
-        const ALIKE: f64 = 0.8;
-        let likeness = |name: &str| strsim::jaro_winkler(name, &self.name);
-        let known = self.known.iter().copied();
-        let alike = known.filter(|name| likeness(name) >= ALIKE);
-        match alike.max_by(|one, other| likeness(one).total_cmp(&likeness(other))) {
+        match nearest(&self.name, self.known.iter().copied()) {
             Some(best) => format!("did you mean {best}?"),
             None => format!("there are: {}", self.known.join(", ")),
         }
     }
+}
+
+/// The name that is most like a mistyped one.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// Names that are less alike than this share a few letters by chance.
+    const ALIKE: f64 = 0.8;
+    let likeness = |other: &str| strsim::jaro_winkler(other, name);
+    known
+        .filter(|other| likeness(other) >= ALIKE)
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
 impl fmt::Display for Unknown {

@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_getres};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Outcome, Run, Verdict, family_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, why};
 use crate::event::{End, Event};
 use crate::text::Text;
 pub(super) use compare::{Comparison, Difference, Kind, compare};
@@ -99,10 +99,7 @@ impl Baseline {
     pub(super) fn save(&self, mut file: File, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
         file.write_all(text.as_bytes()).map_err(|error| {
-            Error::new(format!(
-                "cannot write the baseline {}: {error}",
-                path.display()
-            ))
+            Error::new(format!("cannot write {}: {}", path.display(), why(&error)))
         })
     }
 
@@ -110,7 +107,7 @@ impl Baseline {
     pub(super) fn load(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = fs::read_to_string(path)
-            .map_err(|error| Error::new(format!("cannot read the baseline {shown}: {error}")))?;
+            .map_err(|error| Error::new(format!("cannot read {shown}: {}", why(&error))))?;
         let baseline: Self = serde_json::from_str(&text).map_err(|error| {
             Error::new(format!("{shown} is no baseline: {error}"))
                 .hint("make one with twtrace check --save FILE")

@@ -43,12 +43,13 @@ pub(super) fn list(
     scenarios: &[Listed],
     shown: Option<&Shown>,
     format: Format,
+    colour: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match format {
         Format::Json => json::list(scenarios, shown, out),
         // The others have no words for what was not run.
-        Format::Text | Format::Ktap | Format::Junit => text::list(scenarios, shown, out),
+        Format::Text | Format::Ktap | Format::Junit => text::list(scenarios, shown, colour, out),
     }
 }
 

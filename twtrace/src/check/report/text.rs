@@ -2,30 +2,26 @@
 
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
-
 use super::{Comparison, Kind, Listed, details, evidence, headline};
 use crate::check::baseline::Clients;
 use crate::check::expect::{self, Shown};
 use crate::check::outcome::{Outcome, Run, Tally, Verdict, family_name};
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const SKIPPED: Style = AnsiColor::Yellow.on_default();
-const HEADING: Style = Style::new().bold();
+use crate::view::paint::{BAD, CARE, GOOD, HEADING, Paint};
 
 /// `--list`.
 pub(super) fn list(
     scenarios: &[Listed],
     shown: Option<&Shown>,
+    colour: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let paint = Paint::new(colour);
     let all = expect::TABLE.iter();
     for (group, behaviours) in all {
         let of_group = |row: &&Listed| behaviours.iter().any(|one| one.name == row.name);
         let mut rows = scenarios.iter().filter(of_group).peekable();
         if rows.peek().is_some() {
-            writeln!(out, "{}", group.name())?;
+            writeln!(out, "{}", paint.on(HEADING, group.name()))?;
         }
         for row in rows {
             let Some((_, behaviour)) = expect::find(row.name) else {
@@ -54,14 +50,14 @@ pub(super) fn report(
     colour: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let paint = Paint(colour);
+    let paint = Paint::new(colour);
     if let Some(run) = run {
-        verdicts(run, &paint, out)?;
+        verdicts(run, paint, out)?;
     }
-    comparison.map_or(Ok(()), |comparison| compared(comparison, &paint, out))
+    comparison.map_or(Ok(()), |comparison| compared(comparison, paint, out))
 }
 
-fn verdicts(run: &Run<'_>, paint: &Paint, out: &mut dyn Write) -> io::Result<()> {
+fn verdicts(run: &Run<'_>, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     for (group, scenarios) in run.groups() {
         writeln!(out, "{}", paint.on(HEADING, group.name()))?;
         for outcome in scenarios.into_iter().flatten() {
@@ -73,7 +69,7 @@ fn verdicts(run: &Run<'_>, paint: &Paint, out: &mut dyn Write) -> io::Result<()>
         failed,
         skipped,
     } = Tally::of(run.outcomes);
-    let failed = paint.count(BAD, failed, "failed");
+    let failed = paint.count(BAD, failed, &format!("{failed} failed"));
     let (kernel, attach) = (&run.meta.kernel, &run.meta.attach);
     let seconds = run.took.as_secs_f64();
     writeln!(
@@ -82,7 +78,7 @@ fn verdicts(run: &Run<'_>, paint: &Paint, out: &mut dyn Write) -> io::Result<()>
     )
 }
 
-fn compared(comparison: &Comparison, paint: &Paint, out: &mut dyn Write) -> io::Result<()> {
+fn compared(comparison: &Comparison, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     let Comparison {
         was,
         is,
@@ -95,7 +91,7 @@ fn compared(comparison: &Comparison, paint: &Paint, out: &mut dyn Write) -> io::
         let style = match one.kind {
             Kind::Regression => BAD,
             Kind::Improvement => GOOD,
-            Kind::Changed => SKIPPED,
+            Kind::Changed => CARE,
         };
         let kind = paint.on(style, &format!("{:<11}", one.kind.name()));
         writeln!(out, "  {kind} {}", headline(one))?;
@@ -104,7 +100,7 @@ fn compared(comparison: &Comparison, paint: &Paint, out: &mut dyn Write) -> io::
         }
     }
     let regressions = comparison.count(Kind::Regression);
-    let regressions = paint.count(BAD, regressions, "regressions");
+    let regressions = paint.count(BAD, regressions, &format!("{regressions} regressions"));
     let improvements = comparison.count(Kind::Improvement);
     let changed = comparison.count(Kind::Changed);
     write!(
@@ -117,7 +113,7 @@ fn compared(comparison: &Comparison, paint: &Paint, out: &mut dyn Write) -> io::
     }
 }
 
-fn case(run: &Run<'_>, outcome: &Outcome, paint: &Paint, out: &mut dyn Write) -> io::Result<()> {
+fn case(run: &Run<'_>, outcome: &Outcome, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     let name = outcome.case.name;
     let family = family_name(outcome.case.family);
     let head = |style, word: &str| {
@@ -134,34 +130,13 @@ fn case(run: &Run<'_>, outcome: &Outcome, paint: &Paint, out: &mut dyn Write) ->
                 writeln!(out, "         {}", clients.told())
             })
         }
-        Verdict::Skip(reason) => writeln!(out, "{} {reason}", head(SKIPPED, "skip")),
+        Verdict::Skip(reason) => writeln!(out, "{} {reason}", head(CARE, "skip")),
         Verdict::Fail(_) => {
             let rule = outcome.case.behaviour.rule;
             writeln!(out, "{} {rule}", head(BAD, "FAIL"))?;
             evidence::explain(run, outcome)
                 .iter()
                 .try_for_each(|line| writeln!(out, "         {line}"))
-        }
-    }
-}
-
-/// Colours, or none.
-struct Paint(bool);
-
-impl Paint {
-    fn on(&self, style: Style, text: &str) -> String {
-        match self.0 {
-            true => format!("{style}{text}{style:#}"),
-            false => text.to_owned(),
-        }
-    }
-
-    /// In colour only if there are any.
-    fn count(&self, style: Style, count: usize, of: &str) -> String {
-        let text = format!("{count} {of}");
-        match count {
-            0 => text,
-            _ => self.on(style, &text),
         }
     }
 }

@@ -5,7 +5,11 @@ mod screen;
 
 use std::time::Duration;
 
+use anstream::ColorChoice;
+
+use super::input;
 use super::live::{self, Moment, Sink};
+use super::manner;
 use super::outlet::Outlet;
 use super::output::Output;
 use super::replay::Closing;
@@ -23,6 +27,9 @@ use crate::view::{Of, Options as ViewOptions, Output as Format, Renderer};
 use screen::{Screen, Wake};
 
 pub(super) fn run(args: &TopArgs) -> Result<Exit> {
+    if args.no_color {
+        ColorChoice::Never.write_global();
+    }
     let interval = live::duration("--interval", &args.interval)?;
     if !args.batch {
         screen::check()?;
@@ -31,6 +38,12 @@ pub(super) fn run(args: &TopArgs) -> Result<Exit> {
         if args.filters != Filters::default() || args.tracing != Tracing::default() {
             return Err(Error::new("a recording cannot be filtered or traced again")
                 .hint("the key / shows only some rows of it"));
+        }
+        if input::is_dash(file) && !args.batch {
+            return Err(
+                Error::new("cannot play stdin on a screen: keys come from there")
+                    .hint("save the recording to a file, or add --batch"),
+            );
         }
         return play::run(args, file, interval);
     }
@@ -125,7 +138,9 @@ impl Top {
             wide: false,
             events: Of::TRACE,
         };
-        let mut renderer = Renderer::new(&options, meta, self.show.canvas.into_names())?;
+        let names = self.show.canvas.into_names();
+        let renderer = Renderer::new(&options, meta, names)?;
+        let mut renderer = renderer.in_colour(manner::colour());
         let summary = self.show.dashboard.summary(cut);
         Closing::new(Format::Text).summary(&mut renderer, &summary, &mut out)
     }
@@ -209,7 +224,7 @@ struct Frames {
 impl Show {
     fn new(args: &TopArgs, meta: &Meta, names: Names) -> Self {
         let mut dashboard = Dashboard::new(meta);
-        let colour = !args.no_color && screen::colour();
+        let colour = manner::colour();
         let look = if args.batch {
             Look::fixed()
         } else {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Show, Surface, Top};
 use crate::cli::TopArgs;
+use crate::cmd::input;
 use crate::cmd::live;
 use crate::cmd::output::{Output, talk};
 use crate::cmd::signals::Signals;
@@ -22,7 +23,7 @@ use crate::view::top::Playing;
 const STEP: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TopArgs, file: &Path, interval: Duration) -> Result<Exit> {
-    let mut player = Player::new(Reader::open(file)?);
+    let mut player = Player::new(input::recording(file)?);
     let meta = player.reader.meta().clone();
     // The screen listens to signals as soon as it is there.
     live::runtime()?.block_on(async {

@@ -58,11 +58,6 @@ pub(super) fn check() -> Result<()> {
     }
 }
 
-/// Colours are wanted (no-color.org).
-pub(super) fn colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 impl Screen {
     /// Takes the terminal over.
     pub(super) fn open() -> Result<Self> {

@@ -12,11 +12,12 @@ mod words;
 use crate::event::facts::Facts;
 use crate::host::Names;
 use crate::model::doctor::Diagnosis;
+use crate::view::paint::Paint;
 
 /// For a person: the verdict first; lines of 80 columns.
 #[must_use]
-pub fn text(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names) -> String {
-    text::text(facts, diagnosis, names)
+pub fn text(facts: &Facts, diagnosis: &Diagnosis, paint: Paint, names: &mut Names) -> String {
+    text::text(facts, diagnosis, paint, names)
 }
 
 /// One JSON object on a line.

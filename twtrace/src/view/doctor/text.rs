@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use anstyle::Style;
+
 use super::effects;
 use super::say::{self, Said};
 use super::words::{per_time, uptime, wrap};
@@ -9,6 +11,7 @@ use crate::event::facts::{Answer, Facts};
 use crate::host::Names;
 use crate::model::doctor::{Diagnosis, Finding, Severity};
 use crate::text::Text;
+use crate::view::paint::{BAD, CARE, GOOD, HEADING, Paint};
 use crate::view::units::{count, thousands};
 
 /// Findings that are shown; `-o json` has all.
@@ -20,15 +23,20 @@ const COUNTED: usize = 37;
 /// Where an answer's reason begins.
 const REASON: usize = 37;
 
-pub(super) fn text(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names) -> String {
+pub(super) fn text(
+    facts: &Facts,
+    diagnosis: &Diagnosis,
+    paint: Paint,
+    names: &mut Names,
+) -> String {
     let mut out = String::new();
-    head(facts, diagnosis, &mut out);
-    findings(facts, diagnosis, names, &mut out);
-    settings(facts, diagnosis, names, &mut out);
-    counters(facts, diagnosis, &mut out);
-    tracing(facts, &mut out);
+    head(facts, diagnosis, paint, &mut out);
+    findings(facts, diagnosis, paint, names, &mut out);
+    settings(facts, diagnosis, paint, names, &mut out);
+    counters(facts, diagnosis, paint, &mut out);
+    tracing(facts, paint, &mut out);
     if !diagnosis.myths.is_empty() {
-        out.push_str("\nGood to know\n");
+        heading("Good to know", paint, &mut out);
         for &myth in &diagnosis.myths {
             out.push_str("  ");
             wrap(&mut out, 4, say::myth(myth));
@@ -37,8 +45,24 @@ pub(super) fn text(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names) -> S
     out
 }
 
+fn heading(text: &str, paint: Paint, out: &mut String) {
+    out.push('\n');
+    out.push_str(&paint.on(HEADING, text));
+    out.push('\n');
+}
+
+/// How bad it is, at a glance.
+fn style(severity: Severity) -> Style {
+    match severity {
+        Severity::Danger => BAD,
+        Severity::Warning => CARE.bold(),
+        Severity::Note => HEADING,
+        Severity::Ok => GOOD,
+    }
+}
+
 /// `DANGER: no room for TIME_WAIT · 1 danger, 2 warnings, 3 notes`.
-fn head(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
+fn head(facts: &Facts, diagnosis: &Diagnosis, paint: Paint, out: &mut String) {
     let counted: Vec<_> = [
         (Severity::Danger, "danger"),
         (Severity::Warning, "warning"),
@@ -52,7 +76,22 @@ fn head(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
         (Severity::Warning, Some(worst)) => format!("WARNING: {}", say::say(worst).subject),
         _ => "nothing wrong found".to_owned(),
     };
-    wrap(out, 2, &format!("{verdict} · {}", counted.join(", ")));
+    let word = match diagnosis.verdict() {
+        Severity::Danger => "DANGER",
+        Severity::Warning => "WARNING",
+        Severity::Note | Severity::Ok => "nothing wrong found",
+    };
+    let style = match diagnosis.verdict() {
+        Severity::Note => GOOD,
+        verdict => style(verdict),
+    };
+    let mut lines = String::new();
+    wrap(
+        &mut lines,
+        2,
+        &format!("{verdict} · {}", counted.join(", ")),
+    );
+    out.push_str(&paint.first(style, word, &lines));
     let namespaces = match facts.namespaces.len() {
         1 => "this network namespace".to_owned(),
         n => format!("{n} network namespaces"),
@@ -68,7 +107,13 @@ fn head(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
     );
 }
 
-fn findings(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names, out: &mut String) {
+fn findings(
+    facts: &Facts,
+    diagnosis: &Diagnosis,
+    paint: Paint,
+    names: &mut Names,
+    out: &mut String,
+) {
     let own = facts.namespaces.first().map(|own| own.netns);
     let (well, bad): (Vec<_>, Vec<_>) = diagnosis
         .findings
@@ -77,7 +122,7 @@ fn findings(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names, out: &mut S
     for finding in bad.iter().take(SHOWN) {
         let elsewhere = finding.netns.filter(|&netns| Some(netns) != own);
         let place = elsewhere.map(|netns| Place::new(netns, names));
-        one(finding, place.as_ref(), out);
+        one(finding, place.as_ref(), paint, out);
     }
     if let Some(more) = bad.len().checked_sub(SHOWN).filter(|&more| more > 0) {
         out.push('\n');
@@ -92,8 +137,8 @@ fn findings(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names, out: &mut S
     }
     for finding in well {
         let said = say::say(finding);
-        out.push_str("ok       ");
-        wrap(out, 9, &format!("{}: {}", said.subject, said.evidence));
+        let text = format!("{}: {}", said.subject, said.evidence);
+        labelled(paint.on(style(Severity::Ok), "ok"), "ok", &text, out);
     }
 }
 
@@ -128,7 +173,15 @@ fn quoted(name: &str) -> Cow<'_, str> {
     shlex::try_quote(name).unwrap_or_default()
 }
 
-fn one(finding: &Finding, place: Option<&Place>, out: &mut String) {
+/// A label, and beside it text that is wrapped as if the label were plain.
+fn labelled(painted: String, label: &str, text: &str, out: &mut String) {
+    let mut lines = format!("{label:<9}");
+    wrap(&mut lines, 9, text);
+    out.push_str(&painted);
+    out.push_str(&lines[label.len()..]);
+}
+
+fn one(finding: &Finding, place: Option<&Place>, paint: Paint, out: &mut String) {
     let Said {
         subject,
         evidence,
@@ -137,15 +190,17 @@ fn one(finding: &Finding, place: Option<&Place>, out: &mut String) {
         side_effect,
     } = say::say(finding);
     out.push('\n');
-    out.push_str(match finding.severity {
-        Severity::Danger => "DANGER   ",
-        Severity::Warning => "WARNING  ",
-        Severity::Note | Severity::Ok => "note     ",
-    });
-    match place {
-        Some(place) => wrap(out, 9, &format!("{subject} (in {})", place.name)),
-        None => wrap(out, 9, &subject),
-    }
+    let label = match finding.severity {
+        Severity::Danger => "DANGER",
+        Severity::Warning => "WARNING",
+        Severity::Note | Severity::Ok => "note",
+    };
+    let subject = match place {
+        Some(place) => format!("{subject} (in {})", place.name),
+        None => subject,
+    };
+    let painted = paint.on(style(finding.severity), label);
+    labelled(painted, label, &subject, out);
     let mut part = |start: &str, text: Option<&str>| {
         if let Some(text) = text {
             out.push_str(start);
@@ -170,8 +225,15 @@ fn one(finding: &Finding, place: Option<&Place>, out: &mut String) {
     part("  but    ", side_effect.as_deref());
 }
 
-fn settings(facts: &Facts, diagnosis: &Diagnosis, names: &mut Names, out: &mut String) {
-    out.push_str("\nSettings (net.ipv4) and what they do on this kernel\n");
+fn settings(
+    facts: &Facts,
+    diagnosis: &Diagnosis,
+    paint: Paint,
+    names: &mut Names,
+    out: &mut String,
+) {
+    let title = "Settings (net.ipv4) and what they do on this kernel";
+    heading(title, paint, out);
     let mut current = facts.namespaces.first().map_or(0, |own| own.netns);
     for row in &diagnosis.sysctls {
         if row.netns != current {
@@ -206,13 +268,14 @@ fn column(start: &str, indent: usize, text: &str, out: &mut String) {
     wrap(out, indent, text);
 }
 
-fn counters(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
+fn counters(facts: &Facts, diagnosis: &Diagnosis, paint: Paint, out: &mut String) {
     let own = facts.namespaces.first().map(|own| own.netns);
     let moved = |counter: &&crate::model::doctor::Counter| {
         Some(counter.netns) == own && counter.rate.count > 0
     };
     let moved: Vec<_> = diagnosis.counters.iter().filter(moved).collect();
-    out.push_str("\nCounted by the kernel since the boot, in this namespace\n");
+    let title = "Counted by the kernel since the boot, in this namespace";
+    heading(title, paint, out);
     if moved.is_empty() {
         out.push_str("  nothing of TIME_WAIT yet\n");
     }
@@ -231,8 +294,9 @@ fn counters(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
     }
 }
 
-fn tracing(facts: &Facts, out: &mut String) {
-    out.push_str("\nWhat twtrace would see here, and how (nothing was attached)\n");
+fn tracing(facts: &Facts, paint: Paint, out: &mut String) {
+    let title = "What twtrace would see here, and how (nothing was attached)";
+    heading(title, paint, out);
     let tracing = &facts.tracing;
     if let Answer::No(why) | Answer::Unknown(why) = &tracing.btf {
         column("  no       type information", REASON, why, out);
@@ -253,7 +317,7 @@ fn tracing(facts: &Facts, out: &mut String) {
         if let (Answer::No(_), Some(lost)) = (&point.answer, &point.without) {
             said = format!("{said}. Without it, {lost}");
         }
-        column(&start, REASON, &said, out);
+        answered(&point.answer, &start, &said, paint, out);
         last = unknown(&point.answer).unwrap_or(last);
     }
     for feature in &tracing.features {
@@ -262,13 +326,24 @@ fn tracing(facts: &Facts, out: &mut String) {
             Answer::No(why) => format!("{} ({why})", feature.gives),
             _ => feature.gives.to_string(),
         };
-        column(&start, REASON, &said, out);
+        answered(&feature.answer, &start, &said, paint, out);
         last = unknown(&feature.answer).unwrap_or(last);
     }
     if !last.is_empty() {
         out.push_str("  ");
         wrap(out, 4, &format!("unknown because of {last}"));
     }
+}
+
+/// A line that begins with an answer; only what is not possible is coloured.
+fn answered(answer: &Answer, start: &str, said: &str, paint: Paint, out: &mut String) {
+    let mut lines = String::new();
+    column(start, REASON, said, &mut lines);
+    let word = format!("  {}", word(answer));
+    out.push_str(&match answer {
+        Answer::Yes => lines,
+        Answer::No(_) | Answer::Unknown(_) => paint.first(CARE, &word, &lines),
+    });
 }
 
 fn word(answer: &Answer) -> &'static str {
