@@ -17,14 +17,13 @@ use super::lookout::{self, Lookout, Message};
 use super::outlet::{self, Outlet};
 use super::output::{progress, talk};
 use super::signals::Signals;
-use super::witness::Witness;
 use crate::cli::Tracing;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 use crate::kernel::privileges::{self, Later};
-use crate::kernel::{Around, ClockWatch, Options, Session, recycle};
+use crate::kernel::{Around, ClockWatch, Options, Session, Witness, recycle};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.
@@ -434,16 +433,8 @@ fn announce(session: &Session, user: Option<&User>) {
         meta.hooks,
         user.unwrap_or_default()
     ));
-    for lacking in session.lacking() {
-        talk(&format!("warning: {lacking}"));
-    }
-    for lost in session.attached().iter().filter(|one| one.way.is_none()) {
-        talk(&format!(
-            "warning: {} is not seen ({}): {}",
-            lost.point.name,
-            lost.refused.join("; "),
-            lost.point.without.unwrap_or_default()
-        ));
+    for unseen in session.unseen() {
+        talk(&format!("warning: {unseen}"));
     }
 }
 

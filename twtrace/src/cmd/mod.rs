@@ -23,7 +23,6 @@ mod signals;
 mod top;
 mod trace;
 mod version;
-mod witness;
 
 use crate::cli::{Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};
