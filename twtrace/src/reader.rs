@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::decode::decode;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::found::{Found, SetClock};
 use crate::event::{Event, Meta, Named, Snapshot};
 use crate::model::tally::Detail;
@@ -31,10 +31,8 @@ pub enum Item {
 /// An iterator over its [`Item`]s. It ends where the recording ends, also if that was cut;
 /// [`Reader::summary`] tells which.
 ///
-/// # Errors
-///
-/// After an item that is an error the reader goes on if it can: a record that is none is passed over,
-/// and counted in the summary. Damage, where what follows has no known place, ends it.
+/// A record that cannot be decoded is passed over and counted, as `twtrace report` does it: see
+/// [`Books::undecoded`](crate::books::Books::undecoded). Damage is an error, and the last item.
 #[derive(Debug)]
 pub struct Reader {
     recording: recording::Reader,
@@ -112,10 +110,9 @@ impl Reader {
                         self.tally.event(event);
                         Item::Event(event)
                     }
-                    Err(why) => {
+                    Err(_) => {
                         self.tally.undecoded();
-                        let name = self.recording.name();
-                        return Err(Error::new(format!("recording {name} has {why}")));
+                        continue;
                     }
                 },
                 recording::Item::Snapshot(totals) => {

@@ -34,8 +34,7 @@ fn recorded(records: &[&[u8]]) -> Vec<u8> {
     writer.found(&Found::Clock(set)).unwrap();
     writer.snapshot(&Snapshot::default()).unwrap();
     writer.finish().unwrap();
-    let bytes = disk.0.lock().unwrap().clone();
-    bytes
+    disk.0.lock().unwrap().clone()
 }
 
 fn read(bytes: &[u8]) -> Reader {
@@ -55,12 +54,9 @@ fn items_come_in_order_and_what_is_for_the_views_is_left_out() {
 }
 
 #[test]
-fn a_record_that_is_none_is_told_and_passed_over() {
+fn a_record_that_is_none_is_passed_over_and_counted() {
     let mut reader = read(&recorded(&[b"?", b""]));
-    let mut wrong = reader.by_ref().filter_map(Result::err);
-    let first = wrong.next().unwrap().to_string();
-    assert_eq!(first, "recording x has a record of unknown kind 63");
-    assert_eq!(wrong.count(), 1);
+    assert_eq!(reader.by_ref().map(Result::unwrap).count(), 3);
     let summary = reader.summary();
     assert_eq!(summary.books.undecoded, 2);
     assert!(!summary.complete() && !summary.cut);

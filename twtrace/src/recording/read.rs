@@ -118,12 +118,6 @@ impl Reader {
         all
     }
 
-    /// For messages.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.blocks.name
-    }
-
     /// How and where it was made.
     #[must_use]
     pub fn meta(&self) -> &Meta {
