@@ -37,7 +37,7 @@ const MISTAKEN: [&str; 5] = [
 const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
-pub fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
+pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
     let path = btf.map_or(Path::new(VMLINUX), |given| given);
     let own = Netns::current()?.inode;
     let (tracing, namespaces) = beside(
