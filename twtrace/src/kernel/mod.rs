@@ -18,7 +18,7 @@ pub(crate) mod probe;
 pub(crate) mod recycle;
 mod session;
 mod size;
-pub(crate) mod sock_diag;
+pub mod sock_diag;
 pub(crate) mod socket_table;
 mod spill;
 pub mod survey;

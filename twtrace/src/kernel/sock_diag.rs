@@ -32,14 +32,14 @@ const TCP_BOUND_INACTIVE: u8 = 13;
 
 /// The substate of a mini-socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Substate {
+pub enum Substate {
     FinWait2,
     TimeWait,
 }
 
 /// A mini-socket as sock_diag shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MiniSocket {
+pub struct MiniSocket {
     pub substate: Substate,
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -50,7 +50,7 @@ pub(crate) struct MiniSocket {
 
 /// A TCP socket by its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub struct Shown {
     pub local: SocketAddr,
     pub remote: SocketAddr,
     pub kind: Kind,
@@ -58,7 +58,7 @@ pub(crate) struct Shown {
 
 /// What a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     MiniSocket(Substate),
     /// A full socket with a remote end, in whatever state.
     Connection,
@@ -68,7 +68,7 @@ pub(crate) enum Kind {
 
 /// What SOCK_DESTROY did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Destroyed {
+pub enum Destroyed {
     Yes,
     /// EOPNOTSUPP: this kernel does not do it, or not to mini-sockets (5.10).
     NotSupported,
@@ -78,7 +78,7 @@ pub(crate) enum Destroyed {
 
 /// An open sock_diag socket. It belongs to the namespace in which it was opened.
 #[derive(Debug)]
-pub(crate) struct SockDiag {
+pub struct SockDiag {
     socket: Socket,
     buffer: Vec<u8>,
     /// The table was changed under the last listing.
@@ -87,7 +87,7 @@ pub(crate) struct SockDiag {
 
 impl SockDiag {
     /// Opens one in the calling thread's namespace.
-    pub(crate) fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
             socket.bind_auto()?;
@@ -105,12 +105,12 @@ impl SockDiag {
 
     /// The kernel says that the last listing is not consistent (NLM_F_DUMP_INTR).
     #[must_use]
-    pub(crate) fn interrupted(&self) -> bool {
+    pub fn interrupted(&self) -> bool {
         self.interrupted
     }
 
     /// Shows each mini-socket of the namespace to `sink`, IPv4 first.
-    pub(crate) fn visit(&mut self, sink: &mut dyn FnMut(MiniSocket)) -> Result<()> {
+    pub fn visit(&mut self, sink: &mut dyn FnMut(MiniSocket)) -> Result<()> {
         self.interrupted = false;
         for family in [AF_INET, AF_INET6] {
             self.visit_family(family, sink)
@@ -120,14 +120,14 @@ impl SockDiag {
     }
 
     /// All mini-sockets of the namespace.
-    pub(crate) fn mini_sockets(&mut self) -> Result<Vec<MiniSocket>> {
+    pub fn mini_sockets(&mut self) -> Result<Vec<MiniSocket>> {
         let mut all = Vec::new();
         self.visit(&mut |one| all.push(one))?;
         Ok(all)
     }
 
     /// Asks the kernel to destroy one.
-    pub(crate) fn destroy(&mut self, mini_socket: &MiniSocket) -> Result<Destroyed> {
+    pub fn destroy(&mut self, mini_socket: &MiniSocket) -> Result<Destroyed> {
         let failed = |error: io::Error| {
             Error::new(format!("cannot destroy {}: {error}", mini_socket.local))
                 .hint("SOCK_DESTROY needs CAP_NET_ADMIN")
@@ -155,11 +155,7 @@ impl SockDiag {
     }
 
     /// Shows each socket that is no mini-socket, and mini-sockets too if they are wanted.
-    pub(crate) fn visit_all(
-        &mut self,
-        mini_sockets: bool,
-        sink: &mut dyn FnMut(Shown),
-    ) -> Result<()> {
+    pub fn visit_all(&mut self, mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result<()> {
         let bound = StateFlags::from_bits_retain(1 << TCP_BOUND_INACTIVE);
         let all = (StateFlags::all() - StateFlags::CLOSE) | bound;
         let states = if mini_sockets {
