@@ -209,11 +209,15 @@ impl Session {
                 self.tally.event(event);
                 return Ok(Some(event));
             }
-            if self.stage == Stage::Over || limit.is_some_and(|limit| limit <= Instant::now()) {
+            if self.stage == Stage::Over {
                 return Ok(None);
             }
+            // At least once, however short the limit.
             self.step()?;
             if self.ready.is_empty() {
+                if limit.is_some_and(|limit| limit <= Instant::now()) {
+                    return Ok(None);
+                }
                 self.wait(limit)?;
             }
         }

@@ -66,15 +66,21 @@ impl Documented {
             if !is_shown || self.is_hidden(id) || !seen.insert(line.clone()) {
                 continue;
             }
+            let of_trait = of_traits.contains(&id) || line.starts_with("impl");
+            if of_trait && self.leads_inside(&line) {
+                // A trait for what is hidden, such as `From`: the documentation leaves it out.
+                continue;
+            }
             let item = &self.index[id.to_string()];
             let is_explained = EXPLAINED
                 .iter()
                 .any(|kind| item["inner"].get(kind).is_some());
             shown.push(Shown {
                 line,
-                documented: !item["docs"].is_null() || is_explained || of_traits.contains(&id),
+                documented: !item["docs"].is_null() || is_explained || of_trait,
             });
         }
+        shown.sort_by_key(|one: &Shown| own_path(&one.line).map(str::to_owned));
         shown
     }
 
@@ -149,10 +155,19 @@ impl Documented {
                 false => first.len_utf8(),
             };
             let (word, after) = rest.split_at(end);
-            renamed += self.shown_as.get(word).map_or(word, String::as_str);
+            renamed += &self.other_path(word);
             rest = after;
         }
         renamed
+    }
+
+    /// Of something or of what it belongs to; the path itself if it has no other.
+    fn other_path(&self, path: &str) -> String {
+        let ends = path.rmatch_indices("::").map(|(at, _)| at);
+        std::iter::once(path.len())
+            .chain(ends)
+            .find_map(|end| Some(self.shown_as.get(&path[..end])?.clone() + &path[end..]))
+            .unwrap_or_else(|| path.to_owned())
     }
 
     /// Items in implementations of traits, which are documented there.

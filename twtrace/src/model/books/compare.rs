@@ -112,6 +112,7 @@ impl Doubt {
 
 impl Counter {
     /// Of births and ends; always compared.
+    #[doc(hidden)]
     pub const LIVES: [Self; 3] = [Self::TimeWait, Self::Recycled, Self::Overflow];
     /// Of refusals; compared if those were traced, PAWSOldAck if those without an answer were.
     const REFUSALS: [Self; 7] = [
