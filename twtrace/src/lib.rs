@@ -3,8 +3,8 @@
 //!
 //! # What is promised
 //!
-//! All that this documentation shows, and nothing else. What a path can reach beside it is for the
-//! program and its tests, and changes at any time.
+//! What this documentation shows, and nothing else. Hidden modules, fields and functions are for the
+//! `twtrace` program and its tests, and change at any time.
 //!
 //! * [`Reader`] reads recordings made by `twtrace record`: [events](event), totals and names.
 //!   Recordings of older versions are read, too.
@@ -26,7 +26,8 @@
 //!
 //! # fn main() -> twtrace::Result<()> {
 //! let mut ends = BTreeMap::new();
-//! let mut reader = Reader::open("tests/golden/names.twtrace")?;
+//! # let path = "tests/golden/names.twtrace";
+//! let mut reader = Reader::open(path)?;
 //! for item in &mut reader {
 //!     if let Item::Event(Event::End(end)) = item? {
 //!         *ends.entry(end.reason.name()).or_insert(0) += 1;

@@ -44,6 +44,9 @@ const BATCH: usize = 1_024;
 /// Events wait in a ring buffer in the kernel ([`Builder::ring_bytes`]). A caller who takes them too
 /// slowly loses some of them; the totals and the summary count those, too.
 ///
+/// A session has one thread, which waits until the kernel's counters are to be read at the end, and
+/// enters other network namespaces for that. The caller's threads stay where they are.
+///
 /// Dropping a session, or the end of the process by any signal, detaches everything. Nothing is
 /// pinned and no sysctl is changed.
 ///

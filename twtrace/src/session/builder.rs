@@ -31,8 +31,8 @@ impl Builder {
         Self { filter, ..self }
     }
 
-    /// Ends the trace so long after it began. Default: when a
-    /// [`Stopper`](crate::session::Stopper) is used.
+    /// Ends the trace so long after it began, or when events are next asked for after that. Default:
+    /// when a [`Stopper`](crate::Stopper) is used.
     pub fn duration(self, duration: Duration) -> Self {
         Self {
             duration: Some(duration),
