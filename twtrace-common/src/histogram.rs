@@ -4,8 +4,6 @@
 //! value is [`UNIT_NS`]: linear up to 256 units, then 128 to the octave. So the conversion in
 //! user space loses nothing: each bucket is at most 1/128 of its value wide.
 
-use crate::REASONS;
-
 /// log2 of the unit in ns.
 pub const UNIT_SHIFT: u32 = 14;
 /// Lowest discernible time, about 16 µs.
@@ -22,7 +20,9 @@ pub const BUCKETS: usize = (LINEAR + (30 - LINEAR_BITS as u64) * PER_OCTAVE) as 
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Clock {
+    /// Time in substate FIN_WAIT2.
     FinWait2 = 0,
+    /// Time in substate TIME_WAIT.
     TimeWait = 1,
 }
 
@@ -30,13 +30,13 @@ pub enum Clock {
 pub const CLOCKS: usize = 2;
 
 /// Buckets of all histograms together.
-pub const TOTAL_BUCKETS: usize = REASONS * CLOCKS * BUCKETS;
+pub const TOTAL_BUCKETS: usize = crate::REASONS * CLOCKS * BUCKETS;
 
 /// All histograms: `[reason][clock][bucket]`, one value of one map.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Histograms {
-    pub count: [[[u64; BUCKETS]; CLOCKS]; REASONS],
+    pub count: [[[u64; BUCKETS]; CLOCKS]; crate::REASONS],
 }
 
 /// The bucket of a time in ns.

@@ -21,6 +21,9 @@ pub enum Exit {
 }
 
 /// What was attempted on which object and why it failed, and what to do about it.
+///
+/// Shown with `{}`, it is one line, and a second one that begins with `hint: ` if there is an
+/// [`advice`](Error::advice).
 #[derive(Debug)]
 pub struct Error {
     message: String,
@@ -32,6 +35,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// One line, lower case, without a trailing dot. It may name files and say what is in them.
+    #[doc(hidden)]
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: clean(&message.into()).into_owned(),
@@ -40,16 +44,23 @@ impl Error {
     }
 
     /// Adds what the user can do.
+    #[doc(hidden)]
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(clean(&hint.into()).into_owned());
         self
     }
 
-    /// The line itself.
+    /// What failed, in one line.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What can be done about it, if anything is known; in words of the command line.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 }
 

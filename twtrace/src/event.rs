@@ -1,8 +1,16 @@
-//! What happened, in owned types. No decisions here: `decode` makes these from records, `model`
-//! gives them meaning.
+//! What happened, in owned types, and what was counted.
+//!
+//! A *mini-socket* is what the kernel keeps of a closed connection (`struct inet_timewait_sock`). It
+//! is in one of two substates: FIN_WAIT2, while the peer's FIN has not come, or TIME_WAIT.
+//!
+//! Times ending in `_ns` are nanoseconds of CLOCK_MONOTONIC on the host that was traced; add
+//! [`Meta::wall_offset_ns`] for the time of day.
+// No decisions here: `decode` makes these from records, `model` gives them meaning.
 
-pub mod bounded;
+pub(crate) mod bounded;
+#[doc(hidden)]
 pub mod facts;
+#[doc(hidden)]
 pub mod found;
 #[cfg(test)]
 mod sample;
@@ -17,12 +25,16 @@ pub use twtrace_common::ports::Call;
 pub use twtrace_common::refusal::{Reply, Rule, Stage};
 use twtrace_common::tcp::{ACK, RST, SYN};
 
+#[doc(inline)]
+pub use self::found::SetClock;
 use crate::text::Text;
 
 /// The protocol on the wire, and whether an IPv6 socket carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
+    /// IPv4.
     Ipv4,
+    /// IPv6.
     Ipv6,
     /// IPv4 on the wire, an AF_INET6 socket with `::ffff:a.b.c.d` addresses.
     Ipv4Mapped,
@@ -31,10 +43,15 @@ pub enum Family {
 /// Which connection, in which namespace, whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
+    /// The protocol on the wire.
     pub family: Family,
+    /// Local address.
     pub laddr: IpAddr,
+    /// Local port.
     pub lport: u16,
+    /// Remote address.
     pub raddr: IpAddr,
+    /// Remote port.
     pub rport: u16,
     /// Inode number of the network namespace.
     pub netns: u32,
@@ -47,20 +64,26 @@ pub struct Flow {
 /// The substate in which a mini-socket was born.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BornAs {
+    /// It waited for the peer's FIN first.
     FinWait2,
+    /// The peer's FIN had come before.
     TimeWait,
 }
 
 /// The end of a mini-socket. Times are CLOCK_MONOTONIC ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
+    /// Whose mini-socket it was.
     pub flow: Flow,
+    /// Why it ended: a mark that the kernel left, never a guess.
     pub reason: Reason,
     /// `None` if its birth was not seen.
     pub born_as: Option<BornAs>,
+    /// When it was made; `None` if its birth was not seen.
     pub born_ns: Option<u64>,
     /// When it entered TIME_WAIT; `None` if it never did, or if that was not seen.
     pub time_wait_ns: Option<u64>,
+    /// When it ended.
     pub ended_ns: u64,
     /// It ended in substate TIME_WAIT (else in FIN_WAIT2).
     pub in_time_wait: bool,
@@ -92,22 +115,27 @@ pub struct Numbers {
 /// A segment that was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// The connection, as it was before.
     pub flow: Flow,
+    /// When.
     pub at_ns: u64,
     /// When the mini-socket entered TIME_WAIT; `None` also where there is no mini-socket.
     pub time_wait_ns: Option<u64>,
+    /// What refused it.
     pub stage: Stage,
+    /// Why.
     pub rule: Rule,
-    /// `None` if the hook does not tell.
+    /// What was sent back; `None` if the hook does not tell.
     pub reply: Option<Reply>,
     /// It restarted the timer of the mini-socket.
     pub rearmed: bool,
     /// Byte 13 of the TCP header.
     pub tcp_flags: u8,
+    /// Timestamps and sequence numbers.
     pub numbers: Numbers,
     /// Age of `ts_recent` in whole seconds, as the kernel keeps it.
     pub ts_recent_age_s: Option<u32>,
-    /// As in the header: of a SYN it is not scaled.
+    /// Window, as in the header: of a SYN it is not scaled.
     pub window: u16,
     /// TTL or hop limit of the segment.
     pub ttl: Option<u8>,
@@ -128,9 +156,11 @@ impl Refusal {
 /// No mini-socket could be made: the limit `tcp_max_tw_buckets`, or no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflow {
+    /// The connection that was closed without one.
     pub flow: Flow,
+    /// When.
     pub at_ns: u64,
-    /// `None` in recordings of ABI 3 and older, or if the kernel does not tell.
+    /// How many there were; `None` in recordings of ABI 3 and older, or if the kernel does not tell.
     pub room: Option<Room>,
 }
 
@@ -138,15 +168,20 @@ pub struct Overflow {
 /// than the limit there was no memory, or one ended at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
+    /// Mini-sockets of the namespace.
     pub alive: u32,
+    /// `tcp_max_tw_buckets`.
     pub limit: u32,
 }
 
 /// A mini-socket was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Birth {
+    /// Whose.
     pub flow: Flow,
+    /// In which substate.
     pub born_as: BornAs,
+    /// When.
     pub at_ns: u64,
 }
 
@@ -168,10 +203,13 @@ pub struct Seed {
 pub struct PortFailure {
     /// Of a bind(), the remote end is unspecified.
     pub flow: Flow,
+    /// When.
     pub at_ns: u64,
+    /// Which of the two.
     pub call: Call,
     /// Thread group of the caller.
     pub pid: u32,
+    /// `comm` of the caller.
     pub command: CommandName,
     /// What the caller was told: EADDRNOTAVAIL or EADDRINUSE.
     pub errno: u32,
@@ -187,6 +225,7 @@ pub struct CommandName([u8; 16]);
 
 impl CommandName {
     /// As the kernel keeps it: whoever runs may have set it to anything.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(raw: [u8; 16]) -> Self {
         Self(raw)
@@ -202,12 +241,19 @@ impl CommandName {
 
 /// Anything the kernel side reports, and what was there when it began to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
+    /// A mini-socket ended.
     End(End),
+    /// A connection was closed and no mini-socket could be made.
     Overflow(Overflow),
+    /// A segment was not accepted because of an old connection.
     Refusal(Refusal),
+    /// A mini-socket was made.
     Birth(Birth),
+    /// A mini-socket was there when tracing began.
     Seed(Seed),
+    /// A call got no port.
     PortFailure(PortFailure),
 }
 
@@ -255,20 +301,63 @@ pub struct KernelCounters {
 
 /// Everything that was counted up to one moment, by us and by the kernel.
 ///
-/// `kernel` is read between two reads of our counters; `slack` is how far ours moved meanwhile,
-/// so a difference of up to `slack` proves nothing.
+/// Exact, also where events were lost on their way. [`Stats`](crate::stats::Stats) makes percentiles
+/// of the lifetimes.
+// `kernel` is read between two reads of our counters; `slack` is how far ours moved meanwhile, so a
+// difference of up to `slack` proves nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// CLOCK_MONOTONIC ns.
     pub at_ns: u64,
     /// One per namespace seen, all CPUs added up; `netns` 0 holds what found no entry.
+    #[doc(hidden)]
     pub counters: Vec<Counters>,
     /// `[reason][clock][bucket]`, flat, as `twtrace_common::histogram::Histograms`.
+    #[doc(hidden)]
     pub histograms: Vec<u64>,
     /// How often the kernel skipped one of our programs; `None` if it does not tell.
     pub missed: Option<u64>,
+    /// The kernel's own counters, one per network namespace that could be read; none where they were
+    /// not asked for.
     pub kernel: Vec<KernelCounters>,
+    #[doc(hidden)]
     pub slack: u64,
+}
+
+impl Snapshot {
+    /// Ends for this reason since tracing began, in all network namespaces.
+    #[must_use]
+    pub fn ended(&self, reason: Reason) -> u64 {
+        self.sum(|one| one.ended[reason as usize])
+    }
+
+    /// Mini-sockets made since tracing began.
+    #[must_use]
+    pub fn born(&self) -> u64 {
+        self.sum(|one| one.born_fin_wait_2 + one.born_time_wait)
+    }
+
+    /// Connections closed since tracing began for which no mini-socket could be made.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.sum(|one| one.overflowed)
+    }
+
+    /// Segments refused since tracing began; 0 if refusals were not traced.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.sum(|one| one.refused.iter().sum())
+    }
+
+    /// connect() and bind() calls that got no port since tracing began; 0 if they were not traced.
+    #[must_use]
+    pub fn port_failures(&self) -> u64 {
+        self.sum(|one| one.port_failures.iter().sum())
+    }
+
+    fn sum(&self, get: impl Fn(&Counters) -> u64) -> u64 {
+        self.counters.iter().map(get).sum()
+    }
 }
 
 /// Counters that are kept of a namespace at most.
@@ -305,6 +394,7 @@ impl Named {
     }
 
     /// The number of names of the kind that has most.
+    #[doc(hidden)]
     #[must_use]
     pub fn most(&self) -> usize {
         let Self {
@@ -316,6 +406,7 @@ impl Named {
     }
 
     /// Length of all names together.
+    #[doc(hidden)]
     #[must_use]
     pub fn bytes(&self) -> usize {
         let numbers = self.users.values().chain(self.netns.values());
@@ -324,6 +415,7 @@ impl Named {
     }
 
     /// The same in parts that have at most so many names of each kind.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self, most: usize) -> Vec<Self> {
         if self.most() <= most {
@@ -345,6 +437,7 @@ impl Named {
     }
 
     /// Adds later names, which win.
+    #[doc(hidden)]
     pub fn extend(&mut self, later: Self) {
         self.users.extend(later.users);
         self.netns.extend(later.netns);
@@ -383,6 +476,7 @@ pub struct Meta {
     pub attach: Text,
     /// Number of programs attached.
     pub hooks: u32,
+    /// When this kernel counts a TIME_WAIT.
     pub tw_counted_at: TwCountedAt,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start, in ns.
     pub wall_offset_ns: i64,
@@ -407,6 +501,7 @@ pub struct Meta {
     /// Only ends that tell of a refusal or a reopen were reported.
     #[serde(default)]
     pub quiet_ends: bool,
+    /// What the kernel hashes into its timestamps; `None` if BTF does not tell.
     pub ts_offset: Option<TsOffset>,
 }
 

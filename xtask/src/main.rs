@@ -7,6 +7,7 @@ mod dist;
 mod ebpf;
 mod fuzz;
 mod matrix;
+mod package;
 mod paths;
 mod run;
 mod test;
@@ -39,6 +40,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run `twtrace check` on every kernel that can be had and write the table of docs/kernels.md.
     Matrix(matrix::Args),
+    /// Compare the library's surface with docs/api.txt, and publish both crates, but for the upload.
+    Package(package::Args),
     /// Run all tests: formatting, lints, unit, golden, the eBPF object, and VMs.
     Test(test::Args),
     /// Check the walls between rooms, file sizes, stray words and links.
@@ -50,6 +53,8 @@ enum Task {
 fn main() -> ExitCode {
     let done = if ebpf::wrapper::is_wanted() {
         ebpf::wrapper::become_rustc()
+    } else if package::rustdoc::is_wanted() {
+        package::rustdoc::become_rustdoc()
     } else {
         work(&Cli::parse())
     };
@@ -70,6 +75,7 @@ fn work(cli: &Cli) -> anyhow::Result<()> {
         Task::Ebpf(args) => ebpf::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Matrix(args) => matrix::run(args),
+        Task::Package(args) => package::run(args),
         Task::Test(args) => test::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Vm(args) => vm::run(args),

@@ -11,8 +11,8 @@ use crate::say;
 use crate::stall::{self, Watch};
 use crate::test::{
     births, books, check, conflicts, contest, crowd, doctor, exhaust, filters, flood, footprint,
-    host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges, slow,
-    soak, stopping, top,
+    host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges,
+    session, slow, soak, stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -106,6 +106,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("doctor", doctor::run, "fentry"),
     ("doctor, elsewhere", doctor::elsewhere, "fentry"),
     ("a function lacking", lacking::run, "fentry"),
+    ("library session, fentry", session::run, "fentry"),
+    ("library session, kprobe", session::run, "kprobe"),
     ("kill -9, fentry", kill9::run, "fentry"),
     ("kill -9, kprobe", kill9::run, "kprobe"),
     ("frames of top", top::frames, "fentry"),
@@ -142,6 +144,7 @@ const SHARED: &[&str] = &[
     "privileges kept",
     "privileges of a command",
     "owners in top, kprobe",
+    "library session, kprobe",
 ];
 
 /// What says in some minutes whether tracing works.

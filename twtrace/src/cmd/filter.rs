@@ -1,7 +1,7 @@
 //! From what the user says to what the kernel side compares.
 
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use twtrace_common::settings::{
 use crate::cli::Filters;
 use crate::error::{Error, Result, why};
 use crate::host::cgroup2_mount;
-use crate::kernel::netns::inode_of;
+use crate::kernel::{self, netns::inode_of};
 
 /// Builds the filter; names are resolved here, on this host.
 pub(super) fn build(filters: &Filters) -> Result<Filter> {
@@ -71,7 +71,7 @@ fn ports(wanted: &[u16], flag: &str) -> Result<([u16; FILTER_PORTS], u16)> {
     Ok((ports, wanted.len() as u16))
 }
 
-/// Address and mask, both as the kernel side compares them: 16 bytes, IPv4 as `::ffff:a.b.c.d`.
+/// Address and mask, as the kernel side compares them.
 fn network(text: &str) -> Result<([u64; 2], [u64; 2])> {
     let wrong = |why: &str| {
         Error::new(format!("--addr {text}: {why}"))
@@ -87,25 +87,9 @@ fn network(text: &str) -> Result<([u64; 2], [u64; 2])> {
         None => (text, None),
     };
     let address: IpAddr = address.parse().map_err(|_| wrong("it is no IP address"))?;
-    let (bits, whole, offset) = match address {
-        IpAddr::V4(address) => (address.to_ipv6_mapped().to_bits(), 32, 96),
-        IpAddr::V6(address) => (address.to_bits(), 128, 0),
-    };
-    let length = length.unwrap_or(whole);
-    if length > whole {
-        return Err(wrong(&format!("the prefix length is over {whole}")));
-    }
-    let mask = u128::MAX.checked_shl(128 - offset - length).unwrap_or(0);
-    Ok((halves(bits & mask), halves(mask)))
-}
-
-/// Network-order halves, as two loads from memory read them.
-fn halves(bits: u128) -> [u64; 2] {
-    let bytes = Ipv6Addr::from_bits(bits).octets();
-    let half = |range: std::ops::Range<usize>| {
-        u64::from_ne_bytes(bytes[range].try_into().expect("eight bytes"))
-    };
-    [half(0..8), half(8..16)]
+    let whole = if address.is_ipv4() { 32 } else { 128 };
+    kernel::network(address, length.unwrap_or(whole))
+        .ok_or_else(|| wrong(&format!("the prefix length is over {whole}")))
 }
 
 fn netns(text: &str) -> Result<u32> {
@@ -168,11 +152,7 @@ mod tests {
 
     fn matches(cidr: &str, address: &str) -> bool {
         let (wanted, mask) = network(cidr).unwrap();
-        let address = match address.parse().unwrap() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        let got = halves(address.to_bits());
+        let (got, _) = network(address).unwrap();
         (0..2).all(|half| (got[half] ^ wanted[half]) & mask[half] == 0)
     }
 

@@ -30,7 +30,7 @@ pub(super) fn recording(path: &Path) -> Result<Reader> {
         return Reader::open(path);
     }
     refuse_terminal("recording")?;
-    Reader::new("stdin".to_owned(), Box::new(io::stdin().lock()))
+    Reader::new("stdin".to_owned(), Box::new(io::stdin()))
 }
 
 fn refuse_terminal(what: &str) -> Result<()> {

@@ -19,14 +19,13 @@ use super::manner;
 use super::outlet::{self, Outlet};
 use super::output::{progress, say, talk};
 use super::signals::Signals;
-use super::witness::Witness;
 use crate::cli::Tracing;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Snapshot};
 use crate::kernel::privileges::{self, Later};
-use crate::kernel::{Around, ClockWatch, Options, Session, recycle};
+use crate::kernel::{Around, ClockWatch, Options, Session, Witness, recycle};
 
 /// How often the ring is emptied if it does not fill up before: a person sees a line within
 /// 100 ms, and 20 wake-ups a second cost nothing.
@@ -453,16 +452,8 @@ fn announce(session: &Session, user: Option<&User>, options: &Options) {
     if manner::is_verbose() {
         attached::tell(session, options.attach);
     }
-    for lacking in session.lacking() {
-        talk(&format!("warning: {lacking}"));
-    }
-    for lost in session.attached().iter().filter(|one| one.way.is_none()) {
-        talk(&format!(
-            "warning: {} is not seen ({}): {}",
-            lost.point.name,
-            lost.refused.join("; "),
-            lost.point.without.unwrap_or_default()
-        ));
+    for unseen in session.unseen() {
+        talk(&format!("warning: {unseen}"));
     }
 }
 

@@ -26,7 +26,6 @@ mod report;
 mod signals;
 mod top;
 mod trace;
-mod witness;
 
 use crate::cli::{Cli, Command, Ring, Tracing};
 use crate::error::{Exit, Result};

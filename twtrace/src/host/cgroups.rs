@@ -146,7 +146,7 @@ impl Cgroups {
 
 /// Where cgroup2 is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside v1.
 #[must_use]
-pub fn mount() -> Option<PathBuf> {
+pub(crate) fn mount() -> Option<PathBuf> {
     find_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 

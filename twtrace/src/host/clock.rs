@@ -13,7 +13,7 @@ const MOST_SET: usize = 1_024;
 
 /// Turns the stamps of one trace into wall-clock time.
 #[derive(Debug)]
-pub struct WallClock {
+pub(crate) struct WallClock {
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, as it was when the trace began and later.
     offsets: Vec<SetClock>,
     zone: TimeZone,
@@ -33,7 +33,7 @@ struct Second {
 impl WallClock {
     /// In UTC, or in the time zone of this host.
     #[must_use]
-    pub fn new(offset_ns: i64, utc: bool) -> Self {
+    pub(crate) fn new(offset_ns: i64, utc: bool) -> Self {
         Self {
             offsets: vec![SetClock {
                 at_ns: 0,
@@ -49,7 +49,7 @@ impl WallClock {
     }
 
     /// Another offset holds from some moment on, which is later than those before.
-    pub fn set(&mut self, set: SetClock) {
+    pub(crate) fn set(&mut self, set: SetClock) {
         if self.offsets.len() == MOST_SET {
             self.offsets.remove(0);
         }
@@ -65,7 +65,7 @@ impl WallClock {
     }
 
     /// `14:02:11.204`, in ASCII.
-    pub fn time(&mut self, monotonic_ns: u64) -> [u8; 12] {
+    pub(crate) fn time(&mut self, monotonic_ns: u64) -> [u8; 12] {
         let (second, ms) = self.split(monotonic_ns);
         let [hour, minute, second] = [
             second.civil.hour(),
@@ -80,7 +80,7 @@ impl WallClock {
     }
 
     /// `2026-02-03T14:02:11.204+01:00`.
-    pub fn timestamp(&mut self, monotonic_ns: u64) -> String {
+    pub(crate) fn timestamp(&mut self, monotonic_ns: u64) -> String {
         let (Second { civil, zone, .. }, ms) = self.split(monotonic_ns);
         format!("{civil}.{ms:03}{zone}")
     }

@@ -6,8 +6,8 @@ mod names;
 mod owner;
 mod roll;
 
-pub use cgroups::{Cgroup, mount as cgroup2_mount};
-pub use clock::WallClock;
+pub(crate) use cgroups::{Cgroup, mount as cgroup2_mount};
+pub(crate) use clock::WallClock;
 pub use names::Names;
 pub use owner::Owner;
-pub use roll::Roll;
+pub(crate) use roll::Roll;

@@ -11,7 +11,7 @@ const MOST: usize = 65_536;
 
 /// Collects the names of the owners that events have.
 #[derive(Debug)]
-pub struct Roll {
+pub(crate) struct Roll {
     names: Names,
     users: HashSet<u32>,
     netns: HashSet<u32>,
@@ -22,7 +22,7 @@ pub struct Roll {
 impl Roll {
     /// With names from there.
     #[must_use]
-    pub fn new(names: Names) -> Self {
+    pub(crate) fn new(names: Names) -> Self {
         Self {
             names,
             users: HashSet::new(),
@@ -34,7 +34,7 @@ impl Roll {
 
     /// Looks up the names at once: later the cgroup may be gone. What has no name yet is looked up
     /// again with its next event.
-    pub fn note(&mut self, flow: &Flow) {
+    pub(crate) fn note(&mut self, flow: &Flow) {
         if !self.netns.contains(&flow.netns)
             && let Some(name) = self.names.netns(flow.netns)
         {
@@ -58,7 +58,7 @@ impl Roll {
     }
 
     /// The names that came up since this was asked last; `None` if there are none.
-    pub fn take(&mut self) -> Option<Named> {
+    pub(crate) fn take(&mut self) -> Option<Named> {
         let fresh = std::mem::take(&mut self.fresh);
         (!fresh.is_empty()).then_some(fresh)
     }

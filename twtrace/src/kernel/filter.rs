@@ -1,6 +1,8 @@
 //! The filters once more, for what user space lists: `twtrace-ebpf/src/filter.rs` decides the same
 //! in the kernel.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use twtrace_common::record::{AF_INET6, Flow};
 use twtrace_common::settings::{
     FILTER_ADDR, FILTER_CGROUP, FILTER_IPV4, FILTER_IPV6, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT,
@@ -27,6 +29,26 @@ pub(super) fn passes(filter: &Filter, flow: &Flow) -> bool {
             || [flow.laddr, flow.raddr]
                 .iter()
                 .any(|address| in_network(filter, flow, address)))
+}
+
+/// Address and mask of a network, both as the kernel side compares them: 16 bytes, IPv4 as
+/// `::ffff:a.b.c.d`. Bits beyond the prefix are ignored; `None` if it is longer than the address.
+#[must_use]
+pub fn network(address: IpAddr, prefix: u32) -> Option<([u64; 2], [u64; 2])> {
+    let (bits, whole): (_, u32) = match address {
+        IpAddr::V4(address) => (address.to_ipv6_mapped().to_bits(), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let beyond = whole.checked_sub(prefix)?;
+    let mask = u128::MAX.checked_shl(beyond).unwrap_or(0);
+    Some((halves(bits & mask), halves(mask)))
+}
+
+/// Network-order halves, as two loads from memory read them.
+fn halves(bits: u128) -> [u64; 2] {
+    let bytes = Ipv6Addr::from_bits(bits).octets();
+    let (halves, _) = bytes.as_chunks();
+    [halves[0], halves[1]].map(u64::from_ne_bytes)
 }
 
 fn one_of(ports: &[u16], count: u16, port: u16) -> bool {

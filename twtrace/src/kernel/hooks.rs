@@ -52,7 +52,7 @@ use HookKind::{Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint};
 const ALWAYS: fn(&Btf, &Options) -> bool = |_, _| true;
 
 /// The tracepoint at which every drop tells its reason.
-pub const KFREE_SKB: &str = "kfree_skb";
+pub(crate) const KFREE_SKB: &str = "kfree_skb";
 
 /// Whether drops tell both a reason of ours and the socket (seen from 6.12 on). Before, what they
 /// would add is seen at `tcp_oow_rate_limited`, except in SYN_SENT.
@@ -64,7 +64,7 @@ pub(super) fn drops_tell(btf: &Btf) -> bool {
 }
 
 /// Why a point that is of no use here is not.
-pub const UNWANTED: &str = "drops do not tell reason and socket here (seen from 6.12 on)";
+pub(crate) const UNWANTED: &str = "drops do not tell reason and socket here (seen from 6.12 on)";
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
 const SEGMENT_EXIT: &str = "segment_exit";
@@ -91,17 +91,17 @@ fn is_needed(program: &str, options: &Options) -> bool {
 const BIRTH: &str = "birth";
 const OVERFLOW: &str = "overflow";
 /// Without it, refusals cannot be counted.
-pub const REFUSAL: &str = "refusal";
+pub(crate) const REFUSAL: &str = "refusal";
 /// Without it, some of them cannot.
-pub const DROP: &str = "refusal without an answer";
+pub(crate) const DROP: &str = "refusal without an answer";
 
 /// Without it, connect() calls that get no port cannot be counted.
-pub const CONNECT: &str = "connect() without a port";
+pub(crate) const CONNECT: &str = "connect() without a port";
 const CONNECT_IPV6: &str = "connect() without a port, IPv6";
 const BIND: &str = "bind() without a port";
 
 /// All points, in the order of attaching.
-pub const POINTS: &[Point] = &[
+pub(crate) const POINTS: &[Point] = &[
     // First: before 6.3, attaching the first of all fentry programs waits for RCU tasks
     // (`register_ftrace_direct`), 0.13 s and more.
     Point {
@@ -244,7 +244,7 @@ pub const POINTS: &[Point] = &[
 ];
 
 /// What to look up in BTF.
-pub fn functions() -> impl Iterator<Item = (&'static str, Kind)> {
+pub(crate) fn functions() -> impl Iterator<Item = (&'static str, Kind)> {
     POINTS
         .iter()
         .flat_map(|point| point.functions)
@@ -254,7 +254,7 @@ pub fn functions() -> impl Iterator<Item = (&'static str, Kind)> {
 
 /// The twin of a birth program that does without compare-and-exchange (kernels before 5.12).
 #[must_use]
-pub fn without_slots(program: &str) -> Option<&'static str> {
+pub(crate) fn without_slots(program: &str) -> Option<&'static str> {
     match program {
         "birth_slots" => Some("birth_spill"),
         "birth_kprobe_slots" => Some("birth_kprobe_spill"),

@@ -5,7 +5,7 @@ pub mod btf;
 mod clock;
 pub mod counters;
 mod filter;
-pub mod hooks;
+pub(crate) mod hooks;
 pub mod listing;
 mod load;
 #[cfg(feature = "log")]
@@ -13,28 +13,31 @@ mod log;
 pub mod netns;
 pub mod offsets;
 mod plan;
-pub mod privileges;
-pub mod probe;
-pub mod recycle;
+pub(crate) mod privileges;
+pub(crate) mod probe;
+pub(crate) mod recycle;
 mod session;
 mod size;
 pub mod sock_diag;
-pub mod socket_table;
+pub(crate) mod socket_table;
 mod spill;
 pub mod survey;
 mod syscall;
-pub mod sysctl;
+pub(crate) mod sysctl;
 mod threads;
 mod totals;
+mod witness;
 
 use twtrace_common::settings::Filter;
 
 pub use attach::{Attached, Mode};
 pub use btf::GivenBtf;
 pub use clock::ClockWatch;
+pub use filter::network;
 pub use load::OBJECT;
 pub use session::{Around, Look, Looked, Session};
 pub use syscall::{disconnect, kernel_release, monotonic_ns, thread_cpu_ns, trim_memory};
+pub use witness::{Answer, Witness};
 
 /// How programs are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,9 @@ pub enum Attach {
     /// fentry/fexit where possible, else kprobe/kretprobe.
     #[default]
     Auto,
+    /// fentry/fexit only.
     Fentry,
+    /// kprobe/kretprobe only; costs 2 to 5 times as much.
     Kprobe,
 }
 

@@ -11,7 +11,7 @@ use crate::text::Text;
 
 /// What a trace still does once everything is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Later {
+pub(crate) struct Later {
     /// Finds and enters network namespaces: for their counters, sockets and sysctls.
     pub namespaces: bool,
     /// Looks up the names of cgroups.
@@ -24,7 +24,7 @@ impl Later {
     /// With a filter, the kernel's own counters are not compared, and without births, what is
     /// there is listed only when tracing begins.
     #[must_use]
-    pub fn of(options: &Options, kills: bool) -> Self {
+    pub(crate) fn of(options: &Options, kills: bool) -> Self {
         Self {
             namespaces: options.births || options.filter.flags == 0,
             owners: options.owners,
@@ -34,7 +34,7 @@ impl Later {
 
     /// The capabilities that it takes, of those that there are.
     #[must_use]
-    pub fn needs(self, permitted: &CapsHashSet) -> CapsHashSet {
+    pub(crate) fn needs(self, permitted: &CapsHashSet) -> CapsHashSet {
         let mut needed = CapsHashSet::new();
         // Before 6.5, bpf(2) reads maps only with CAP_BPF or all of CAP_SYS_ADMIN.
         needed.insert(match permitted.contains(&Capability::CAP_BPF) {
@@ -63,7 +63,7 @@ impl Later {
 /// Gives up, for this thread and those that it starts from now on, every capability that is not
 /// needed, and all ways to get one back. A command must have been started before: what it
 /// executes could gain nothing either, and sudo would not work in it.
-pub fn keep(later: Later) {
+pub(crate) fn keep(later: Later) {
     // This takes CAP_SETPCAP. Where it fails, the next line closes the same door.
     let _ = caps::clear(None, CapSet::Bounding);
     let _ = set_no_new_privs();
@@ -74,7 +74,7 @@ pub fn keep(later: Later) {
 }
 
 /// Gives up all capabilities, for this thread and those that it starts.
-pub fn give_up_all() {
+pub(crate) fn give_up_all() {
     let _ = set_no_new_privs();
     hold(&CapsHashSet::new());
 }
@@ -114,7 +114,7 @@ pub(super) fn advice() -> String {
 
 /// What may stand in the way of tracing.
 #[must_use]
-pub fn look() -> Privileges {
+pub(crate) fn look() -> Privileges {
     let lacks = |&capability: &Capability| !has(capability);
     // CAP_SYS_ADMIN has what the other two have.
     let missing: Vec<_> = if has(Capability::CAP_SYS_ADMIN) {
@@ -133,13 +133,13 @@ pub fn look() -> Privileges {
 
 /// Whether other network namespaces may be entered.
 #[must_use]
-pub fn may_enter_namespaces() -> bool {
+pub(crate) fn may_enter_namespaces() -> bool {
     has(Capability::CAP_SYS_ADMIN)
 }
 
 /// Whether a command may be run as another user.
 #[must_use]
-pub fn may_change_user() -> bool {
+pub(crate) fn may_change_user() -> bool {
     has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 

@@ -37,7 +37,7 @@ const MISTAKEN: [&str; 5] = [
 const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
-pub fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
+pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
     let path = btf.map_or(Path::new(VMLINUX), |given| given);
     let own = Netns::current()?.inode;
     let (tracing, namespaces) = beside(
@@ -61,7 +61,7 @@ pub fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
 }
 
 /// Whether `check` is refused to this process, before it makes anything. Nothing is attached.
-pub fn may_check(attach: Attach, btf: Option<&GivenBtf>) -> Result<()> {
+pub(crate) fn may_check(attach: Attach, btf: Option<&GivenBtf>) -> Result<()> {
     if !privileges::may_enter_namespaces() {
         return Err(
             Error::new("check needs root: it traces, and makes network namespaces")

@@ -7,7 +7,7 @@ use super::counters;
 
 /// What such a kernel says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recycle {
+pub(crate) struct Recycle {
     pub on: bool,
     /// SYNs that it dropped so far: TcpExt PAWSPassive of this namespace.
     pub dropped: Option<u64>,
@@ -15,7 +15,7 @@ pub struct Recycle {
 
 /// `None` if this kernel has no tcp_tw_recycle. `root` is where /proc is.
 #[must_use]
-pub fn look(root: &Path) -> Option<Recycle> {
+pub(crate) fn look(root: &Path) -> Option<Recycle> {
     let switch = fs::read_to_string(root.join("proc/sys/net/ipv4/tcp_tw_recycle")).ok()?;
     let netstat = fs::read_to_string(root.join("proc/net/netstat"));
     Some(Recycle {
@@ -29,7 +29,7 @@ pub fn look(root: &Path) -> Option<Recycle> {
 impl Recycle {
     /// What a user must know before anything else.
     #[must_use]
-    pub fn warning(self) -> String {
+    pub(crate) fn warning(self) -> String {
         let dropped = match self.dropped {
             Some(count) => format!("PAWSPassive says {count} so far"),
             None => "PAWSPassive would count them".to_owned(),

@@ -190,10 +190,16 @@ impl Session {
         &self.meta
     }
 
-    /// What was wanted and cannot be traced, because this kernel lacks a field that it takes.
-    #[must_use]
-    pub fn lacking(&self) -> &[String] {
-        &self.lacking
+    /// What was wanted and is not seen: this kernel lacks a field that it takes, or nothing could
+    /// be attached where it happens.
+    pub fn unseen(&self) -> impl Iterator<Item = String> + '_ {
+        let lost = self.attached.iter().filter(|one| one.way.is_none());
+        let lost = lost.map(|one| {
+            let (point, refused) = (one.point.name, one.refused.join("; "));
+            let without = one.point.without.unwrap_or_default();
+            format!("{point} is not seen ({refused}): {without}")
+        });
+        self.lacking.iter().cloned().chain(lost)
     }
 
     /// What became of each lifecycle point.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::sock_diag::Substate;
 
 /// TCP_FIN_WAIT2.
-pub const FIN_WAIT2: u8 = 5;
+pub(crate) const FIN_WAIT2: u8 = 5;
 /// TCP_TIME_WAIT.
 const TIME_WAIT: u8 = 6;
 /// TCP_LISTEN.
-pub const LISTEN: u8 = 10;
+pub(crate) const LISTEN: u8 = 10;
 /// What the column `tr` shows for mini-sockets only.
 const TIME_WAIT_TIMER: u8 = 3;
 /// Timers are shown in USER_HZ, which is 100 everywhere.
@@ -21,7 +21,7 @@ const MS_PER_TICK: u64 = 10;
 
 /// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     pub local: SocketAddr,
     pub remote: SocketAddr,
     pub state: u8,
@@ -35,7 +35,7 @@ pub struct Row {
 impl Row {
     /// `None` for a full socket.
     #[must_use]
-    pub fn mini_socket(&self) -> Option<Substate> {
+    pub(crate) fn mini_socket(&self) -> Option<Substate> {
         match (self.timer, self.state) {
             (TIME_WAIT_TIMER, FIN_WAIT2) => Some(Substate::FinWait2),
             (TIME_WAIT_TIMER, TIME_WAIT) => Some(Substate::TimeWait),
@@ -45,7 +45,7 @@ impl Row {
 }
 
 /// Shows each TCP socket of the namespace to `sink`, IPv4 first.
-pub fn visit(sink: &mut dyn FnMut(Row)) -> io::Result<()> {
+pub(crate) fn visit(sink: &mut dyn FnMut(Row)) -> io::Result<()> {
     for name in ["tcp", "tcp6"] {
         match File::open(format!("/proc/thread-self/net/{name}")) {
             Ok(file) => read(BufReader::new(file), sink)?,

@@ -86,7 +86,7 @@ const ROWS: [Row; Sysctl::ALL.len()] = [
 
 /// Reads those that the kernel has.
 #[must_use]
-pub fn read() -> BTreeMap<Sysctl, Setting> {
+pub(crate) fn read() -> BTreeMap<Sysctl, Setting> {
     read_from(Path::new(DIRECTORY))
 }
 
@@ -141,7 +141,7 @@ fn parse(form: Form, text: &str) -> Option<Value> {
 
 /// The files that set this sysctl at boot. `root` is where /etc is.
 #[must_use]
-pub fn set_at_boot_by(root: &Path, sysctl: Sysctl) -> Vec<Text> {
+pub(crate) fn set_at_boot_by(root: &Path, sysctl: Sysctl) -> Vec<Text> {
     let own = root.join("etc/sysctl.conf");
     let directories = CONFIGURATION
         .iter()

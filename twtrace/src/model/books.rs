@@ -11,11 +11,13 @@ pub use compare::{Comparison, Counter, Doubt, Row, Unread};
 /// Whether everything was accounted for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Books {
+    /// Mini-sockets that ended.
     pub ends: Class,
+    /// Connections closed without a mini-socket.
     pub overflows: Class,
-    /// `None` if they were not traced.
+    /// Segments refused; `None` if they were not traced.
     pub refusals: Option<Class>,
-    /// `None` if no record of each was asked for.
+    /// Mini-sockets made; `None` if no record of each was asked for.
     pub births: Option<Class>,
     /// Calls that got no port; `None` if they were not traced.
     pub port_failures: Option<Class>,
@@ -39,8 +41,9 @@ pub struct Class {
     pub unasked: u64,
     /// Counted, but beyond the rate at which records are made: their detail is missing.
     pub limited: u64,
+    /// Not reported, and known to be missing.
     pub lost: Lost,
-    /// `None` if the recording was cut, so that the last totals are missing.
+    /// Whether the identity holds; `None` if the recording was cut, so that the last totals are missing.
     pub balanced: Option<bool>,
 }
 
@@ -132,6 +135,7 @@ pub struct Reported {
 
 impl Books {
     /// Closes the books. `first` was taken when tracing began, `last` when all had been shown.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(
         meta: &Meta,

@@ -1,16 +1,16 @@
 //! What the events mean. Pure: no clock, no files, no kernel; time arrives inside events.
 
 pub mod books;
-pub mod census;
+pub(crate) mod census;
 pub mod conflicts;
 pub mod dashboard;
 pub mod doctor;
 pub mod groups;
-pub mod lifecycle;
-pub mod population;
-pub mod ports;
-pub mod refusal;
-pub mod report;
+pub(crate) mod lifecycle;
+pub(crate) mod population;
+pub(crate) mod ports;
+pub(crate) mod refusal;
+pub(crate) mod report;
 pub mod stats;
 pub mod tally;
 

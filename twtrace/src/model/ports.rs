@@ -23,7 +23,7 @@ use crate::event::found::{Found, PortRules, Survey};
 use crate::event::{Call, Event, Flow, Meta, PortFailure, Snapshot};
 
 /// Destinations that are told apart; the rest is counted together.
-pub const MAX_KEYS: usize = 65_536;
+pub(crate) const MAX_KEYS: usize = 65_536;
 /// Share of the ports in use from which on a destination is under pressure, in percent.
 const HIGH: u64 = 90;
 /// With less in use, a short time until exhaustion is only the begin of a burst, in percent.

@@ -48,7 +48,7 @@ impl Refused {
 
 /// TSval less ts_recent in ticks, on a circle of 2^32: negative is behind.
 #[must_use]
-pub fn gap(numbers: &Numbers) -> Option<i32> {
+pub(crate) fn gap(numbers: &Numbers) -> Option<i32> {
     let Numbers {
         tsval, ts_recent, ..
     } = numbers;
@@ -57,7 +57,7 @@ pub fn gap(numbers: &Numbers) -> Option<i32> {
 
 /// Sequence number less the one that was expected: negative is before it.
 #[must_use]
-pub fn seq_gap(numbers: &Numbers) -> i32 {
+pub(crate) fn seq_gap(numbers: &Numbers) -> i32 {
     numbers.seq.wrapping_sub(numbers.rcv_nxt).cast_signed()
 }
 

@@ -25,32 +25,43 @@ const NS_PER_MS: f64 = 1e6;
 /// The lifetimes that ended between two moments. Values are ns.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// CLOCK_MONOTONIC ns.
+    /// The first of them, CLOCK_MONOTONIC ns.
     pub from_ns: u64,
+    /// The second.
     pub to_ns: u64,
     /// By reason, then clock; only those that have values.
     pub lifetimes: Vec<Lifetimes>,
     /// All ends by reason, also those without a known lifetime.
+    #[doc(hidden)]
     pub ended: [u64; REASONS],
 }
 
 /// The times on one clock of the mini-sockets that ended for one reason.
 #[derive(Clone, Debug)]
 pub struct Lifetimes {
+    /// Why they ended.
     pub reason: Reason,
+    /// Time in FIN_WAIT2, or in TIME_WAIT.
     pub clock: Clock,
+    /// Its figures.
     pub percentiles: Percentiles,
     /// In ns.
+    #[doc(hidden)]
     pub histogram: Histogram<u64>,
 }
 
-/// The figures of one histogram, in ns.
+/// The figures of one histogram, in ns, each within 1/256 of the truth or 8 µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percentiles {
+    /// How many values there are.
     pub n: u64,
+    /// Half of them are no more than this.
     pub p50_ns: u64,
+    /// 90 %.
     pub p90_ns: u64,
+    /// 99 %.
     pub p99_ns: u64,
+    /// The longest.
     pub max_ns: u64,
 }
 
@@ -63,7 +74,7 @@ pub struct Bar {
 }
 
 impl Stats {
-    /// Everything up to one moment.
+    /// Everything up to one moment; tracing began at [`Meta::started_ns`](crate::event::Meta::started_ns).
     #[must_use]
     pub fn total(started_ns: u64, to: &Snapshot) -> Self {
         Self {
@@ -95,6 +106,7 @@ impl Stats {
     }
 
     /// All reasons together on one clock.
+    #[doc(hidden)]
     #[must_use]
     pub fn merged(&self, clock: Clock) -> Histogram<u64> {
         let mut all = empty();

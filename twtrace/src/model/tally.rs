@@ -9,7 +9,7 @@ use super::books::{self, Books, Opening, Reported};
 use super::lifecycle::{Circumstances, Life};
 use super::refusal::Refused;
 use super::report::Report;
-use crate::event::{Event, Meta, Snapshot};
+use crate::event::{Event, Meta, Reason, Snapshot};
 use crate::text::Text;
 
 /// What the kernel side was asked for.
@@ -39,11 +39,15 @@ pub struct Tally {
 pub struct Summary {
     /// `uname -r`.
     pub kernel: Text,
+    /// "fentry", "kprobe" or "mixed".
     pub attach: Text,
+    /// From the start of tracing to the last event or totals.
     pub duration_ns: u64,
-    /// Births, by substate.
+    /// Births in substate FIN_WAIT2.
     pub born_fin_wait_2: u64,
+    /// Births in substate TIME_WAIT.
     pub born_time_wait: u64,
+    /// FIN_WAIT2 to TIME_WAIT.
     pub promoted: u64,
     /// `None` if re-arms were not traced.
     pub rearmed: Option<u64>,
@@ -52,20 +56,31 @@ pub struct Summary {
     /// Births and ends that the filters left out.
     pub filtered: u64,
     /// Ends by reason.
+    #[doc(hidden)]
     pub ended: [u64; REASONS],
-    /// Refusals by class, and the SYNs among them that a mini-socket refused.
+    /// Refusals by class.
+    #[doc(hidden)]
     pub refused: [u64; CLASSES],
+    /// SYNs that a mini-socket refused.
     pub refused_syns: u64,
     /// Calls that got no port, by call.
+    #[doc(hidden)]
     pub port_failures: [u64; CALLS],
     /// Refusals whose rule the kernel tells differently than its test repeated does.
     pub verdict_differs: u64,
+    /// What was seen, reported and lost.
     pub books: Books,
     /// The recording was cut: what came after its last totals is missing.
     pub cut: bool,
 }
 
 impl Summary {
+    /// Ends for this reason, by the count in the kernel.
+    #[must_use]
+    pub fn ended(&self, reason: Reason) -> u64 {
+        self.ended[reason as usize]
+    }
+
     /// Nothing was lost and nothing is missing: exit code 0, else 3.
     #[must_use]
     pub fn complete(&self) -> bool {

@@ -30,7 +30,7 @@ pub enum Item<'a> {
 
 /// A recording being read.
 pub struct Reader {
-    blocks: Blocks<Box<dyn Read>>,
+    blocks: Blocks<Box<dyn Read + Send>>,
     meta: Meta,
     /// The current block of records, and how far it was read.
     block: Vec<u8>,
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     /// Reads the head of a recording from anywhere; the name is for messages.
-    pub fn new(name: String, file: Box<dyn Read>) -> Result<Self> {
+    pub fn new(name: String, file: Box<dyn Read + Send>) -> Result<Self> {
         let mut blocks = Blocks::new(name, file);
         let abi = check_head(&mut blocks)?;
         let Some(block) = blocks.next()? else {

@@ -24,6 +24,12 @@ const ROOMS: &[Room] = &[
     room("kernel", &["error", "event", "text"]),
     room("recording", &["error", "event"]),
     room("host", &["error", "event", "text"]),
+    // What the library offers beside the types of other rooms.
+    room(
+        "reader",
+        &["decode", "error", "event", "model", "recording"],
+    ),
+    room("session", &["decode", "error", "event", "kernel", "model"]),
     // Each of its own rooms may use less.
     room(
         "check",
@@ -45,8 +51,8 @@ const ROOMS: &[Room] = &[
     },
 ];
 
-/// Rooms that only the way in may use.
-const PRIVATE: &[&str] = &["cmd", "cli"];
+/// Rooms that only the way in may use, or nobody in the house.
+const PRIVATE: &[&str] = &["cmd", "cli", "reader", "session"];
 const WAY_IN: &[&str] = &["main", "cli", "cmd"];
 
 /// A room inside of `check`, the rooms of the house that it may use, and those beside it.

@@ -21,6 +21,7 @@ pub(crate) mod older;
 pub(crate) mod owners;
 pub(crate) mod ports;
 pub(crate) mod privileges;
+pub(crate) mod session;
 pub(crate) mod slow;
 pub(crate) mod soak;
 pub(crate) mod stopping;

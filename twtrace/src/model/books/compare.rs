@@ -26,7 +26,9 @@ pub struct Comparison {
 /// One counter of one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// Inode number of the namespace.
     pub netns: u32,
+    /// The kernel's counter.
     pub counter: Counter,
     /// How far the kernel's counter moved, or why that is not known.
     pub kernel: Result<u64, Unread>,
@@ -53,6 +55,7 @@ pub enum Doubt {
 /// Why a counter could not be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
+    /// It was there at the start and is not at the end.
     NamespaceGone,
     /// Another namespace has its inode number now, or had it before.
     NamespaceReplaced,
@@ -67,11 +70,18 @@ pub enum Unread {
 pub enum Counter {
     /// TW and TWKilled together: the second takes those whose timer is short.
     TimeWait,
+    /// TWRecycled: ends by a reuse of the port.
     Recycled,
+    /// TCPTimeWaitOverflow.
     Overflow,
+    /// PAWSTimewait.
     PawsTimeWait,
+    /// PAWSEstab.
     PawsEstab,
+    /// PAWSOldAck.
     PawsOldAck,
+    /// TCPACKSkipped…
+    #[doc(hidden)]
     Skipped(Skipped),
 }
 
@@ -102,6 +112,7 @@ impl Doubt {
 
 impl Counter {
     /// Of births and ends; always compared.
+    #[doc(hidden)]
     pub const LIVES: [Self; 3] = [Self::TimeWait, Self::Recycled, Self::Overflow];
     /// Of refusals; compared if those were traced, PAWSOldAck if those without an answer were.
     const REFUSALS: [Self; 7] = [

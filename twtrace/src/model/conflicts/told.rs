@@ -14,7 +14,7 @@ pub enum Outcome {
     Recovered,
     /// A later SYN was accepted over the TIME_WAIT.
     Reopened,
-    /// [`STUCK_SYNS`] or more SYNs over [`STUCK_NS`] or more, and no end of it.
+    /// `STUCK_SYNS` or more SYNs over `STUCK_NS` or more, and no end of it.
     Stuck,
     /// Fewer, and then the mini-socket ended otherwise.
     GaveUp,

@@ -5,12 +5,13 @@ use std::sync::mpsc as orders;
 use std::thread;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use twtrace_common::settings::{FILTER_NETNS, Filter};
 
+use super::counters::Namespaces;
+use super::session::{Around, Look, Looked, Session};
 use crate::error::{Error, Result};
 use crate::event::KernelCounters;
-use crate::kernel::counters::Namespaces;
-use crate::kernel::{Around, Look, Looked, Session};
 
 /// What can be ordered.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +23,14 @@ enum Order {
 
 /// What was done.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub enum Answer {
     Found,
     Read(Vec<KernelCounters>),
 }
 
 /// The other end of the thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Witness {
+pub struct Witness {
     orders: orders::Sender<Order>,
     answers: mpsc::Receiver<Answer>,
     /// A look was ordered and is not over.
@@ -40,7 +41,7 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Starts the thread, which waits for orders.
-    pub(super) fn start(filter: &Filter) -> Result<Self> {
+    pub fn start(filter: &Filter) -> Result<Self> {
         let only = (filter.flags & FILTER_NETNS != 0).then_some(filter.netns);
         let (orders, ordered) = orders::channel();
         let (answer, answers) = mpsc::channel(1);
@@ -57,7 +58,7 @@ impl Witness {
     }
 
     /// Orders a look at the kernel's counters, if none is under way.
-    pub(super) fn order(&mut self) {
+    pub fn order(&mut self) {
         if !self.busy {
             self.busy = true;
             self.send(Order::Find);
@@ -65,12 +66,23 @@ impl Witness {
     }
 
     /// The next answer; `None` if there will be none. Nothing is lost if nobody waits to the end.
-    pub(super) async fn next(&mut self) -> Option<Answer> {
+    pub async fn next(&mut self) -> Option<Answer> {
         self.answers.recv().await
     }
 
+    /// The next answer if it is there, without waiting; an error if there will be none.
+    pub fn try_next(&mut self) -> Result<Option<Answer>> {
+        match self.answers.try_recv() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Error::new(
+                "cannot read the kernel's counters: their thread is gone",
+            )),
+        }
+    }
+
     /// Takes an answer and goes on; returns both sides once they are known.
-    pub(super) fn take(&mut self, answer: Answer, session: &mut Session) -> Result<Option<Around>> {
+    pub fn take(&mut self, answer: Answer, session: &mut Session) -> Result<Option<Around>> {
         let looked = match (answer, self.look.take()) {
             (Answer::Read(kernel), Some(look)) => session.looked(look, kernel)?,
             (Answer::Found | Answer::Read(_), _) => Looked::Again(session.look()?),
