@@ -34,7 +34,7 @@ use scenarios::{SCENARIOS, Scenario};
 
 use crate::error::{Error, Exit, Result, why};
 use crate::kernel::btf::VMLINUX;
-use crate::kernel::{Attach, GivenBtf, Options, Session, probe};
+use crate::kernel::{Attach, GivenBtf, Options, Session, preflight};
 use crate::view;
 
 /// What to check, and how.
@@ -119,7 +119,7 @@ fn check(
 ) -> Result<Exit> {
     let cases = runner::cases(scenarios)?;
     // Before anything is made or announced.
-    probe::may_check(args.attach, args.btf.as_ref())?;
+    preflight::may_check(args.attach, args.btf.as_ref())?;
     let files = Files::create(args, outside)?;
     let started = outside.started;
     let trace = |ports| {

@@ -13,6 +13,8 @@ mod log;
 pub mod netns;
 pub mod offsets;
 mod plan;
+#[cfg(feature = "check")]
+pub(crate) mod preflight;
 pub(crate) mod privileges;
 pub(crate) mod probe;
 pub(crate) mod recycle;

@@ -6,14 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::btf::{Btf, GivenBtf, Kind as BtfKind, VMLINUX};
+use super::btf::{Btf, GivenBtf, VMLINUX};
 use super::counters::{NAMES, section};
 use super::netns::{self, Abroad, Netns, Ways};
 use super::plan::{self, Trials};
 use super::sock_diag::{Kind, Shown, SockDiag, Substate};
 use super::survey::{self, Pair, Use};
 use super::threads::beside;
-use super::{Attach, hooks, offsets, privileges, syscall, sysctl};
+use super::{offsets, privileges, syscall, sysctl};
 use crate::error::{Error, Result};
 use crate::event::facts::{
     Answer, Destination, Destinations, Facts, Namespace, Point, Sysctl, Tracing, Unread,
@@ -58,32 +58,6 @@ pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
         namespaces,
         unread,
     })
-}
-
-/// Whether `check` is refused to this process, before it makes anything. Nothing is attached.
-pub(crate) fn may_check(attach: Attach, btf: Option<&GivenBtf>) -> Result<()> {
-    if !privileges::may_enter_namespaces() {
-        return Err(
-            Error::new("check needs root: it traces, and makes network namespaces")
-                .hint("try sudo twtrace check"),
-        );
-    }
-    let path = btf.map_or(Path::new(VMLINUX), |given| given);
-    let mut load = syscall::may_load_kprobes();
-    if attach != Attach::Kprobe && !matches!(load, Answer::Unknown(_)) {
-        let btf = Btf::read(path, &plan::wanted())?;
-        let number = |point: &hooks::Point| btf.number(point.function(&btf), BtfKind::Function);
-        if let Some(number) = hooks::POINTS.iter().find_map(number) {
-            load = syscall::may_load_fentry(number, false);
-        }
-    }
-    match load {
-        Answer::Unknown(why) => {
-            let cause = privileges::cause();
-            Err(Error::new(format!("{cause}: {why}")).hint(privileges::advice()))
-        }
-        Answer::Yes | Answer::No(_) => Ok(()),
-    }
 }
 
 fn tracing(path: &Path) -> Tracing {
