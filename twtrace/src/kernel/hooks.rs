@@ -116,7 +116,7 @@ pub const POINTS: &[Point] = &[
     },
     Point {
         name: REFUSAL,
-        without: Some("only refused RSTs, and what FIN_WAIT2 answers by a RST, are seen"),
+        without: Some("of refusals only RSTs, and what FIN_WAIT2 answers with a RST, are seen"),
         functions: &["tcp_oow_rate_limited"],
         parameters: &[&["net", "skb", "mib_idx", "last_oow_ack_time"]],
         fentry: &[("limited", Fexit), ("refused", Fexit)],
@@ -130,7 +130,7 @@ pub const POINTS: &[Point] = &[
     },
     Point {
         name: DROP,
-        without: Some("old ACKs and SYNs that a living connection refuses are not seen"),
+        without: Some("old ACKs and SYNs refused on a live connection are not seen"),
         functions: &[KFREE_SKB],
         parameters: &[],
         fentry: &[("dropped", RawTracepoint)],

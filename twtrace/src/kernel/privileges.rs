@@ -101,7 +101,7 @@ pub(super) fn advice() -> String {
     if !admin && number("perf_event_paranoid").unwrap_or(0) > 2 {
         return "kernel.perf_event_paranoid is over 2, which keeps kprobes for CAP_SYS_ADMIN; lower it or use --attach fentry".into();
     }
-    "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); `cargo xtask demo` shows twtrace in a VM".into()
+    "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); run twtrace on the host, or allow bpf(2) there".into()
 }
 
 /// What may stand in the way of tracing.

@@ -166,7 +166,7 @@ fn visit(abroad: &Abroad, all: &BTreeMap<u32, Ways>) -> (Vec<Namespace>, Unread)
             let visit = |netns| abroad.visit(netns, || namespace(inode));
             ways.open().and_then(visit).flatten()
         } else {
-            Err(Error::new("there are too many to look at all in a moment"))
+            Err(Error::new("there are too many to check in a moment"))
         };
         match outcome {
             Ok(namespace) => read.push(namespace),

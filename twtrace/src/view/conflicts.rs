@@ -174,10 +174,10 @@ fn stuck(counts: &Counts, out: &mut Line) {
             let advice = match by {
                 StuckBy::Rfc1337 => "their RST is ignored: tcp_rfc1337=0 lets them in",
                 StuckBy::WrongRst => {
-                    "their RST does not fit: something on the way rewrites sequence numbers"
+                    "their RST has the wrong numbers: something on the way rewrites sequence numbers"
                 }
                 StuckBy::NoRst => {
-                    "no RST came for the ACKs: let the ACK to a SYN, and the RST to that, pass firewall and NAT"
+                    "no RST answered the ACKs: let the ACK to a SYN, and the RST to that ACK, pass the firewall and NAT"
                 }
             };
             writeln!(

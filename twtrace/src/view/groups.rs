@@ -238,7 +238,7 @@ pub(super) fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
         }
         Whose::Group(Key::Unknown) => out.text("unknown"),
         Whose::Others { groups } => write!(out, "others ({})", count(groups, "group")),
-        Whose::NotGrouped => out.text("not grouped: no record came"),
+        Whose::NotGrouped => out.text("not grouped: no record"),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn text(stats: &Stats, scope: Scope, clock: &mut WallClock, out: &mut
         out.byte(b'\n');
     }
     if stats.lifetimes.is_empty() {
-        write!(out, "no lifetimes ended\n\n");
+        write!(out, "nothing ended\n\n");
         return;
     }
     for (clock, name, _) in CLOCKS {

@@ -212,9 +212,9 @@ fn counters(facts: &Facts, diagnosis: &Diagnosis, out: &mut String) {
         Some(counter.netns) == own && counter.rate.count > 0
     };
     let moved: Vec<_> = diagnosis.counters.iter().filter(moved).collect();
-    out.push_str("\nCounted by the kernel since the boot, in this namespace\n");
+    out.push_str("\nCounted by the kernel since boot, in this namespace\n");
     if moved.is_empty() {
-        out.push_str("  nothing of TIME_WAIT yet\n");
+        out.push_str("  nothing about TIME_WAIT yet\n");
     }
     for counter in moved {
         let start = format!(
