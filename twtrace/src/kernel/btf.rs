@@ -202,7 +202,7 @@ impl Btf {
         self.types.len() as u32
     }
 
-    /// Whether there are no types but `void`.
+    /// Whether `void` is the only type.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.types.len() <= 1
@@ -470,7 +470,7 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// BTF in which only the wanted functions exist, under their true numbers. For aya, which would
-/// parse the kernel's whole BTF and search it anew for every program.
+/// parse the kernel's whole BTF and search it again for every program.
 #[must_use]
 pub fn stand_in(btf: &Btf) -> aya_obj::btf::Btf {
     let mut functions: Vec<(u32, &str)> = btf

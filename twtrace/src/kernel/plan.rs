@@ -48,7 +48,7 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         refused: Vec::new(),
         without: point.without.map(Into::into),
     };
-    // As `record` has it, which wants everything.
+    // With the options of `record`, which wants everything.
     let options = Options {
         ports: true,
         ..Options::default()
@@ -90,7 +90,7 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
     planned
 }
 
-/// Yes if each hook is possible; else the first that is not, or that is not known.
+/// Yes if each hook is possible; else the first answer that is no or unknown.
 fn all(hooks: &[Hook], btf: &Btf, trials: &Trials<'_>) -> Answer {
     let ask = |hook: &Hook| match hook.kind {
         HookKind::Fentry | HookKind::Fexit => btf

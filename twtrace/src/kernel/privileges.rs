@@ -165,7 +165,7 @@ mod tests {
         lines.next().unwrap().trim().to_owned()
     }
 
-    /// Does it in a thread, which has capabilities of its own, and looks what is left.
+    /// Does it in a thread, which has capabilities of its own, and returns what is left.
     fn left_after(give_up: fn()) -> [String; 6] {
         let names = [
             "CapPrm:",

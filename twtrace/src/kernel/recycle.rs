@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::counters;
 
-/// What such a kernel says of it.
+/// What such a kernel says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recycle {
     pub on: bool,
@@ -27,7 +27,7 @@ pub fn look(root: &Path) -> Option<Recycle> {
 }
 
 impl Recycle {
-    /// What a user must know before anything else.
+    /// What a user must know first.
     #[must_use]
     pub fn warning(self) -> String {
         let dropped = match self.dropped {

@@ -58,7 +58,7 @@ pub struct Summary {
     pub refused_syns: u64,
     /// Calls that got no port, by call.
     pub port_failures: [u64; CALLS],
-    /// Refusals whose rule the kernel tells differently than its test repeated does.
+    /// Refusals for which the kernel gives another rule than our repetition of its test.
     pub verdict_differs: u64,
     pub books: Books,
     /// The recording was cut: what came after its last totals is missing.
@@ -137,7 +137,7 @@ impl Tally {
         let gone = |one: &Counters| one.map_full > 0 || one.slot_stale > 0;
         let full = snapshot.counters.iter().any(gone);
         let missed = books::missed(&snapshot).unwrap_or(0);
-        // Kernels before 6.7 do not say that one kprobe was kept out by another.
+        // Kernels before 6.7 do not say that they skipped a kprobe because of another.
         let untold = snapshot.missed.is_none() && self.meta.attach != "fentry";
         self.circumstances.births_lost = full || missed > 0 || untold;
         self.latest_ns = self.latest_ns.max(snapshot.at_ns);

@@ -20,10 +20,10 @@ use crate::model::stats::{Percentiles, buckets};
 const TOP: usize = 15;
 /// Sentences a line.
 const SENTENCES: usize = 3;
-/// What people try, and must not.
+/// What people try but should not.
 const NOT: &str = "not tcp_tw_recycle, not a shorter tcp_fin_timeout";
 
-/// Which questions are asked besides.
+/// Additional questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WhatIf {
     /// What would tcp_tw_recycle have done?

@@ -245,7 +245,7 @@ const RULES: [(Rule, &str); RULE_COUNT] = [
     (Rule::Echo, "it echoes a timestamp that was never sent"),
 ];
 
-/// What became of a client.
+/// The outcome for a client.
 const OUTCOMES: [(Outcome, &str); conflicts::OUTCOMES] = [
     (
         Outcome::Recovered,

@@ -117,7 +117,7 @@ fn known(number: Option<u64>) -> Value<'static> {
     number.map_or(Value::Unknown, Value::Number)
 }
 
-/// None known are 0, unlike the percentiles of none.
+/// The number known is 0 if there are none, while percentiles are then unknown.
 fn n(times: Option<Percentiles>) -> Value<'static> {
     Value::Number(times.map_or(0, |times| times.n))
 }
@@ -222,7 +222,7 @@ fn text_row(row: &Row, host: &mut Host, out: &mut Line) {
     out.byte(b'\n');
 }
 
-/// The name of a group, or what it is instead.
+/// The name of a group, or what stands in its place.
 pub(super) fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
     match whose {
         Whose::Group(Key::Peer(address)) => shortened(address, NAME, host, out),

@@ -1,4 +1,4 @@
-//! What the last column of text says: what else is worth knowing of an event, in words.
+//! The last column of text: what else is worth knowing about an event, in words.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::event::{Call, Overflow, PortFailure, Refusal, Reply, Room, Rule, Stag
 use crate::model::conflicts::{Outcome, StuckBy};
 use crate::model::{Conflict, Life, Refused, Report};
 
-/// Nothing if there is nothing to say.
+/// Writes nothing if there is nothing to add.
 pub(super) fn put(report: &Report, out: &mut Line) {
     match report {
         Report::End(life) => of_life(life, out),

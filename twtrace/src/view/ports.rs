@@ -15,13 +15,13 @@ use crate::model::population::{self, Alive};
 use crate::model::ports::{Failed, Reuse, Row};
 use crate::text::Text;
 
-/// Share of the limit from which on it is shown without being asked, in percent.
+/// Share of the limit from which on it is shown, in percent.
 const NEAR_LIMIT: u64 = 50;
 
 /// What a block of rows is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// As it is now.
+    /// The present state.
     Interval,
     /// Destinations that have come under pressure.
     Warning,
@@ -50,9 +50,9 @@ pub struct Block {
     pub more: usize,
     pub population: Vec<population::Row>,
     pub alive: Alive,
-    /// Ports may be counted wrongly by so many in all, because of what the ring lost.
+    /// By how many port counts may be off in all, because of what the ring lost.
     pub uncertain: u64,
-    /// What was there when tracing began is known.
+    /// Mini-sockets from before the trace are included.
     pub listed: bool,
 }
 
@@ -207,7 +207,7 @@ fn route(row: &Row) -> String {
     }
 }
 
-/// Whole seconds: nobody forecasts better. Long ones as hours.
+/// Whole seconds, since no forecast is more precise; long times in minutes or hours.
 fn left(ns: u64) -> String {
     match ns / 1_000_000_000 {
         seconds @ 0..=999 => format!("{seconds} s"),
