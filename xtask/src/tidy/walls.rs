@@ -45,7 +45,7 @@ const ROOMS: &[Room] = &[
     },
 ];
 
-/// Rooms that only the way in may use.
+/// Rooms that only the entrance (`main`, `cli`, `cmd`) may use.
 const PRIVATE: &[&str] = &["cmd", "cli"];
 const WAY_IN: &[&str] = &["main", "cli", "cmd"];
 
@@ -56,7 +56,7 @@ struct Inner {
     beside: &'static [&'static str],
 }
 
-/// What is expected, what was made and what is told of it know no kernel; only who works there does.
+/// What is expected, what was made and what is reported of it know no kernel; only the workers do.
 const CHECK: &[Inner] = &[
     inner("life", &["event"], &[]),
     inner("expect", &["event"], &[]),
