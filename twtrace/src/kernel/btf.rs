@@ -438,7 +438,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
         "cannot read the kernel's type information {}: {error}",
         path.display()
     ))
-    .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name a BTF file of this very kernel with --btf")
+    .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name this kernel's own BTF file with --btf")
 }
 
 fn cut_short(at: usize) -> String {

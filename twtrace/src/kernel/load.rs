@@ -149,7 +149,7 @@ fn stale() -> Error {
         "the eBPF object is stale: it has no {}, the mark of the ABI that this twtrace speaks",
         names::ABI_GLOBAL
     ))
-    .hint("build it anew with: cargo xtask ebpf")
+    .hint("in a checkout, rebuild it with: cargo xtask ebpf; else install twtrace again")
 }
 
 /// What a failed `bpf(2)` means, by its errno.
@@ -157,7 +157,7 @@ pub(super) fn refused(what: &str, error: &io::Error) -> Error {
     let line = Error::new(format!("cannot {what}: {error}"));
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => line.hint(super::privileges::advice()),
-        Some(libc::ENOMEM) => line.hint("less memory is needed with --max-sockets or --ring-bytes"),
+        Some(libc::ENOMEM) => line.hint("try a smaller --max-sockets or --ring-bytes"),
         _ => line,
     }
 }

@@ -145,23 +145,23 @@ pub(super) fn features(btf: &Btf, trials: &Trials<'_>) -> Vec<Feature> {
         (
             "drop-reasons",
             enumerator("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS"),
-            "the kernel's own word for why TIME_WAIT refused a segment",
+            "the kernel's own reason why TIME_WAIT refused a segment",
         ),
         (
             "drops-tell-socket",
             drops,
-            "refusals on connections that live, and while connecting",
+            "refusals on live connections, and while connecting",
         ),
-        ("cgroup", cgroup, "whose socket it was, by control group"),
+        ("cgroup", cgroup, "the owner of a socket, by control group"),
         (
             "compare-exchange",
             trials.compare_exchange.clone(),
-            "cheaper books; without, a hash map",
+            "cheaper state; without it, a hash map",
         ),
         (
             "missed-counts",
             trials.missed_counts.clone(),
-            "how many events the kernel did not show us",
+            "how many events the kernel skipped",
         ),
     ]
     .map(|(name, answer, gives)| Feature {

@@ -35,12 +35,12 @@ impl Recycle {
             None => "PAWSPassive would count them".to_owned(),
         };
         let state = if self.on {
-            "tcp_tw_recycle is 1: behind NAT,"
+            "tcp_tw_recycle is 1 and drops"
         } else {
-            "this kernel has tcp_tw_recycle, now 0: were it 1, then behind NAT,"
+            "this kernel has tcp_tw_recycle (now 0), which with 1 drops"
         };
         format!(
-            "warning: {state} SYNs of hosts whose clock is behind the newest of their address within 60 s are dropped without an answer ({dropped}); tracing kernels up to 4.11 is not in this twtrace yet"
+            "warning: {state}, without an answer, SYNs from hosts behind NAT whose clock is behind the newest of their address within 60 s ({dropped}); this twtrace cannot trace kernels up to 4.11"
         )
     }
 }
@@ -98,6 +98,6 @@ mod tests {
         let recycle = look(&root.0).unwrap();
         assert!(!recycle.on);
         let warning = recycle.warning();
-        assert!(warning.contains("were it 1"), "{warning}");
+        assert!(warning.contains("which with 1 drops"), "{warning}");
     }
 }

@@ -275,7 +275,9 @@ fn were(n: u64, one: &str) -> String {
 fn of_tracing(what: &What) -> Said {
     match what {
         What::NoBtf { why } => Said::new("tracing is not possible", why.clone())
-            .advice("name a BTF file of this very kernel, or boot one with CONFIG_DEBUG_INFO_BTF=y")
+            .advice(
+                "name this kernel's own BTF file, or boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+            )
             .command("twtrace doctor --btf FILE"),
         What::TracingRefused { why } => Said::new(
             "tracing is refused",
