@@ -1,4 +1,4 @@
-//! Exact totals, kept in the kernel per CPU and per network namespace.
+//! Exact totals, kept in the kernel per network namespace, in one copy per stripe of CPUs.
 
 use crate::{
     REASONS, assert_layout,
@@ -8,15 +8,15 @@ use crate::{
 
 /// One namespace's totals in one stripe; user space adds the stripes up.
 ///
-/// What has a default in recordings is younger than ABI 1.
+/// Fields with a serde default did not exist in ABI 1.
 ///
-/// The first entry of the table belongs to no namespace in particular: it takes what finds no entry
-/// of its own, and losses of which no namespace is known.
+/// The first entry of the table belongs to no namespace: it takes the counts of namespaces without an
+/// entry of their own, and losses whose namespace is unknown.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counters {
-    /// What tells this namespace from all others since boot, see [`Owner::id`]; 0 in the first
+    /// Identifies this namespace among all others since boot, see [`Owner::id`]; 0 in the first
     /// entry. The kernel side leaves it 0: user space fills it in from the entry's [`Owner`].
     #[cfg_attr(feature = "serde", serde(default))]
     pub id: u64,
@@ -30,7 +30,7 @@ pub struct Counters {
     pub born_time_wait: u64,
     /// Births that found no room in the state maps: their ends have no lifetime.
     pub map_full: u64,
-    /// FIN_WAIT2 to TIME_WAIT: where births are reported as it happens, else when they end.
+    /// FIN_WAIT2 to TIME_WAIT: counted as it happens if births are reported, else at the end.
     pub promoted: u64,
     /// Timer restarts in TIME_WAIT (0 where re-arms are not traced).
     pub rearmed: u64,
@@ -62,7 +62,7 @@ pub struct Counters {
     /// Refusals beyond the rate at which they are reported.
     #[cfg_attr(feature = "serde", serde(default))]
     pub refusal_limited: u64,
-    /// Refusals for which the kernel's drop reason and the test repeated differ.
+    /// Refusals for which the kernel's drop reason and our repetition of its test differ.
     #[cfg_attr(feature = "serde", serde(default))]
     pub verdict_differs: u64,
     /// Births that did not fit the ring (0 where they are not reported).
@@ -83,20 +83,20 @@ pub struct Counters {
     /// Slots taken from mini-sockets whose end must have been missed, because they are too old.
     #[cfg_attr(feature = "serde", serde(default))]
     pub slot_stale: u64,
-    /// Births that the first program for them was kept from, and the second one saw.
+    /// Births for which the kernel skipped the first program, and which the second one saw.
     #[cfg_attr(feature = "serde", serde(default))]
     pub birth_caught: u64,
     /// Runs of the program for overflows that the kernel skipped, of which few would have seen one.
     /// Only in the first entry.
     #[cfg_attr(feature = "serde", serde(default))]
     pub overflow_missed: u64,
-    /// Calls that were not looked at for lack of a port. Only in the first entry.
+    /// Calls for a port that the kernel skipped. Only in the first entry.
     #[cfg_attr(feature = "serde", serde(default))]
     pub port_missed: u64,
     /// Births and ends in this namespace left out by the filters; they are in no other field.
     /// Refusals left out are not counted at all.
     pub filtered: u64,
-    /// A return probe that never came (kprobe mode): an event of this CPU is missing.
+    /// Return probes that never came (kprobes): an event on this CPU is missing.
     pub missed: u64,
 }
 
@@ -213,7 +213,7 @@ fn add_each(sums: &mut [u64], others: &[u64]) {
 
 assert_layout!(Counters, size 16 + (9 + REASONS + CLASSES + SKIPS + CALLS + 15) * 8, align 8);
 
-/// Whose an entry of the table of counters is.
+/// The namespace that an entry of the table of counters belongs to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -229,8 +229,8 @@ pub struct Owner {
 /// In [`Owner::id`]: nobody finds the entry any more, and nobody may take it yet.
 pub const LEAVING: u64 = u64::MAX;
 
-/// So many entries are side by side. A namespace is looked for in one such group; if others have all
-/// of it, the first entry of all takes its counts.
+/// Entries in a group. A namespace is looked for in one group; if others hold all of it, the very
+/// first entry takes its counts.
 pub const OWNERS_TOGETHER: usize = 8;
 
 assert_layout!(Owner, size 16, align 8);

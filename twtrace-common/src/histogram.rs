@@ -71,7 +71,7 @@ fn octave(units: u64) -> u64 {
     unsafe { core::ptr::read_volatile(OCTAVES.as_ptr().add(index)).into() }
 }
 
-/// Multiplied by it, the numbers 2^n - 1 differ in their upper five bits, for n up to
+/// Multiplied by this, the numbers 2^n - 1 differ in their upper five bits, for n up to
 /// [`MAX_OCTAVE`]; found by trying.
 const SPREAD: u32 = 0xcd61_3e31;
 const SPREAD_SHIFT: u32 = 27;

@@ -42,7 +42,7 @@ pub enum Reason {
     BoundReused = 5,
     /// A RST in TIME_WAIT (kill inside `tcp_timewait_state_process`).
     Reset = 6,
-    /// A RST, or data answered by a RST, in FIN_WAIT2.
+    /// A RST in FIN_WAIT2, or a segment there that was answered with a RST.
     FinWait2Reset = 7,
     /// `ss -K` (`tcp_abort` on a mini-socket).
     Destroyed = 8,

@@ -15,7 +15,7 @@ pub const SPILL: &str = "SPILL";
 pub const COUNTERS: &str = "COUNTERS";
 /// Array of [`crate::counters::Owner`], by entry.
 pub const OWNERS: &str = "OWNERS";
-/// Hash of the ids of namespaces by the entry that they take: who is first there has it.
+/// Hash of the ids of namespaces by the entry that they take: the first to insert has it.
 pub const CLAIMS: &str = "CLAIMS";
 /// The one global that is written, by user space: 1 (u32) when the trace is over, and nothing is
 /// counted or reported any more.
@@ -25,7 +25,7 @@ pub const HISTOGRAMS: &str = "HISTOGRAMS";
 /// Per-CPU array of arguments kept between a kprobe and its kretprobe, where bottom halves are
 /// disabled in between.
 pub const ARGUMENTS: &str = "ARGUMENTS";
-/// LRU hash of such arguments by task, where they are not.
+/// LRU hash of such arguments by task, where bottom halves are enabled.
 pub const FRAMES: &str = "FRAMES";
 /// Per-CPU, one [`crate::slot::Slot`]: for the end of a mini-socket that has none.
 pub const SCRATCH: &str = "SCRATCH";
@@ -34,7 +34,7 @@ pub const SCRATCH: &str = "SCRATCH";
 pub const SAMPLE: &str = "SAMPLE";
 /// LRU hash of the calls that look for a port, by pid_tgid.
 pub const PORT_CALLS: &str = "PORT_CALLS";
-/// How many of those calls a mini-socket has kept from taking a port.
+/// How many of those calls a mini-socket has kept from a port.
 pub const BLOCKED_CALLS: &str = "BLOCKED_CALLS";
 /// Per-CPU, how many refusals and port failures were reported lately.
 pub const BUDGET: &str = "BUDGET";

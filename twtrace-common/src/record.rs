@@ -46,7 +46,7 @@ pub const FLAG_LIMIT: u8 = 1 << 6;
 /// Of a [`PortFailure`]: the caller had named the port, so no other was tried.
 pub const FLAG_PORT_GIVEN: u8 = 1 << 6;
 
-/// What all records begin with: which connection, in which namespace, whose.
+/// The start of every record: which connection, in which namespace, and its owner.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
@@ -78,13 +78,13 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug)]
 pub struct End {
     pub flow: Flow,
-    /// When the mini-socket was created (`inet_twsk_alloc`).
+    /// When the mini-socket was about to be hashed (entry of `inet_twsk_hashdance`).
     pub born_ns: u64,
-    /// When it entered substate TIME_WAIT.
+    /// When it entered substate TIME_WAIT: at birth, or when the FIN that promoted it came.
     pub time_wait_ns: u64,
     /// When `inet_twsk_kill` ran.
     pub ended_ns: u64,
-    /// How often its timer was restarted while in TIME_WAIT.
+    /// How often its timer was restarted in TIME_WAIT.
     pub rearms: u32,
     /// How many SYNs it refused.
     pub refused: u32,
@@ -163,12 +163,12 @@ pub struct Seed {
     pub flow: Flow,
     /// When it was listed.
     pub at_ns: u64,
-    /// What was left on its timer.
+    /// Time left on its timer.
     pub remaining_ms: u32,
     pub reserved: u32,
 }
 
-/// A connect() or bind() that got no port. `flow` is that of the socket as it was: of a bind()
+/// A connect() or bind() that got no port. `flow` is that of the socket at the call: for a bind()
 /// without remote end, and `lport` is 0 unless [`FLAG_PORT_GIVEN`] is set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -11,9 +11,9 @@ words! {
         FinWait2 = 1, "fin-wait-2";
         /// A request socket (`tcp_check_req`).
         SynRecv = 2, "syn-recv";
-        /// A connection that lives (`tcp_validate_incoming`).
+        /// A live connection (`tcp_validate_incoming`).
         Established = 3, "established";
-        /// A connection that is being opened from here (`tcp_rcv_synsent_state_process`).
+        /// A connection being opened from here (`tcp_rcv_synsent_state_process`).
         SynSent = 4, "syn-sent";
         /// The per-host cache of tcp_tw_recycle (`tcp_peer_is_proven`; kernels up to 4.11 only,
         /// never produced by this object).
@@ -32,12 +32,12 @@ words! {
         OldSequence = 1, "old-sequence";
         /// It begins after what was received, or has data where none is expected any more.
         OutOfWindow = 2, "out-of-window";
-        /// A RST in TIME_WAIT that would have ended it, but for tcp_rfc1337.
+        /// A RST in TIME_WAIT that would have ended it without tcp_rfc1337.
         Rfc1337 = 3, "rfc1337";
         /// In the window, but not what FIN_WAIT2 waits for: a new SYN, or data that nobody can
         /// read any more. The answer is a RST, and the mini-socket ends.
         Unexpected = 4, "unexpected";
-        /// A SYN for a connection that lives: answered by a challenge ACK whatever its numbers
+        /// A SYN for a live connection: answered with a challenge ACK whatever its numbers
         /// (RFC 5961).
         Challenge = 5, "challenge";
         /// It echoes a timestamp that was never sent (`RCV_TSECR`).
@@ -63,7 +63,7 @@ words! {
 pub const REPLY_UNKNOWN: u8 = 255;
 
 words! {
-    /// Refusals as they are counted: so that each sum can be held against a counter of the kernel.
+    /// Refusals as they are counted: each sum can be compared with a counter of the kernel.
     Class, CLASSES {
         /// By timestamp in TIME_WAIT: PAWSTimewait where the kernel has it, else PAWSEstab.
         TimeWaitPaws = 0, "time-wait by paws";
@@ -77,20 +77,20 @@ words! {
         SynRecvPaws = 4, "syn-recv by paws";
         /// By another rule in SYN_RECV.
         SynRecvOther = 5, "syn-recv";
-        /// By timestamp on a connection that lives: PAWSEstab.
+        /// By timestamp on a live connection: PAWSEstab.
         EstablishedPaws = 6, "established by paws";
-        /// Old ACKs without data on a connection that lives: PAWSOldAck (kernels that have it).
+        /// Old ACKs without data on a live connection: PAWSOldAck (kernels that have it).
         EstablishedOldAck = 7, "established old ACK";
-        /// SYNs on a connection that lives, where they are not counted as PAWS.
+        /// SYNs on a live connection, where they are not counted as PAWS.
         EstablishedChallenge = 8, "established challenge";
-        /// On a connection that is being opened from here.
+        /// On a connection being opened from here.
         SynSent = 9, "syn-sent";
     }
 }
 
 words! {
-    /// Whose answer was suppressed by tcp_invalid_ratelimit, by the counter that the kernel keeps
-    /// of it: TCPACKSkippedTimeWait and so on.
+    /// Which answer tcp_invalid_ratelimit suppressed, named after the kernel's counter for it:
+    /// TCPACKSkippedTimeWait and so on.
     Skipped, SKIPS {
         /// TCPACKSkippedTimeWait.
         TimeWait = 0, "TCPACKSkippedTimeWait";

@@ -95,7 +95,7 @@ pub struct Offsets {
     pub req_last_oow_ack_time: u32,
     /// Optional: `inet_timewait_death_row.sysctl_max_tw_buckets`.
     pub dr_limit: u32,
-    /// How many mini-sockets there are; may be 0. See [`Values::dr_base`].
+    /// Number of mini-sockets; the offset may be 0. See [`Values::dr_base`].
     pub dr_count: u32,
 }
 
@@ -113,7 +113,7 @@ pub struct Values {
     pub reason_paws: u32,
     pub reason_paws_ack: u32,
     pub reason_invalid_syn: u32,
-    /// What the count at [`Offsets::dr_count`] says when there is none: 1 for a reference count,
+    /// What the count at [`Offsets::dr_count`] is without any mini-socket: 1 for a reference count,
     /// else 0; [`NO_VALUE`] if there is no such count.
     pub dr_base: u32,
     /// Seconds after which `tcp_paws_check` takes a timestamp for wrapped, and accepts it.
@@ -154,10 +154,10 @@ pub struct Settings {
     pub features: u32,
     /// Number of slots - 1 (a power of two less one), or 0 if SLOTS is not used.
     pub slots_mask: u32,
-    /// How many groups of owners there are, less one; a power of two less one. The n-th owner of all
-    /// has entry n + 1 of COUNTERS.
+    /// Number of groups of owners, less one; a power of two less one. The n-th owner has entry
+    /// n + 1 of COUNTERS.
     pub owners_mask: u32,
-    /// CPUs share so many copies of each entry, less one; a power of two less one.
+    /// Number of copies (stripes) of each entry that CPUs share, less one; a power of two less one.
     pub stripes_mask: u32,
     /// Wake the consumer when this many bytes wait in the ring.
     pub wake_bytes: u32,
@@ -170,8 +170,8 @@ pub struct Settings {
     pub port_failure_budget: u32,
 }
 
-/// Port failures per second and CPU that are reported; the others are only counted. An
-/// application that tries again at once fails a hundred thousand times a second.
+/// Port failures reported per second and CPU; the others are only counted. An application that
+/// tries again at once fails a hundred thousand times per second.
 pub const PORT_FAILURE_RATE: u32 = 10_000;
 
 /// Length of the window of the rate limits.

@@ -21,7 +21,7 @@ pub struct Marks {
 pub const SEGMENT_RST: u8 = 1;
 /// A SYN in TIME_WAIT: killed by `tcp_v4_rcv` if it is accepted and somebody listens.
 pub const SEGMENT_SYN: u8 = 2;
-/// Anything in FIN_WAIT2 that `tcp_v4_rcv` may answer by a RST (TCP_TW_RST), and kill.
+/// Anything in FIN_WAIT2 that `tcp_v4_rcv` may answer with a RST (TCP_TW_RST), and kill.
 pub const SEGMENT_ANSWERED: u8 = 3;
 
 /// `tcp_twsk_unique` returned 1 with twp set.
@@ -41,8 +41,8 @@ pub const TCP_TW_ACK_OOW: u8 = 4;
 /// The reason of an end, from its marks alone.
 ///
 /// A reuse kills at once, so its mark wins over a timer that fired meanwhile. Most segments end
-/// nothing, and 5.10 refuses to abort a mini-socket: those marks say what would explain a kill
-/// that nothing else explains, the segment's first, as an abort takes away what came before it.
+/// nothing, and 5.10 refuses to abort a mini-socket: those marks explain a kill that nothing else
+/// explains, a segment's before an abort's, since an abort removes the mark of an earlier segment.
 const fn reason(cancel: u8, timer: bool, segment: u8, dead: bool, time_wait: bool) -> Reason {
     match cancel {
         CANCEL_CONNECT => return Reason::ConnectReused,
@@ -116,7 +116,7 @@ pub struct Slot {
     pub key: u64,
     /// CLOCK_MONOTONIC ns, 0 = unknown.
     pub born_ns: u64,
-    /// When it entered TIME_WAIT. In FIN_WAIT2 it means nothing: each FIN may be the one.
+    /// When it entered TIME_WAIT. In FIN_WAIT2 it means nothing yet: any FIN may promote it.
     pub time_wait_ns: u64,
     pub cgroup: u64,
     pub uid: u32,
@@ -141,8 +141,8 @@ pub const MADE_SHIFT: u32 = 8;
 /// log2 of the unit of that time in ns, about 69 s.
 pub const MADE_UNIT_SHIFT: u32 = 36;
 
-/// A mini-socket of which nothing new was heard for so long has ended unseen: no timer runs longer
-/// than 60 s (`TCP_TIMEWAIT_LEN`), and few are started again ten times.
+/// A mini-socket without news for this long (ns) has ended unseen: no timer runs longer than 60 s
+/// (`TCP_TIMEWAIT_LEN`), and few are started again ten times.
 pub const STALE_NS: u64 = 600_000_000_000;
 
 /// [`Slot::flags`] of a slot that is made now.
@@ -152,7 +152,7 @@ pub const fn flags_made(flags: u8, now_ns: u64) -> u32 {
     flags as u32 | ((now_ns >> MADE_UNIT_SHIFT) as u32 & 0xffff) << MADE_SHIFT
 }
 
-/// For how long a slot has been there, to 69 s.
+/// How long a slot has existed, to 69 s.
 #[must_use]
 pub const fn age_ns(flags: u32, now_ns: u64) -> u64 {
     let made = (flags >> MADE_SHIFT) as u16;

@@ -60,7 +60,7 @@ macro_rules! keep {
 }
 pub(crate) use {fresh, keep};
 
-/// Forgets the segment before, in two stores.
+/// Forgets the previous segment, in two stores.
 #[inline(always)]
 pub fn begin(sample: &mut Sample, header_flags: u8, segment: u8) {
     const {
@@ -242,7 +242,7 @@ fn six_bits(mut at: u32) -> u32 {
 }
 
 /// How far TSval may be behind: not at all (`tcp_paws_reject`), or one tick (TCP_PAWS_WINDOW, for
-/// connections that live: `tcp_paws_discard`).
+/// live connections: `tcp_paws_discard`).
 pub const NO_WINDOW: u64 = 0;
 pub const WINDOW: u64 = 1;
 
@@ -250,7 +250,7 @@ pub const WINDOW: u64 = 1;
 /// arithmetic, because each branch would double what comes behind it.
 #[inline(always)]
 pub fn paws_rejects(sample: &Sample, window: u64, age_s: u32, wrap_s: u32) -> u64 {
-    /// TCP_PAWS_MSL: a RST is refused for its timestamp only so long.
+    /// TCP_PAWS_MSL, in seconds: a RST is refused for its timestamp only for this long.
     const MSL: u32 = 60;
     const BOTH: u8 = FLAG_TSVAL | FLAG_TS_RECENT;
     let known = over(u64::from(BOTH) - 1, u64::from(fresh!(sample.flags) & BOTH));

@@ -3,7 +3,7 @@
 /// Room for an offset of six bits, and a timestamp there.
 const BUFFER: usize = 72;
 
-/// A segment being processed, and what becomes of it.
+/// A segment being processed, and its outcome.
 ///
 /// It is kept in a map rather than in registers on purpose: the verifier follows each combination
 /// of values in registers to the end of the program, but takes what it reads from a map for
@@ -15,7 +15,7 @@ pub struct Sample {
     /// The mini-socket that ends.
     pub ends: u64,
     pub at_ns: u64,
-    /// What its slot knows.
+    /// From its slot: when it entered TIME_WAIT (ns), owner, SYNs refused.
     pub time_wait_ns: u64,
     pub cgroup: u64,
     pub uid: u32,
@@ -46,7 +46,7 @@ pub struct Sample {
     pub paws: u8,
     /// The segment restarted the timer of a mini-socket in TIME_WAIT.
     pub rearmed: u8,
-    /// The kernel's verdict by timestamp is another than the test repeated.
+    /// The kernel's verdict by timestamp differs from our repetition of its test.
     pub differs: u8,
     /// The segment moved the mini-socket to TIME_WAIT, and that counts.
     pub promoted: u8,
@@ -96,7 +96,7 @@ pub struct PortCall {
 /// What is kept of one call.
 pub type Arguments = [u64; 4];
 
-/// Whose frames they are.
+/// The task and function that frames belong to.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Key {

@@ -1,7 +1,7 @@
 //! The eyes of twtrace: one file per lifecycle point under `hooks`, each with one inlined body
 //! and the thin programs (fentry/fexit, kprobe/kretprobe) that call it.
 //!
-//! The bodies write to the kernel's memory nowhere and never decide what a figure means; they
+//! The bodies never write to the kernel's memory and never decide what a figure means; they
 //! read fields, remember times and marks per mini-socket, count, and emit records. All unsafe
 //! code here dereferences either map values, which the verifier proves, or kernel pointers
 //! through [`read`], which cannot fault.

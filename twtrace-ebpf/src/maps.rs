@@ -40,10 +40,10 @@ pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
 /// See [`crate::evidence`].
 #[map]
 pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
-/// See [`crate::hooks::ports`]. Those who have not called for longest give way.
+/// See [`crate::hooks::ports`]. The tasks whose last call is oldest give way.
 #[map]
 pub static PORT_CALLS: LruHashMap<u64, PortCall> = LruHashMap::with_max_entries(1, 0);
-/// How many calls there are noted because a mini-socket blocked a candidate.
+/// How many calls are noted there because a mini-socket blocked a candidate.
 #[map]
 pub static BLOCKED_CALLS: Array<u64> = Array::with_max_entries(1, 0);
 /// See [`crate::emit::within_budget`]: when the window began, and how many were reported in it.

@@ -79,7 +79,7 @@ pub fn claim(birth: &Birth, stale: &mut u64) -> bool {
     false
 }
 
-/// What must be in the slot where a birth belongs for it to take that: its present key if the
+/// The key that a birth's home slot must hold for the birth to claim it: its present key if that
 /// mini-socket must be gone, else 0.
 #[inline(always)]
 fn ripe(slot: *const Slot, birth: &Birth) -> u64 {
@@ -209,7 +209,7 @@ pub fn release(slot: *mut Slot, spilled: bool, key: u64) {
     if spilled {
         let _ = SPILL.remove(key);
     } else {
-        // SAFETY: a map value. See `stale` for the first.
+        // SAFETY: a map value. See [`ripe`] for the first.
         unsafe {
             ptr::write_volatile(&raw mut (*slot).born_ns, 0);
             ptr::write_volatile(&raw mut (*slot).key, 0);

@@ -40,7 +40,7 @@ pub enum Family {
     Ipv4Mapped,
 }
 
-/// Which connection, in which namespace, whose.
+/// Which connection, in which namespace, and its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The protocol on the wire.
@@ -99,7 +99,7 @@ pub struct End {
     pub accepted: Option<Numbers>,
 }
 
-/// What a segment said, beside what its connection said.
+/// The numbers of a segment and of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
     /// Timestamp of the segment; `None` if it had none.
@@ -119,7 +119,7 @@ pub struct Refusal {
     pub flow: Flow,
     /// When.
     pub at_ns: u64,
-    /// When the mini-socket entered TIME_WAIT; `None` also where there is no mini-socket.
+    /// When the mini-socket entered TIME_WAIT; `None` also where there is not a mini-socket.
     pub time_wait_ns: Option<u64>,
     /// What refused it.
     pub stage: Stage,
@@ -185,7 +185,7 @@ pub struct Birth {
     pub at_ns: u64,
 }
 
-/// A mini-socket that was there when tracing began, as the kernel listed it.
+/// A mini-socket that existed when tracing began, as the kernel listed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed {
     /// Without an owner: a mini-socket has none.
@@ -239,7 +239,7 @@ impl CommandName {
     }
 }
 
-/// Anything the kernel side reports, and what was there when it began to.
+/// Anything the kernel side reports, and what existed when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -258,7 +258,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whose event it is.
+    /// The connection it is about.
     #[must_use]
     pub fn flow(&self) -> &Flow {
         match self {
@@ -414,7 +414,7 @@ impl Named {
         each.map(|name| name.len()).sum()
     }
 
-    /// The same in parts that have at most so many names of each kind.
+    /// The same in parts, each with at most `most` names of each kind.
     #[doc(hidden)]
     #[must_use]
     pub fn parts(&self, most: usize) -> Vec<Self> {

@@ -3,7 +3,7 @@
 //! Whoever may make a cgroup or hand over a recording chooses such a text, and it ends up on the
 //! terminal of an administrator. So it is cleaned where it is made, whatever it is made from:
 //! what a terminal obeys and what deceives the eye is written out, as `\x1b`, `\xff` (a byte that
-//! is no UTF-8) or `\u{202e}`. systemd writes units the same way, so `\x1b` is also what it is
+//! is not UTF-8) or `\u{202e}`. systemd writes units the same way, so `\x1b` is also what it is
 //! called there. Text that is longer than [`LONGEST`] loses its middle: both ends of a path tell
 //! most.
 
@@ -31,7 +31,7 @@ impl Text {
         Self(bounded(&clean(&bounded(raw))).into())
     }
 
-    /// Of bytes that may be no UTF-8: file names, `comm`.
+    /// Of bytes that may not be UTF-8: file names, `comm`.
     #[must_use]
     pub fn of_bytes(raw: &[u8]) -> Self {
         match std::str::from_utf8(raw) {

@@ -16,9 +16,9 @@ use crate::run::{output, run as run_command, say, show};
 /// As in fuzz/src/targets.rs; a test compares.
 pub(crate) const TARGETS: [&str; 5] = ["decode", "recording", "btf", "text", "facts"];
 const CARGO_FUZZ: &str = "0.13.2";
-/// An input that takes so much memory is a finding.
+/// An input that takes this much memory is a finding (in MB).
 const RSS_LIMIT_MB: u32 = 512;
-/// As is one that takes so long, in seconds.
+/// As is one that takes this long, in seconds.
 const TIMEOUT: u32 = 10;
 
 #[derive(Debug, clap::Args)]

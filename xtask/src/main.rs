@@ -28,15 +28,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Show twtrace at work: a stock kernel in a VM, real connections, live lines, the books.
+    /// Show twtrace at work: a stock kernel in a VM, real connections, live lines, the summary.
     Demo(demo::Args),
-    /// Measure what twtrace costs, beside other tools.
+    /// Measure what twtrace costs, next to other tools.
     Bench(bench::Args),
     /// Write man pages and completions, as packages have them.
     Dist(dist::Args),
-    /// Build the eBPF object reproducibly into twtrace/bpf/, or check the one that is there.
+    /// Build the eBPF object reproducibly into twtrace/bpf/, or check the committed one.
     Ebpf(ebpf::Args),
-    /// Feed any bytes to what reads recordings, records, BTF, names and facts.
+    /// Feed arbitrary bytes to the code that reads recordings, records, BTF, names and facts.
     Fuzz(fuzz::Args),
     /// Run `twtrace check` on every kernel that can be had and write the table of docs/kernels.md.
     Matrix(matrix::Args),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// A line for the person who waits; data goes to stdout, messages to stderr.
 pub(crate) fn say(line: &str) {
-    // Nobody is left to be told when stderr is closed.
+    // If stderr is closed, there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "xtask: {line}");
 }
 

@@ -15,7 +15,7 @@ use crate::load::own_namespace;
 /// An even number of ports: of an odd number, the kernel leaves one out.
 const FIRST: u16 = 20_000;
 const PORTS: u16 = 14;
-/// How many of them are in TIME_WAIT; the others are held by connections that live.
+/// How many of them are in TIME_WAIT; the others are held by live connections.
 pub(crate) const IN_TIME_WAIT: u16 = 7;
 
 /// Says `ready`, then for each number on stdin calls connect() until it has failed so many times,

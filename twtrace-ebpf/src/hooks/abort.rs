@@ -1,6 +1,6 @@
 //! SOCK_DESTROY (`ss -K`): `tcp_abort(sk, err)` on a mini-socket, which kills it before it
-//! returns. 5.10 refuses instead, so the mark yields to all others; but for those of segments that
-//! came before.
+//! returns. 5.10 refuses instead, so the mark yields to all others, except to those of segments
+//! that came earlier, which it removes.
 
 use aya_ebpf::{
     macros::{fentry, kprobe},

@@ -1,6 +1,6 @@
 //! Birth: `inet_twsk_hashdance(tw, sk, …)`, from 6.12 on `inet_twsk_hashdance_schedule`, called by
-//! `tcp_time_wait` alone, with bottom halves disabled. The full socket is still whole there, the
-//! mini-socket complete, and nobody else can find it yet.
+//! `tcp_time_wait` alone (up to 6.11 with bottom halves disabled). The full socket is still whole
+//! there, the mini-socket complete, and nobody else can find it yet.
 
 use aya_ebpf::{
     macros::{fentry, kprobe},
@@ -28,8 +28,8 @@ fn birth_slots(ctx: FEntryContext) -> i32 {
 }
 
 /// Attached after `birth_slots`, on the same function, where that is entered with bottom halves
-/// enabled: a softirq that interrupts one of the two there and makes a mini-socket of its own is
-/// kept from that one by the kernel, but not from the other.
+/// enabled: if a softirq interrupts one of the two there and makes a mini-socket of its own, the
+/// kernel skips that program for it, but not the other.
 #[fentry]
 fn birth_again(ctx: FEntryContext) -> i32 {
     let (tw, sk): (u64, u64) = (ctx.arg(0), ctx.arg(1));

@@ -151,7 +151,7 @@ fn by_request(sample: &mut Sample, req: u64) {
     }
     let rcv_isn: u32 = Probed::get(req, offset!(req_rcv_isn));
     if evidence::opens(fresh!(sample.tcp_flags)) != 0 && fresh!(sample.seq) == rcv_isn {
-        // The same SYN once more: no refusal, but its answer may have been suppressed.
+        // A repetition of the SYN: no refusal, but its answer may have been suppressed.
         keep!(sample.class = NOT_REFUSED);
         return;
     }
@@ -186,7 +186,7 @@ fn unanswered(skb: u64, reason: u32, sk: u64) {
 #[inline(always)]
 fn judge_drop(sample: &mut Sample, skb: u64, reason: u32, sk: u64) {
     let opening = Probed::get::<u8>(sk, offset!(skc_state)) == SYN_SENT;
-    // On a connection that lives, those were seen when an ACK was wanted.
+    // On a live connection, those were seen when an ACK was wanted.
     if opening != (reason == value!(reason_paws)) {
         return;
     }
@@ -248,7 +248,7 @@ fn of_request(sample: &mut Sample, req: u64) {
     keep!(sample.at_ns = at_ns);
 }
 
-/// What the segment says, beside what the socket said.
+/// What the segment says, to compare with what the socket said.
 #[inline(always)]
 fn of_segment(sample: &mut Sample, skb: u64) {
     let th = evidence::tcp_header::<Probed>(skb);

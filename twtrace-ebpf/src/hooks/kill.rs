@@ -90,8 +90,8 @@ fn ended<A: Access>(tw: u64) {
         return;
     };
     let now = clock::now();
-    // What inet_twsk_purge asks. No socket of it is left, so nobody else kills there, but for
-    // timers and segments on their way.
+    // What inet_twsk_purge asks. The namespace has no sockets left, so only the purge, timers and
+    // segments under way can kill there.
     let dead = 1 ^ over(0, A::get::<u32>(net, offset!(net_refs)).into());
     let substate = substate::<A>(tw);
     let Some(life) = remember::<A>(tw, substate, now) else {

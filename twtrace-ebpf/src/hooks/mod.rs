@@ -1,5 +1,5 @@
-//! One file per lifecycle point. Kernel functions and what each hook relies on: kernel-facts in
-//! docs/kernels.md.
+//! One file per lifecycle point. docs/kernels.md lists the kernel functions and what each hook
+//! relies on.
 
 mod abort;
 mod birth;

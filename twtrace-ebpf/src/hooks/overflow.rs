@@ -1,7 +1,7 @@
 //! Overflow: `inet_twsk_alloc(sk, dr, state)` returns NULL, because `tcp_max_tw_buckets` is reached
 //! or there is no memory. The connection then has no TIME_WAIT at all.
 //!
-//! Unlike all others, this function may run with bottom halves enabled (a socket's backlog).
+//! This function may run with bottom halves enabled on every kernel (a socket's backlog).
 
 use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
@@ -87,7 +87,7 @@ fn overflowed<A: Access>(sk: u64, row: u64) {
     });
 }
 
-/// Writes how many there are and how many there may be; returns the flag if that is known.
+/// Writes how many mini-sockets there are and may be; returns the flag if that is known.
 #[inline(always)]
 fn room<A: Access>(record: &mut Overflow, row: u64) -> u8 {
     let base = value!(dr_base);

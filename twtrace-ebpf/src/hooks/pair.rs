@@ -1,7 +1,7 @@
 //! Carrying arguments from a kprobe to its kretprobe.
 //!
-//! Where bottom halves are disabled from entry to return, a cell of this CPU does: nothing else can
-//! enter the function on this CPU meanwhile. Elsewhere the task may be moved to another CPU, or a
+//! Where bottom halves are disabled from entry to return, one cell per CPU is enough: nothing else
+//! can enter the function on this CPU meanwhile. Elsewhere the task may be moved to another CPU, or a
 //! softirq may interrupt it and enter the function once more, and return first. There each task
 //! has a stack of two, and the kernel's stack pointer tells what was left on it by a call whose
 //! return probe never came.

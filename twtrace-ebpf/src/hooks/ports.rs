@@ -117,7 +117,7 @@ pub fn blocked(sk: u64) {
     if call.sk == 0 {
         count_blocked(1);
     }
-    // Else it is of a call whose return was not seen.
+    // Otherwise it belongs to a call whose return was not seen.
     call.sk = sk;
     call.time_wait = 1;
 }
@@ -171,8 +171,8 @@ fn leave() -> Option<PortCall> {
     (left.sk != 0).then_some(left)
 }
 
-/// How many candidates of this call only a mini-socket blocked. As a rule of no call at all, and
-/// to know that is a tenth of the cost of a look into the hash map.
+/// How many candidates of this call only a mini-socket blocked. Usually no call has any, and
+/// knowing that costs a tenth of a look into the hash map.
 #[inline(always)]
 fn blocked_of(sk: u64) -> u32 {
     let Some(blocked) = BLOCKED_CALLS.get(0) else {

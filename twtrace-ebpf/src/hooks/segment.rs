@@ -173,7 +173,7 @@ fn sample<A: Access>([tw, skb, th]: [u64; 3], substate: u8, flags: u8, segment: 
     }
 }
 
-/// 1 if FIN_WAIT2 may answer a segment by a RST: a SYN, data, and a FIN that is ahead. In
+/// 1 if FIN_WAIT2 may answer a segment with a RST: a SYN, data, or a FIN that is ahead. In
 /// arithmetic: no branches, no walks.
 #[inline(always)]
 fn by_rst<A: Access>([tw, skb, th]: [u64; 3], flags: u8) -> u8 {

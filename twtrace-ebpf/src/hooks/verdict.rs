@@ -2,7 +2,7 @@
 //!
 //! Nearly all of these are seen where `tcp_timewait_state_process` asks `tcp_oow_rate_limited`
 //! whether an ACK may be sent: that is before it returns, so the mini-socket is as it was, but for
-//! its timer. The others are a RST that TIME_WAIT ignores, and what FIN_WAIT2 answers by a RST.
+//! its timer. The others are a RST that TIME_WAIT ignores, and what FIN_WAIT2 answers with a RST.
 
 use twtrace_common::{
     histogram::over,
@@ -28,8 +28,8 @@ use crate::{
 /// In [`Sample::rule`]: it was not refused.
 const ACCEPTED: u8 = 255;
 
-/// `tcp_oow_rate_limited` was asked about a segment; `suppressed` if no ACK is sent. Counted is it at
-/// the return of `tcp_timewait_state_process`.
+/// `tcp_oow_rate_limited` was asked about a segment; `suppressed` if no ACK is sent. It is counted
+/// when `tcp_timewait_state_process` returns.
 #[inline(always)]
 pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     if mib != value!(mib_skipped_time_wait) && mib != value!(mib_skipped_fin_wait_2) {
@@ -49,8 +49,8 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     judge::<Probed>(sample, tw, skb);
 }
 
-/// `tcp_timewait_state_process` returned. What it has to say beside what it asked about was read at
-/// its entry.
+/// `tcp_timewait_state_process` returned. Segments that it did not ask about were read at its
+/// entry.
 #[inline(always)]
 pub fn returned<A: Access>(
     sample: &mut Sample,
@@ -59,7 +59,7 @@ pub fn returned<A: Access>(
     drop_reason: impl FnOnce() -> u64,
 ) {
     if fresh!(sample.asked) == 0 {
-        // Most segments are neither answered by a RST, nor one.
+        // Most segments are neither a RST nor answered with one.
         let by_rst = 1 ^ over(0, u64::from(fresh!(sample.verdict) ^ TCP_TW_RST)) as u8;
         if by_rst | (fresh!(sample.header_flags) & RST) == 0 || answered(sample, by_rst) == 0 {
             return;
@@ -67,21 +67,21 @@ pub fn returned<A: Access>(
         judge::<A>(sample, tw, skb);
     }
     if value!(reason_tw_paws) != NO_VALUE && fresh!(sample.substate) == TIME_WAIT {
-        // The kernel's own verdict by timestamp, and whether it is another than the test repeated.
+        // The kernel's own verdict by timestamp, and whether it differs from our repetition.
         let reason: u32 = Probed::get(drop_reason(), 0);
         let said = 1 ^ over(0, u64::from(reason ^ value!(reason_tw_paws))) as u8;
         keep!(sample.differs = said ^ fresh!(sample.paws));
     }
 }
 
-/// 1 if a segment that was not asked about was refused: FIN_WAIT2 answered by a RST, or TIME_WAIT
+/// 1 if a segment that was not asked about was refused: FIN_WAIT2 answered with a RST, or TIME_WAIT
 /// ignored one. In arithmetic: no branches, no walks.
 #[inline(always)]
 fn answered(sample: &mut Sample, by_rst: u8) -> u64 {
     const { assert!(TIME_WAIT == FIN_WAIT2 + 1) };
     let ignored =
         fresh!(sample.header_flags) >> 2 & fresh!(sample.substate).wrapping_sub(FIN_WAIT2) & 1;
-    // What is answered by a RST without having been read is a mistake of ours, and counted as one.
+    // A segment answered with a RST but not read is a mistake of ours, and is counted as one.
     let read = fresh!(sample.read);
     keep!(sample.differs = by_rst & (1 ^ read));
     let replies = Reply::None as u8 ^ Reply::Rst as u8;
@@ -162,7 +162,7 @@ fn rule(sample: &Sample) -> u8 {
     }
     let ahead = fresh!(sample.seq).wrapping_sub(fresh!(sample.rcv_nxt)) as i32;
     if ahead == 0 && fresh!(sample.reply) == Reply::None as u8 {
-        // A RST that ended the mini-socket, but for tcp_rfc1337.
+        // A RST that would have ended the mini-socket without tcp_rfc1337.
         return if fresh!(sample.slot) == GONE {
             ACCEPTED
         } else {
@@ -197,7 +197,7 @@ fn describe<A: Access>(sample: &mut Sample, tw: u64) {
     ) as u8;
     let skipped = Skipped::TimeWait as u8 + fin_wait_2;
     keep!(sample.skipped = skipped | (NOT_SKIPPED & answered.wrapping_neg()));
-    // It is still there: of what a RST has ended, nothing gets here.
+    // It still exists: nothing that a RST has ended gets here.
     let moved = A::get::<u32>(tw, offset!(tw_timer_expires)) ^ fresh!(sample.expires);
     let rearmed = FLAG_REARMED & (over(0, moved.into()) as u8).wrapping_neg();
     let owner = fresh!(sample.slot) & FLAG_OWNER;

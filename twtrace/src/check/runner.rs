@@ -351,7 +351,9 @@ impl Trace {
             return Verdict::Pass;
         }
         if let Some(missed @ 1..) = snapshot.missed {
-            failures.push(format!("the kernel skipped our programs {missed} times"));
+            failures.push(format!(
+                "the kernel skipped twtrace's programs {missed} times"
+            ));
         }
         Verdict::Fail(failures)
     }

@@ -1,5 +1,5 @@
-//! Lists and maps that are read from a file, and are no longer than they may be: what comes after
-//! the last that is allowed is an error, not a larger list.
+//! Lists and maps that are read from a file, with a maximum length: one more element is an error,
+//! not a longer list.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// A list of at most so many; for `deserialize_with`.
+/// A list of at most `MOST`; for `deserialize_with`.
 pub(crate) fn list<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -16,7 +16,7 @@ where
     deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
-/// A map of at most so many; for `deserialize_with`.
+/// A map of at most `MOST`; for `deserialize_with`.
 pub(crate) fn map<'de, D, K, V, const MOST: usize>(
     deserializer: D,
 ) -> Result<BTreeMap<K, V>, D::Error>

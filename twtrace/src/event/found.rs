@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Found by asking the kernel, not told by it.
+/// Found by asking the kernel, not reported by hooks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "found", rename_all = "kebab-case")]
 pub enum Found {
@@ -23,7 +23,7 @@ pub enum Found {
     Clock(SetClock),
 }
 
-/// From when on stamps mean other times of day.
+/// Since when stamps mean other times of day (CLOCK_MONOTONIC, ns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetClock {
     /// CLOCK_MONOTONIC ns.
@@ -67,12 +67,12 @@ pub struct Survey {
     /// Ports of the range that listeners and sockets that are only bound keep from every
     /// destination: ranges with both ends, ascending.
     pub taken: Vec<(u16, u16)>,
-    /// Connections that are no mini-sockets and whose local port is in the range: those with the
+    /// Connections that are not mini-sockets and whose local port is in the range: those with the
     /// most ports first, a bounded number.
     pub users: Vec<Users>,
 }
 
-/// How many connections that are no mini-sockets go from one address to one destination.
+/// How many connections that are not mini-sockets go from one address to one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Users {
     pub laddr: IpAddr,
@@ -93,7 +93,7 @@ pub struct PortRules {
     /// `ip_local_port_step_width`; `None` where the kernel has none (before 7.1).
     pub step_width: Option<u32>,
     pub tcp_tw_reuse: u8,
-    /// `None` where the kernel has none: then the age must be a second, or what is left of it.
+    /// `None` where the kernel has none: then a port is free in the next second of the clock.
     pub tcp_tw_reuse_delay_ms: Option<u32>,
     pub tcp_timestamps: u8,
     pub tcp_max_tw_buckets: u32,

@@ -18,11 +18,11 @@ use crate::text::Text;
 
 /// Most directories that a walk looks at, and half of the cgroups that are remembered.
 const MOST: usize = 16_384;
-/// And bytes of what half of them are called.
+/// Bytes of the names of half of them.
 const MOST_BYTES: usize = 4 << 20;
 /// How often at most the directories are walked again for an unknown id.
 const REFRESH: Duration = Duration::from_secs(5);
-/// What a handle of kernfs is called (include/linux/exportfs.h), since 5.5.
+/// The type of a kernfs file handle (include/linux/exportfs.h), since 5.5.
 const FILEID_KERNFS: c_int = 0xfe;
 
 /// A cgroup and what its path tells.
@@ -61,7 +61,7 @@ impl Cgroup {
         }
     }
 
-    /// What its texts take.
+    /// Size of its texts in bytes.
     fn bytes(&self) -> usize {
         let Self {
             path,
@@ -212,7 +212,7 @@ fn walk(mount: &Path, most: usize) -> Vec<(u64, Text)> {
     while !level.is_empty() && found.len() < most {
         let mut below = Vec::new();
         for directory in level {
-            // One that went away meanwhile is not there.
+            // One that went away meanwhile is skipped.
             let Ok(metadata) = fs::metadata(&directory) else {
                 continue;
             };

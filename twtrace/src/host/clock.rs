@@ -8,7 +8,7 @@ use crate::event::found::SetClock;
 
 const NS_PER_MS: i128 = 1_000_000;
 const NS_PER_S: i128 = 1_000_000_000;
-/// So many changes of the clock are remembered.
+/// How many changes of the clock are remembered.
 const MOST_SET: usize = 1_024;
 
 /// Turns the stamps of one trace into wall-clock time.

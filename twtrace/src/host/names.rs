@@ -27,7 +27,7 @@ pub struct Names {
     source: Option<Source>,
 }
 
-/// Names by number, as many as fit: what came too late stays a number.
+/// Names by number, as many as fit; later ones stay numbers.
 #[derive(Debug, Default)]
 struct Called {
     names: HashMap<u32, Text>,

@@ -119,7 +119,7 @@ fn pod(path: &[String]) -> Option<Text> {
     (digits == 32 && digits + dashes == uid.len()).then(|| uid.into())
 }
 
-/// systemd writes what is special in a name as `\x2d`; bytes that are no UTF-8 stay as they are.
+/// systemd writes what is special in a name as `\x2d`; bytes that are not UTF-8 stay as they are.
 fn unescape(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();

@@ -21,7 +21,7 @@ pub enum Mode {
     Kprobe,
 }
 
-/// What became of one point.
+/// The result for one point.
 #[derive(Debug)]
 pub struct Attached {
     pub point: &'static Point,
@@ -31,7 +31,7 @@ pub struct Attached {
     pub refused: Vec<String>,
 }
 
-/// Attaches all points, those that have an order in that order. Fails if one fails without which
+/// Attaches all points, in order where order matters. Fails if one fails without which
 /// nothing works.
 ///
 /// The verifier is at the next points while one is attached: either takes its time.
@@ -60,7 +60,7 @@ pub(super) fn attach_all(
                     true => &at_any_time,
                     false => &in_order,
                 };
-                // If nobody wants it any more, something failed already.
+                // If nobody waits for it any more, something has failed already.
                 if next.send(point.load(stand_in).map(|()| point)).is_err() {
                     break;
                 }

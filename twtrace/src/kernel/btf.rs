@@ -202,7 +202,7 @@ impl Btf {
         self.types.len() as u32
     }
 
-    /// Whether there are no types but `void`.
+    /// Whether `void` is the only type.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.types.len() <= 1
@@ -439,7 +439,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
         path.display(),
         why(error)
     ))
-    .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name a BTF file of this very kernel with --btf")
+    .hint("the kernel needs CONFIG_DEBUG_INFO_BTF=y (most distributions since 5.10); or name this kernel's own BTF file with --btf")
 }
 
 fn cut_short(at: usize) -> String {
@@ -471,7 +471,7 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// BTF in which only the wanted functions exist, under their true numbers. For aya, which would
-/// parse the kernel's whole BTF and search it anew for every program.
+/// parse the kernel's whole BTF and search it again for every program.
 #[must_use]
 pub fn stand_in(btf: &Btf) -> aya_obj::btf::Btf {
     let mut functions: Vec<(u32, &str)> = btf

@@ -3,7 +3,7 @@
 use super::syscall::{monotonic_ns, wall_offset_ns};
 use crate::event::found::SetClock;
 
-/// What is less is the reading itself. Clocks that are slewed stay together.
+/// A smaller difference (ns) is due to reading the clocks. Slewing moves both together.
 const NOTICEABLE_NS: u64 = 1_000_000;
 
 /// Notices that the time of day was set, or that the host has slept: CLOCK_MONOTONIC stands still
@@ -22,7 +22,7 @@ impl ClockWatch {
         }
     }
 
-    /// Tells once of each change. Costs a microsecond.
+    /// Reports each change once. Costs a microsecond.
     pub fn look(&mut self) -> Option<SetClock> {
         self.read(monotonic_ns(), wall_offset_ns())
     }

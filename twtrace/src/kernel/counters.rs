@@ -8,7 +8,7 @@ use crate::event::KernelCounters;
 use crate::kernel::netns::{self, Abroad, Netns, Visitor, Ways};
 use crate::text::Text;
 
-/// The TcpExt counters that tell of TIME_WAIT and of refusals; older kernels lack some.
+/// The TcpExt counters about TIME_WAIT and refusals; older kernels lack some.
 pub(super) const NAMES: [&str; 15] = [
     "TW",
     "TWRecycled",
@@ -27,7 +27,7 @@ pub(super) const NAMES: [&str; 15] = [
     "TSEcrRejected",
 ];
 
-/// How often ways are searched for to a namespace that is there: tasks may move all the time.
+/// How often a way to an existing namespace is searched for: tasks may move all the time.
 const SEARCHES: usize = 4;
 
 /// The namespaces of the system and ways to each.
@@ -109,7 +109,7 @@ impl Namespaces {
         }
     }
 
-    /// To those that are left: afterwards, those are left that are there and were not reached.
+    /// Visits those that are left; afterwards, existing ones that were not reached are left.
     fn visit_some(&self, left: &mut BTreeSet<u32>, abroad: &Abroad, visitor: &mut impl Visitor) {
         left.retain(|&inode| {
             let Some(ways) = self.ways.get(&inode) else {
@@ -152,7 +152,7 @@ impl Visitor for Reading {
     }
 
     fn tell(&mut self, netns: u32, ways: &Ways, found: Option<Seen>) {
-        // Who may not enter may still look at the tasks of a namespace.
+        // Without permission to enter, the tasks of a namespace can still be looked at.
         let seen = found.unwrap_or_else(|| Seen {
             cookie: None,
             netstat: ways.read_proc_net("netstat"),
@@ -213,7 +213,7 @@ fn mini_sockets(sockstat: &str) -> Option<u32> {
     words.nth(1)?.parse().ok()
 }
 
-/// Ours of the `TcpExt` counters; `None` if there are none at all.
+/// The `TcpExt` counters in [`NAMES`]; `None` if there are none at all.
 pub(super) fn tcp_ext(text: &str) -> Option<BTreeMap<Text, u64>> {
     Some(
         section(text, "TcpExt: ")?

@@ -1,7 +1,7 @@
 //! The lifecycle points and the programs for each: rows in the order of attaching.
 //!
-//! Marks come before the end, the end before overflow and birth. So a mini-socket whose birth is seen has
-//! its marks and its end seen too, and everything older is recognised as older.
+//! Marks come before the end, and the end before birth. So a mini-socket whose birth is seen has its
+//! marks and its end seen too, and everything older is recognised as older.
 
 use super::Options;
 use super::btf::{Btf, Kind};
@@ -54,8 +54,8 @@ const ALWAYS: fn(&Btf, &Options) -> bool = |_, _| true;
 /// The tracepoint at which every drop tells its reason.
 pub(crate) const KFREE_SKB: &str = "kfree_skb";
 
-/// Whether drops tell both a reason of ours and the socket (seen from 6.12 on). Before, what they
-/// would add is seen at `tcp_oow_rate_limited`, except in SYN_SENT.
+/// Whether drops give both a reason that twtrace knows and the socket (seen from 6.12 on). Before,
+/// SYNs with an old timestamp on a live connection are seen at `tcp_oow_rate_limited`.
 pub(super) fn drops_tell(btf: &Btf) -> bool {
     btf.enumerator("SKB_DROP_REASON_TCP_RFC7323_PAWS").is_some()
         && btf
@@ -63,7 +63,7 @@ pub(super) fn drops_tell(btf: &Btf) -> bool {
             .is_some_and(|types| matches!(types[..], ["sk_buff", _, "skb_drop_reason", "sock"]))
 }
 
-/// Why a point that is of no use here is not.
+/// Why a point is of no use here.
 pub(crate) const UNWANTED: &str = "drops do not tell reason and socket here (seen from 6.12 on)";
 
 /// Stands for `segment_exit_3`, `_4` or `_5`, by the number of parameters.
@@ -76,12 +76,12 @@ pub(super) const BIRTH_AGAIN: &str = "birth_again";
 const UNGUARDED_BIRTH: &str = "inet_twsk_hashdance_schedule";
 
 /// Whether births are looked at by two programs: where the function may be entered with bottom
-/// halves enabled, a softirq on top of the one program would be kept from it.
+/// halves enabled, the kernel skips the one program for a softirq on top of it.
 pub(super) fn has_second_birth(btf: &Btf, attach: super::Attach) -> bool {
     attach != super::Attach::Kprobe && btf.number(UNGUARDED_BIRTH, Kind::Function).is_some()
 }
 
-/// Whether a program of a point that is wanted is of use.
+/// Whether a program of a wanted point is of use.
 fn is_needed(program: &str, options: &Options) -> bool {
     // Only re-arms, refusals and promotions at their moment are seen there.
     let returns = [SEGMENT_EXIT, SEGMENT_KRETPROBE].contains(&program);
@@ -92,7 +92,7 @@ const BIRTH: &str = "birth";
 const OVERFLOW: &str = "overflow";
 /// Without it, refusals cannot be counted.
 pub(crate) const REFUSAL: &str = "refusal";
-/// Without it, some of them cannot.
+/// Without it, some refusals cannot be counted.
 pub(crate) const DROP: &str = "refusal without an answer";
 
 /// Without it, connect() calls that get no port cannot be counted.
@@ -116,7 +116,7 @@ pub(crate) const POINTS: &[Point] = &[
     },
     Point {
         name: REFUSAL,
-        without: Some("only refused RSTs, and what FIN_WAIT2 answers by a RST, are seen"),
+        without: Some("of refusals only RSTs, and what FIN_WAIT2 answers with a RST, are seen"),
         functions: &["tcp_oow_rate_limited"],
         parameters: &[&["net", "skb", "mib_idx", "last_oow_ack_time"]],
         fentry: &[("limited", Fexit), ("refused", Fexit)],
@@ -130,7 +130,7 @@ pub(crate) const POINTS: &[Point] = &[
     },
     Point {
         name: DROP,
-        without: Some("old ACKs and SYNs that a living connection refuses are not seen"),
+        without: Some("old ACKs and SYNs refused on a live connection are not seen"),
         functions: &[KFREE_SKB],
         parameters: &[],
         fentry: &[("dropped", RawTracepoint)],
@@ -148,7 +148,7 @@ pub(crate) const POINTS: &[Point] = &[
         any_time: false,
         wanted: ALWAYS,
     },
-    // Before what counts for them: a count always meets the return that takes it away.
+    // Before the reuse point, which counts for them: each count is then removed at a return.
     Point {
         name: CONNECT,
         without: Some("connect() calls that get no port are not seen"),
@@ -276,8 +276,8 @@ impl Point {
     }
 
     /// Whether it looks at calls for a port. Its programs run in tasks, and if one is preempted
-    /// inside of it, the kernel skips it for others on that CPU: what is missed so are calls, not
-    /// births or ends.
+    /// inside one, the kernel skips it for others on that CPU: that misses calls, not births or
+    /// ends.
     #[must_use]
     pub fn looks_for_ports(&self) -> bool {
         [CONNECT, CONNECT_IPV6, BIND].contains(&self.name)

@@ -15,9 +15,9 @@ use super::{filter, socket_table, syscall};
 use crate::error::Result;
 use crate::event::found::{Listed, Lister};
 
-/// How often a listing is repeated that the kernel calls inconsistent.
+/// How often a listing that the kernel calls inconsistent is repeated.
 const TRIES: u32 = 3;
-/// The clock is read once for so many seeds.
+/// The clock is read once for this many seeds.
 const SEEDS_PER_LOOK: u64 = 64;
 
 /// What a listing gives.
@@ -38,7 +38,7 @@ pub(super) fn visit_each(filter: &Filter, visitor: &mut (impl Visitor + Send)) -
 
 /// Lists all mini-sockets that pass the filter, from a thread of its own.
 ///
-/// Seeds are shown from inside of their namespace: the sink must not wait then, or it keeps the
+/// Seeds are handed over inside their namespace: the sink must not wait then, or it keeps the
 /// namespace alive.
 pub fn list(filter: &Filter, sink: &mut (dyn FnMut(Item<'_>) + Send)) -> Result<()> {
     visit_each(filter, &mut Listing { filter, sink })
@@ -183,7 +183,7 @@ fn address(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The seed as it is in memory.
+/// The seed's bytes in memory.
 fn bytes(seed: &Seed) -> [u8; size_of::<Seed>()] {
     // SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
     unsafe { std::mem::transmute(*seed) }

@@ -44,7 +44,7 @@ pub(super) fn load(
     again: bool,
 ) -> Result<Ebpf> {
     let settings = Plain(settings(options, offsets, values, sizes, again));
-    // Also one for as long as the settings live.
+    // Its lifetime shrinks to that of the settings.
     let mut loader: EbpfLoader<'_> = loader;
     loader
         .override_global(names::SETTINGS, &settings, true)
@@ -62,10 +62,10 @@ pub(super) fn load(
 }
 
 /// A loader without the kernel's BTF. aya parses all of it when a loader is made (20 ms, 12 MB),
-/// wanted or not, and goes on where there is none; so this one is made by a thread that sees no
-/// /sys. Where it may not hide it, all works the same, only later.
+/// wanted or not, and continues if there is none; so this one is made by a thread that sees no
+/// /sys. Where /sys cannot be hidden, everything works the same, only more slowly.
 ///
-/// What aya asks the kernel before it loads anything is asked here.
+/// aya's questions to the kernel before it loads anything are asked here.
 pub(super) fn loader() -> Result<EbpfLoader<'static>> {
     let make = || {
         if unshare(CloneFlags::CLONE_FS).is_ok() {
@@ -115,12 +115,12 @@ fn per_window(rate: u32) -> u32 {
     (rate / windows).max(1)
 }
 
-/// Calls that may be between a kprobe and its kretprobe at the same time, where a task may be
-/// preempted there, and many more.
+/// More than the calls that may be between a kprobe and its kretprobe at the same time where a task
+/// may be preempted there.
 const FRAMES: u32 = 4 * 1024;
 
-/// Tasks that may look for a port at the same time, and many more: they are forgotten when so many
-/// others have looked for one since. One that looks through the whole range is preempted in between.
+/// More than the tasks that may look for a port at the same time: a task is forgotten once this many
+/// others have looked for one since, and one that searches the whole range is preempted meanwhile.
 fn port_calls(options: &Options) -> u32 {
     if options.ports { 8 * 1024 } else { 1 }
 }
@@ -149,7 +149,7 @@ fn stale() -> Error {
         "the eBPF object is stale: it has no {}, the mark of the ABI that this twtrace speaks",
         names::ABI_GLOBAL
     ))
-    .hint("build it anew with: cargo xtask ebpf")
+    .hint("in a checkout, rebuild it with: cargo xtask ebpf; else install twtrace again")
 }
 
 /// What a failed `bpf(2)` means, by its errno.
@@ -162,12 +162,12 @@ pub(super) fn refused(what: &str, error: &io::Error) -> Error {
             super::privileges::cause()
         ))
         .hint(super::privileges::advice()),
-        Some(libc::ENOMEM) => line.hint("less memory is needed with --max-sockets or --ring-bytes"),
+        Some(libc::ENOMEM) => line.hint("try a smaller --max-sockets or --ring-bytes"),
         _ => line,
     }
 }
 
-/// How the lines begin that end every verifier log.
+/// How the last lines of every verifier log begin.
 const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
 
 /// An error with its causes, on one line.

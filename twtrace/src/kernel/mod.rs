@@ -53,8 +53,8 @@ pub enum Attach {
     Kprobe,
 }
 
-/// Refusals per second and CPU that are reported by default. A person reads none of so many, and
-/// a SYN flood costs user space no more than this.
+/// Refusals reported per second and CPU by default. Nobody reads that many, and a SYN flood costs
+/// user space no more than this.
 pub const REFUSAL_RATE: u32 = 10_000;
 
 /// What to trace, and with how much room.

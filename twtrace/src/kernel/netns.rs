@@ -45,7 +45,7 @@ impl Netns {
         Self::at(Path::new(OWN))
     }
 
-    /// Whatever namespace is there now.
+    /// Whatever namespace the path leads to now.
     fn at(path: &Path) -> Result<Self> {
         let open = || -> io::Result<Self> {
             let file = open_namespace(path)?;
@@ -88,7 +88,7 @@ impl AsFd for Netns {
 }
 
 /// The inode number of the network namespace behind a path such as `/proc/PID/ns/net` or a bind
-/// mount of one. What else may be there is not opened: a FIFO would make us wait.
+/// mount of one. Anything else is not opened: a FIFO would block.
 pub fn inode_of(path: &Path) -> io::Result<u32> {
     inode(&open_namespace(path)?)
 }

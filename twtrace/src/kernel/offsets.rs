@@ -18,7 +18,7 @@ struct Field {
     need: Need,
 }
 
-/// What a field is there for.
+/// What needs a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// Nothing can be traced without it.
@@ -124,7 +124,7 @@ pub struct Resolved {
 }
 
 /// Finds every field; a required one that is missing is an error that names it. A field of another
-/// length than ours is none: what is read there would be wrong.
+/// length than the programs read counts as missing.
 pub fn resolve(btf: &Btf) -> Result<Resolved> {
     let mut offsets = Offsets::ZERO;
     let mut lacking = BTreeMap::new();
@@ -147,7 +147,7 @@ pub fn resolve(btf: &Btf) -> Result<Resolved> {
 }
 
 impl Resolved {
-    /// What can be traced of what is wanted, and a line on each thing that cannot.
+    /// What can be traced of what is wanted, and a line on everything that cannot.
     pub(super) fn restrict(&self, options: &Options) -> Result<(Options, Vec<String>)> {
         let mut options = options.clone();
         let mut lines = Vec::new();
@@ -213,7 +213,7 @@ pub fn values(btf: &Btf) -> Values {
     }
 }
 
-/// What the count of mini-sockets says when there is none. 5.10 counts them in `tw_count`; later
+/// The count of mini-sockets when there are none. 5.10 counts them in `tw_count`; later
 /// the namespace holds a reference of its own in `tw_refcount`.
 fn dr_base(btf: &Btf) -> u32 {
     let has = |member| btf.has_member("inet_timewait_death_row", member);
@@ -224,7 +224,7 @@ fn dr_base(btf: &Btf) -> u32 {
     }
 }
 
-/// After how long `tcp_paws_check` takes a timestamp for wrapped. A macro, so BTF does not have
+/// Seconds after which `tcp_paws_check` takes a timestamp for wrapped. A macro, so BTF does not have
 /// it; but TCP_PAWS_24DAYS became TCP_PAWS_WRAP together with timestamps in microseconds, and
 /// those left a bit in the mini-socket.
 fn paws_wrap_s(btf: &Btf) -> u32 {

@@ -48,7 +48,7 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         refused: Vec::new(),
         without: point.without.map(Into::into),
     };
-    // As `record` has it, which wants everything.
+    // With the options of `record`, which wants everything.
     let options = Options {
         ports: true,
         ..Options::default()
@@ -90,7 +90,7 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
     planned
 }
 
-/// Yes if each hook is possible; else the first that is not, or that is not known.
+/// Yes if each hook is possible; else the first answer that is no or unknown.
 fn all(hooks: &[Hook], btf: &Btf, trials: &Trials<'_>) -> Answer {
     let ask = |hook: &Hook| match hook.kind {
         HookKind::Fentry | HookKind::Fexit => btf
@@ -145,23 +145,23 @@ pub(super) fn features(btf: &Btf, trials: &Trials<'_>) -> Vec<Feature> {
         (
             "drop-reasons",
             enumerator("SKB_DROP_REASON_TCP_RFC7323_TW_PAWS"),
-            "the kernel's own word for why TIME_WAIT refused a segment",
+            "the kernel's own reason why TIME_WAIT refused a segment",
         ),
         (
             "drops-tell-socket",
             drops,
-            "refusals on connections that live, and while connecting",
+            "refusals on live connections, and while connecting",
         ),
-        ("cgroup", cgroup, "whose socket it was, by control group"),
+        ("cgroup", cgroup, "the owner of a socket, by control group"),
         (
             "compare-exchange",
             trials.compare_exchange.clone(),
-            "cheaper books; without, a hash map",
+            "cheaper state; without it, a hash map",
         ),
         (
             "missed-counts",
             trials.missed_counts.clone(),
-            "how many events the kernel did not show us",
+            "how many events the kernel skipped",
         ),
     ]
     .map(|(name, answer, gives)| Feature {

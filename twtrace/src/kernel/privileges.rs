@@ -109,7 +109,7 @@ pub(super) fn advice() -> String {
     if !admin && number("perf_event_paranoid").unwrap_or(0) > 2 {
         return "kernel.perf_event_paranoid is over 2, which keeps kprobes for CAP_SYS_ADMIN; lower it or use --attach fentry".into();
     }
-    "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); try on the host itself, outside of any container".into()
+    "the capabilities are there, so a security module, a seccomp filter or a container refuses bpf(2); run twtrace on the host, or allow bpf(2) there".into()
 }
 
 /// What may stand in the way of tracing.
@@ -173,7 +173,7 @@ mod tests {
         lines.next().unwrap().trim().to_owned()
     }
 
-    /// Does it in a thread, which has capabilities of its own, and looks what is left.
+    /// Does it in a thread, which has capabilities of its own, and returns what is left.
     fn left_after(give_up: fn()) -> [String; 6] {
         let names = [
             "CapPrm:",

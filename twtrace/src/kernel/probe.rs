@@ -20,12 +20,12 @@ use crate::event::facts::{
 };
 use crate::text::Text;
 
-/// How long it looks into other namespaces: whoever asks is in a hurry.
+/// How long it may look into other namespaces: whoever runs `doctor` is in a hurry.
 const PATIENCE: Duration = Duration::from_millis(600);
 /// Destinations of a namespace that are kept.
 const TOP: usize = 5;
 
-/// Counters of TcpExt that are mistaken for what TIME_WAIT does.
+/// TcpExt counters that are often mistaken for effects of TIME_WAIT.
 const MISTAKEN: [&str; 5] = [
     "TCPSynRetrans",
     "ListenDrops",
@@ -33,7 +33,7 @@ const MISTAKEN: [&str; 5] = [
     "TCPReqQFullDrop",
     "TCPAbortOnData",
 ];
-/// And of Tcp, what to compare with.
+/// Tcp counters to compare them with.
 const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
@@ -101,7 +101,7 @@ fn tracing(path: &Path) -> Tracing {
     tracing
 }
 
-/// The first point of which nothing is known, and why.
+/// The first point whose answer is unknown, and why.
 fn unknown(points: &[Point]) -> Option<(&Point, &str)> {
     points.iter().find_map(|point| match &point.answer {
         Answer::Unknown(why) => Some((point, why.as_str())),
@@ -166,7 +166,7 @@ fn visit(abroad: &Abroad, all: &BTreeMap<u32, Ways>) -> (Vec<Namespace>, Unread)
             let visit = |netns| abroad.visit(netns, || namespace(inode));
             ways.open().and_then(visit).flatten()
         } else {
-            Err(Error::new("there are too many to look at all in a moment"))
+            Err(Error::new("there are too many to check in a moment"))
         };
         match outcome {
             Ok(namespace) => read.push(namespace),

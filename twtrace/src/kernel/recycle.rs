@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::counters;
 
-/// What such a kernel says of it.
+/// What such a kernel says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recycle {
     pub on: bool,
@@ -27,7 +27,7 @@ pub(crate) fn look(root: &Path) -> Option<Recycle> {
 }
 
 impl Recycle {
-    /// What a user must know before anything else.
+    /// What a user must know first.
     #[must_use]
     pub(crate) fn warning(self) -> String {
         let dropped = match self.dropped {
@@ -35,12 +35,12 @@ impl Recycle {
             None => "PAWSPassive would count them".to_owned(),
         };
         let state = if self.on {
-            "tcp_tw_recycle is 1: behind NAT,"
+            "tcp_tw_recycle is 1 and drops"
         } else {
-            "this kernel has tcp_tw_recycle, now 0: were it 1, then behind NAT,"
+            "this kernel has tcp_tw_recycle (now 0), which with 1 drops"
         };
         format!(
-            "warning: {state} SYNs of hosts whose clock is behind the newest of their address within 60 s are dropped without an answer ({dropped}); tracing kernels up to 4.11 is not in this twtrace yet"
+            "warning: {state}, without an answer, SYNs from hosts behind NAT whose clock is behind the newest of their address within 60 s ({dropped}); this twtrace cannot trace kernels up to 4.11"
         )
     }
 }
@@ -98,6 +98,6 @@ mod tests {
         let recycle = look(&root.0).unwrap();
         assert!(!recycle.on);
         let warning = recycle.warning();
-        assert!(warning.contains("were it 1"), "{warning}");
+        assert!(warning.contains("which with 1 drops"), "{warning}");
     }
 }

@@ -45,7 +45,7 @@ pub struct Look {
     tried: u32,
 }
 
-/// What came of it.
+/// Its result.
 #[derive(Debug)]
 pub enum Looked {
     /// Too much happened meanwhile.
@@ -67,7 +67,7 @@ pub struct Session {
     histograms: MapData,
     namespaces: Namespaces,
     meta: Meta,
-    /// As last read: detached programs tell nothing.
+    /// As last read: detached programs have no counts.
     skipped: Skipped,
     in_doubt: bool,
     lacking: Vec<String>,
@@ -94,7 +94,7 @@ impl Session {
         let filter = options.filter;
         let only_netns = (filter.netns != 0).then_some(filter.netns);
         syscall::raise_memlock();
-        // The types take a while to read, and nobody needs them yet for what is done meanwhile.
+        // Reading the types takes a while, and what is done meanwhile does not need them.
         let (btf, (slots, namespaces, loader)) = beside(
             "types",
             || Btf::read(path, &wanted),
@@ -129,7 +129,7 @@ impl Session {
             || load(loader, options, offsets, values, sizes, again),
         )?;
         let mut ebpf = ebpf?;
-        // Who may not trace is told so first, whatever namespaces may be seen.
+        // Missing privileges to trace are reported first, whatever namespaces can be seen.
         let namespaces = namespaces?.1;
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
@@ -190,7 +190,7 @@ impl Session {
         &self.meta
     }
 
-    /// What was wanted and is not seen: this kernel lacks a field that it takes, or nothing could
+    /// What was wanted but is not seen: this kernel lacks a field that it needs, or nothing could
     /// be attached where it happens.
     pub fn unseen(&self) -> impl Iterator<Item = String> + '_ {
         let lost = self.attached.iter().filter(|one| one.way.is_none());
@@ -202,7 +202,7 @@ impl Session {
         self.lacking.iter().cloned().chain(lost)
     }
 
-    /// What became of each lifecycle point.
+    /// The result for each lifecycle point.
     #[must_use]
     pub fn attached(&self) -> &[Attached] {
         &self.attached
@@ -283,7 +283,7 @@ impl Session {
         self.totals(&counters.clone(), counters, Vec::new())
     }
 
-    /// Looks whether a birth was missed so far because the kernel skipped a program of ours. An end
+    /// Checks whether a birth was missed so far because the kernel skipped one of our programs. An end
     /// whose birth was not seen may then be younger than the trace.
     pub fn births_missed(&mut self) -> bool {
         let runs = self.births_skipped();
@@ -298,7 +298,7 @@ impl Session {
         self.in_doubt
     }
 
-    /// What a long trace leaves behind in the maps is taken away. To be called every minute or so.
+    /// Removes what a long trace leaves behind in the maps. To be called every minute or so.
     pub fn sweep(&mut self) {
         self.totals.make_room();
         self.spill.sweep(syscall::monotonic_ns());
@@ -314,12 +314,12 @@ impl Session {
         Ok(totals)
     }
 
-    /// Births, ends and all else that is counted stop at one moment, and what was at work then is
-    /// waited for.
+    /// Births, ends and everything else that is counted stop at one moment; programs still running
+    /// then are waited for.
     fn close(&mut self) {
         let told = self.closed.set(0, 1, 0).is_ok() && syscall::wait_for_programs();
         if !told {
-            // Births go before the ends that would be taken for older ones.
+            // Births are detached before ends, which would otherwise be taken for older ones.
             self.detach();
         }
     }
@@ -357,7 +357,7 @@ impl Session {
         Ok(Snapshot {
             at_ns: syscall::monotonic_ns(),
             slack: sum(&counters).saturating_sub(sum(before)),
-            // Half a megabyte of zeroes when tracing begins, as a rule.
+            // Usually half a megabyte of zeroes when tracing begins.
             histograms: if counters.iter().any(|one| one.ended != Counters::ZERO.ended) {
                 self.histograms()?
             } else {
@@ -393,7 +393,7 @@ impl Session {
         })
     }
 
-    /// One per namespace, and what the kernel skipped with those that belong to none.
+    /// One per namespace; what the kernel skipped is in the entry that belongs to none.
     fn counters(&self) -> Vec<Counters> {
         let mut found = self.totals.read();
         let skipped = Counters {

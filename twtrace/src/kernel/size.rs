@@ -29,11 +29,11 @@ pub(super) struct Room {
     pub slots: bool,
     /// Namespaces that are there already.
     pub namespaces: u32,
-    /// CPUs that may ever be there.
+    /// CPUs that may ever exist.
     pub cpus: u32,
 }
 
-/// COUNTERS takes no more, so that hosts of many CPUs and namespaces share rather than pay.
+/// Most bytes of COUNTERS: hosts with many CPUs and namespaces share copies beyond that.
 const MOST_COUNTERS: usize = 4 << 20;
 
 const FEWEST_SOCKETS: u32 = 16 * 1024;
@@ -72,7 +72,7 @@ pub(super) fn sizes(room: Room) -> Sizes {
     }
 }
 
-/// `tcp_max_tw_buckets` limits each namespace; ours is what they are all made after.
+/// `tcp_max_tw_buckets` limits each namespace; that of our own is the default of the others.
 fn expected_sockets() -> u32 {
     fs::read_to_string("/proc/sys/net/ipv4/tcp_max_tw_buckets")
         .ok()

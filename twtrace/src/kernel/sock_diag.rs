@@ -43,7 +43,7 @@ pub struct MiniSocket {
     pub substate: Substate,
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// What is left on its timer.
+    /// Time left on its timer.
     pub remaining: Duration,
     id: SocketId,
 }
@@ -154,7 +154,7 @@ impl SockDiag {
         }
     }
 
-    /// Shows each socket that is no mini-socket, and mini-sockets too if they are wanted.
+    /// Shows each socket that is not a mini-socket, and mini-sockets too if they are wanted.
     pub fn visit_all(&mut self, mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result<()> {
         let bound = StateFlags::from_bits_retain(1 << TCP_BOUND_INACTIVE);
         let all = (StateFlags::all() - StateFlags::CLOSE) | bound;

@@ -26,7 +26,7 @@ pub(crate) struct Row {
     pub remote: SocketAddr,
     pub state: u8,
     timer: u8,
-    /// What is left on its timer.
+    /// Time left on its timer.
     pub remaining: Duration,
     /// Closed by its process.
     pub orphan: bool,

@@ -2,7 +2,7 @@
 //!
 //! A mini-socket whose birth was not seen gets its slot when something happens to it; if another CPU
 //! is at its end just then, nobody takes the slot away. So does one whose end a kprobe missed. The
-//! next birth at the same address puts itself in their place; the others are found here by age.
+//! next birth at the same address takes their place; the others are found here by age.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -14,7 +14,7 @@ use super::load::chain;
 use super::syscall;
 use crate::error::{Error, Result};
 
-/// How many slots are looked at in one go, so that nothing else waits for long.
+/// How many slots are looked at per call, so that nothing else waits for long.
 const AT_ONCE: usize = 8 * 1024;
 
 #[derive(Clone, Copy)]
@@ -25,10 +25,10 @@ unsafe impl Pod for PlainSlot {}
 
 /// The hash map of slots.
 pub(super) struct Spill {
-    /// The same map: the library does not go on behind a given key.
+    /// The same map: the library cannot continue after a given key.
     map: OwnedFd,
     slots: HashMap<MapData, u64, PlainSlot>,
-    /// Where to go on.
+    /// Where to continue.
     after: Option<u64>,
     /// How many were taken away.
     pub(super) stale: u64,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::facts::{Setting, Sysctl, Value};
 use crate::event::found::{PortRules, Survey, Users};
 
-/// Destinations told of one namespace: the others have few ports each.
+/// Destinations kept per namespace: the others have few ports each.
 const MAX_USERS: usize = 4_096;
 
 /// Surveys each namespace that the filter leaves, from a thread of its own.

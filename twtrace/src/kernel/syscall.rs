@@ -135,7 +135,7 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
-/// CPUs that may ever be there.
+/// CPUs that may ever exist.
 pub(super) fn possible_cpus() -> u32 {
     aya::util::nr_cpus().map_or(1, |cpus| cpus as u32)
 }
@@ -151,7 +151,7 @@ pub(super) fn wait_for_programs() -> bool {
 
 /// A copy of the running kernel's BTF, which has `length` bytes.
 pub(super) fn vmlinux_btf(length: usize) -> io::Result<Vec<u8>> {
-    /// The first there is, as all others need it; whatever else has this number is refused below.
+    /// The kernel's own BTF has the first number; anything else with this number is refused below.
     const FIRST: u32 = 1;
     /// `struct bpf_btf_info`
     #[repr(C)]
@@ -183,7 +183,7 @@ pub(super) fn vmlinux_btf(length: usize) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Opens what has this number.
+/// Opens the BTF object with this number.
 fn object(command: libc::c_int, id: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Id {
@@ -435,7 +435,7 @@ pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
-/// Of which kind a namespace is, as a flag of clone(2).
+/// The kind of a namespace, as a flag of clone(2).
 pub(super) fn namespace_type(namespace: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
     // SAFETY: takes no argument.
@@ -485,8 +485,8 @@ pub fn thread_cpu_ns() -> u64 {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// CLOCK_REALTIME minus CLOCK_MONOTONIC in ns. Of a few readings it is the one that took the
-/// shortest: between two clocks the thread may lose its CPU.
+/// CLOCK_REALTIME minus CLOCK_MONOTONIC in ns. Of a few readings the quickest counts: between the
+/// two clocks the thread may lose its CPU.
 pub(super) fn wall_offset_ns() -> i64 {
     let read = |_| {
         let before = monotonic_ns();

@@ -93,7 +93,7 @@ impl Totals {
         for &entry in entries {
             self.set_id(entry, LEAVING);
         }
-        // Programs that found an entry before are done with it then.
+        // Programs that found an entry before have finished with it then.
         if !syscall::wait_for_programs() {
             for (&entry, owner) in entries.iter().zip(&owners) {
                 self.set_id(entry, owner.id);
@@ -136,7 +136,7 @@ impl Totals {
         }
     }
 
-    /// Whose an entry is; the first is nobody's.
+    /// The namespace of an entry; the first has none.
     fn owner(&self, entry: usize) -> Owner {
         let Some(owner) = entry.checked_sub(1) else {
             return Owner {

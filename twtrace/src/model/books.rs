@@ -8,7 +8,7 @@ use crate::event::{KernelCounters, Meta, Snapshot};
 
 pub use compare::{Comparison, Counter, Doubt, Row, Unread};
 
-/// Whether everything was accounted for.
+/// Whether everything is accounted for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Books {
     /// Mini-sockets that ended.
@@ -82,7 +82,7 @@ impl Class {
         }
     }
 
-    /// Totals do not pass the ring, whoever else may have lost records there.
+    /// Totals do not pass through the ring, so records lost there do not change them.
     fn of_totals(seen: u64, lost: Lost, cut: bool) -> Self {
         Self {
             seen,
@@ -201,13 +201,13 @@ impl Books {
         }
     }
 
-    /// Nothing was lost, the identities hold, and the kernel does not say otherwise.
+    /// Nothing was lost, the identities hold, and the kernel's counters do not disagree.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.classes().all(Class::complete) && self.undecoded == 0 && !self.is_refuted()
     }
 
-    /// The kernel counted otherwise, and no doubt is left whose counters those are.
+    /// The kernel counted differently, and the counters certainly belong to that namespace.
     fn is_refuted(&self) -> bool {
         let kernel = self.kernel.as_ref();
         kernel.is_some_and(|kernel| kernel.certain && kernel.agrees() == Some(false))
@@ -274,7 +274,7 @@ fn overflows_missed(first: &Opening, last: &Snapshot) -> u64 {
     last.counters.iter().map(|one| one.overflow_missed).sum()
 }
 
-/// What the closing needs to know of the start.
+/// What closing the books needs from the start.
 #[derive(Clone, Debug, Default)]
 pub struct Opening {
     pub counters: Vec<Counters>,

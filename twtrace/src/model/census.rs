@@ -1,4 +1,4 @@
-//! Which listed mini-socket is one more, and which was counted already.
+//! Which listed mini-sockets are new, and which have been counted already.
 //!
 //! A listing takes a while, and sockets are born and end meanwhile. What is *old* was alive when
 //! it began: its birth was not seen, or was seen before. There is one mini-socket per tuple at a
@@ -19,7 +19,7 @@ use std::hash::BuildHasher;
 
 use crate::event::{BornAs, End, Event, Flow};
 
-/// Tuples remembered at most: 17 bytes each. What is beyond is counted as lost.
+/// Tuples remembered at most, 17 bytes each. Others count as lost.
 const MAX_TUPLES: usize = 1 << 22;
 
 /// What an event does to the number of live mini-sockets.
@@ -33,7 +33,7 @@ pub enum Change {
         born_as: BornAs,
         seeded: BornAs,
     },
-    /// One that was there before.
+    /// One from before the trace.
     Seeded(BornAs),
     /// One that was counted has ended.
     Ended,
@@ -46,7 +46,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// How many more are alive.
+    /// By how many the number alive changes.
     #[must_use]
     pub fn alive(self) -> i32 {
         match self {
@@ -72,7 +72,7 @@ pub(super) struct Census {
 enum Tuple {
     /// Listed, and counted.
     Seeded(BornAs),
-    /// Born or ended meanwhile: listed or not, it counts no more.
+    /// Born or ended meanwhile: it no longer counts, listed or not.
     Decided,
 }
 
@@ -129,7 +129,7 @@ impl Census {
                 place.insert(Tuple::Seeded(substate));
                 Change::Seeded(substate)
             }
-            // Also one that the kernel has listed twice, when its table was changed meanwhile.
+            // Includes one that the kernel has listed twice because its table changed meanwhile.
             Entry::Occupied(_) => Change::Nothing,
         }
     }

@@ -1,8 +1,7 @@
-//! What is going on right now: the figures of `top`.
+//! The present state: the figures of `top`.
 //!
-//! How many and how fast is the kernel side's own count, right even when the ring lost detail.
-//! What events alone can tell (who, from where, what became of it) comes from models that have a
-//! bound of their own.
+//! Numbers and rates are the kernel side's own counts, right even when the ring lost detail. What
+//! only events can tell (owner, peer, outcome) comes from models with bounds of their own.
 
 mod ranking;
 mod window;
@@ -27,9 +26,9 @@ use window::Window;
 
 /// Rows of a table at most: more than a screen has, few enough to be made every second.
 pub const ROWS: usize = 100;
-/// What owners can be told apart by, the most telling first.
+/// How owners can be grouped, the most useful way first.
 pub const OWNERS: [By; 3] = [By::Cgroup, By::Uid, By::Netns];
-/// What the other ends can be told apart by.
+/// How the other ends can be grouped.
 pub const DESTINATIONS: [By; 3] = [By::Service, By::Peer, By::Lport];
 
 /// Follows a trace and can say at any moment how things are.
@@ -49,7 +48,7 @@ pub struct Dashboard {
     known: Vec<Conflict>,
 }
 
-/// How often something happened, and how often per second of late.
+/// How often something happened, in all and per second lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
     pub total: u64,
@@ -66,9 +65,9 @@ pub struct Figures {
     pub at_ns: u64,
     /// Mini-sockets that are alive, in all namespaces.
     pub alive: population::Alive,
-    /// Older ones are not in it: they were not listed.
+    /// Earlier ones are not included: they were not listed.
     pub partial: bool,
-    /// There may be so many more or fewer.
+    /// How many more or fewer there may be.
     pub uncertain: u64,
     pub births: Pace,
     pub ends: Pace,
@@ -100,7 +99,7 @@ pub struct Figures {
     pub undecoded: u64,
 }
 
-/// So much of `tcp_max_tw_buckets` taken is near, in percent.
+/// From this percentage of `tcp_max_tw_buckets` on, a namespace is near its limit.
 const NEAR: u64 = 80;
 
 /// The ends of one reason.
@@ -200,7 +199,7 @@ impl Dashboard {
         self.tally.snapshot(totals);
     }
 
-    /// What owners and destinations are told apart by next: the index in [`OWNERS`] and
+    /// Groups owners and destinations another way: the index in [`OWNERS`] and
     /// [`DESTINATIONS`], modulo their length.
     pub fn group_by(&mut self, owners: usize, destinations: usize) {
         self.owners.show(owners);

@@ -1,8 +1,8 @@
 //! Who makes them: mini-sockets by owner, peer or port, in bounded memory.
 //!
-//! Of so many groups each is counted by itself. When another comes, the smallest give way: what
-//! they had is added to the others. So all rows together are always what was seen, but a group
-//! that was small once may have had more than its row says.
+//! Up to a maximum, each group is counted by itself. When another comes, the smallest give way: their
+//! counts are added to the others. So all rows together are always what was seen, but a group that
+//! was once small may have had more than its row says.
 
 mod times;
 
@@ -22,8 +22,8 @@ use times::Times;
 /// Groups that are told apart. Each has two histograms of at most 11 KiB, if it has
 /// more than a few lifetimes.
 pub const MOST: usize = 1_024;
-/// The part of them that gives way at once: looking for the smallest takes as long for many as
-/// for one.
+/// The fraction of them that gives way at once (one in this many): finding many of the smallest
+/// takes as long as finding one.
 const GIVES_WAY: usize = 4;
 
 /// What mini-sockets are told apart by.
@@ -104,10 +104,10 @@ pub enum Whose {
     Group(Key),
     /// Groups that are not shown, or not told apart any more.
     Others {
-        /// How many; one that came again counts again.
+        /// How many; a group that returned counts again.
         groups: u64,
     },
-    /// Ends that the kernel side counted, but of which no record came.
+    /// Ends that the kernel side counted, but without a record.
     NotGrouped,
 }
 
@@ -226,7 +226,7 @@ impl Groups {
     /// Adds what came later, and leaves nothing there.
     pub fn absorb(&mut self, later: &mut Self) {
         let mut groups: Vec<_> = later.known.drain(..).collect();
-        // In an order that is always the same, for who gives way to be always the same.
+        // In a fixed order, so that the same groups always give way.
         groups.sort_by_key(|&(key, ref group)| (Reverse(group.records), key));
         for (key, group) in groups {
             self.group(key).add(&group);

@@ -3,7 +3,7 @@
 use super::refusal::gap;
 use crate::event::{BornAs, End};
 
-/// `tw_entry_stamp` counts milliseconds.
+/// One unit of `tw_entry_stamp` in ns: it counts milliseconds.
 const STAMP_NS: u64 = 1_000_000;
 
 /// A whole life: the end and what follows from its stamps. An unknown time stays unknown.

@@ -37,18 +37,18 @@ pub struct Row {
     pub netns: u32,
     /// By the latest totals.
     pub alive: Alive,
-    /// There may be so many more or fewer, because of what was lost while the old ones were
-    /// listed, or missed.
+    /// How many more or fewer there may be, because of what was lost or missed while the old ones
+    /// were listed.
     pub uncertain: u64,
-    /// So many may be in the other substate: they changed it while they were listed.
+    /// How many may be in the other substate, because they changed it while they were listed.
     pub substate_uncertain: u64,
     /// Old ones are not known: the namespace was not listed, or not to its end.
     pub partial: bool,
     /// `tcp_max_tw_buckets`, if it was read and no filter hides what counts against it.
     pub limit: Option<u64>,
-    /// So many could not be made.
+    /// Overflows: how many could not be made.
     pub overflows: u64,
-    /// Whose it was.
+    /// The connection of the last overflow.
     pub last_overflow: Option<Overflow>,
 }
 
@@ -88,7 +88,7 @@ struct Totals {
     ended_fin_wait_2: i64,
     promoted: i64,
     overflows: u64,
-    /// Births and ends of which no record came.
+    /// Births and ends without a record.
     lost: u64,
     missed: u64,
 }
@@ -99,7 +99,7 @@ pub struct Population {
     census: Census,
     namespaces: BTreeMap<u32, Namespace>,
     listings: u32,
-    /// The listing is over; it is closed by what comes later than this.
+    /// When the listing was over; whatever comes later closes it.
     over_ns: Option<u64>,
     filtered: bool,
     missed: u64,
@@ -330,7 +330,7 @@ impl Totals {
     }
 }
 
-/// The reasons that end nothing but FIN_WAIT2s; others end either.
+/// The reasons that end only FIN_WAIT2; others may end either substate.
 fn only_in_fin_wait_2(reason: Reason) -> bool {
     matches!(reason, Reason::FinWait2Timeout | Reason::FinWait2Reset)
 }

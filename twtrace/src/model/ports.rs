@@ -26,16 +26,16 @@ use crate::event::{Call, Event, Flow, Meta, PortFailure, Snapshot};
 pub(crate) const MAX_KEYS: usize = 65_536;
 /// Share of the ports in use from which on a destination is under pressure, in percent.
 const HIGH: u64 = 90;
-/// With less in use, a short time until exhaustion is only the begin of a burst, in percent.
+/// Below this percentage in use, a short time until exhaustion is only the start of a burst.
 const LOW: u64 = 10;
-/// Full in less than this is pressure.
+/// A destination that is full in less than this (ns) is under pressure.
 const SOON_NS: u64 = 60_000_000_000;
-/// The same destination's failures are told once in so long.
+/// Failures of one destination are reported once in this time (ns).
 const TELL_NS: u64 = 1_000_000_000;
 /// Warnings between two ticks.
 const MAX_WARNINGS: usize = 16;
 
-/// From where to where ports are counted.
+/// The ends between which ports are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Inode number of the namespace.
@@ -51,7 +51,7 @@ pub struct Key {
 pub enum Reuse {
     /// It is on for this destination: a TIME_WAIT blocks its port only for a while.
     On { delay_ms: Option<u32> },
-    /// Setting it to 1 would help. What it is now: 0, or 2, which means loopback only.
+    /// Setting it to 1 would help. `now` is 0, or 2 (loopback only).
     Would { now: u8, delay_ms: Option<u32> },
     /// tcp_timestamps is 0.
     NoTimestamps,
@@ -71,7 +71,7 @@ pub struct Row {
     pub candidates: u32,
     /// New mini-sockets per second.
     pub arrivals: f64,
-    /// The same less those that ended.
+    /// New mini-sockets per second, less those that ended.
     pub growth: f64,
     /// When all candidates are in use at the present growth; `None` if it does not grow, or if
     /// tcp_tw_reuse frees them.
@@ -90,7 +90,7 @@ pub struct Failed {
     pub failure: PortFailure,
     /// Ports that it could have taken: 1 if it had named one; `None` if that is not known.
     pub candidates: Option<u32>,
-    /// Others of this kind since the last one that was told.
+    /// Others of this kind since the last one reported.
     pub untold: u64,
 }
 
@@ -138,7 +138,7 @@ struct Destination {
     window: Window,
     failures: u64,
     last_failure: Option<Box<PortFailure>>,
-    /// The last failure that was told: when, and how many there were.
+    /// The last failure reported: when, and how many there were.
     told: Option<(u64, u64)>,
     peak: u32,
     warned: bool,
@@ -149,7 +149,7 @@ struct Namespace {
     capacity: Capacity,
     /// `None` until it was looked at.
     rules: Option<PortRules>,
-    /// Somebody was asked to look.
+    /// A survey was asked for.
     asked: bool,
 }
 
@@ -193,7 +193,7 @@ impl Ports {
     }
 
     /// Takes an event. Returns a call that got no port if it is the first of its kind within a
-    /// second: one that tries again and again is told once a second.
+    /// second: a call that is repeated again and again is reported once per second.
     pub fn event(&mut self, event: &Event) -> Option<Failed> {
         let change = self.population.event(event);
         self.latest_ns = self.latest_ns.max(event.at_ns());
@@ -230,7 +230,7 @@ impl Ports {
             .sum();
     }
 
-    /// Namespaces that have turned up without having been surveyed; each is told once.
+    /// Namespaces that have turned up without having been surveyed; each is returned once.
     pub fn unsurveyed(&mut self) -> Vec<u32> {
         let new = self
             .namespaces
@@ -256,7 +256,7 @@ impl Ports {
         self.population.is_listed() && (self.moved || self.uncertain() > 0)
     }
 
-    /// Time has passed, if nothing else tells. Returns destinations that have come under
+    /// Time has passed, in case no event says so. Returns destinations that have come under
     /// pressure since the last call, the fullest first; a bounded number.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Row> {
         self.latest_ns = self.latest_ns.max(now_ns);
@@ -385,7 +385,7 @@ impl Ports {
         self.namespaces.get(&netns)?.rules.as_ref()
     }
 
-    /// Those beyond the most share one, which belongs to none.
+    /// Namespaces beyond the maximum share one that belongs to none.
     fn namespace(&mut self, netns: u32) -> &mut Namespace {
         let full = self.namespaces.len() >= MAX_NAMESPACES;
         let beyond = full && !self.namespaces.contains_key(&netns);

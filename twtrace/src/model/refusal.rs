@@ -1,4 +1,4 @@
-//! From the numbers of a refused segment to what they say beside each other.
+//! From the numbers of a refused segment to what they say together.
 
 use crate::event::{Numbers, Refusal, Stage};
 
@@ -13,7 +13,7 @@ pub struct Refused {
     pub gap: Option<i32>,
     /// Sequence number less the expected one; `None` where none was expected yet.
     pub seq_gap: Option<i32>,
-    /// Of whole seconds: the kernel keeps no more.
+    /// In whole seconds: the kernel keeps no more.
     pub ts_recent_age_ms: Option<u64>,
     /// How long the mini-socket had been in TIME_WAIT.
     pub time_wait_ns: Option<u64>,

@@ -1,4 +1,4 @@
-//! What is told of a trace, line by line.
+//! What is reported of a trace, line by line.
 
 use super::conflicts::told::{Conflict, Reopen};
 use super::lifecycle::Life;

@@ -255,7 +255,7 @@ pub(super) fn empty() -> Histogram<u64> {
         .expect("the bounds are constants, and a test makes one")
 }
 
-/// One of which there are many: an eighth of a ms fine, 1 KiB as long as values are below 33 ms,
+/// For use in large numbers: precise to an eighth of a ms, 1 KiB while values are below 33 ms,
 /// and half as much again each time they double.
 pub(super) fn growing() -> Histogram<u32> {
     const UNIT_NS: u64 = 1 << 17;

@@ -66,7 +66,7 @@ pub struct Summary {
     /// Calls that got no port, by call.
     #[doc(hidden)]
     pub port_failures: [u64; CALLS],
-    /// Refusals whose rule the kernel tells differently than its test repeated does.
+    /// Refusals for which the kernel gives another rule than our repetition of its test.
     pub verdict_differs: u64,
     /// What was seen, reported and lost.
     pub books: Books,
@@ -152,7 +152,7 @@ impl Tally {
         let gone = |one: &Counters| one.map_full > 0 || one.slot_stale > 0;
         let full = snapshot.counters.iter().any(gone);
         let missed = books::missed(&snapshot).unwrap_or(0);
-        // Kernels before 6.7 do not say that one kprobe was kept out by another.
+        // Kernels before 6.7 do not say that they skipped a kprobe because of another.
         let untold = snapshot.missed.is_none() && self.meta.attach != "fentry";
         self.circumstances.births_lost = full || missed > 0 || untold;
         self.latest_ns = self.latest_ns.max(snapshot.at_ns);

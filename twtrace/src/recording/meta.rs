@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use twtrace_common::ABI;
 
-/// From this ABI on it is written.
+/// The first ABI with which it is written.
 const SINCE: u32 = 3;
 
 /// `M` is `event::Meta`, borrowed or owned.
@@ -24,7 +24,7 @@ impl<M> OnDisk<M> {
         }
     }
 
-    /// Whether the head of the file told the truth.
+    /// Whether the head of the file was right.
     pub(super) fn is_of(&self, abi: u32) -> bool {
         match self.abi {
             Some(told) => told == abi,

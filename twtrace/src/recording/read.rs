@@ -43,7 +43,7 @@ pub struct Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Reading,
-    /// The end marker was there.
+    /// The end marker was read.
     Complete,
     /// The file ends before it.
     Cut,
@@ -102,7 +102,7 @@ impl Reader {
 
     /// All names that a recording holds, up to its end, its cut or its damage: reading tells which.
     /// They come after the records that need them, so they are read first, and nothing else is
-    /// unpacked for it. From what is no file they come in their turn only, as do those for which
+    /// unpacked for it. From a pipe they come in their turn only, as do those for which
     /// there is no room here.
     #[must_use]
     pub fn names(path: &Path) -> Named {
@@ -111,7 +111,7 @@ impl Reader {
             return all;
         };
         if file.metadata().is_ok_and(|file| file.is_file()) {
-            // What is wrong is told when it is read.
+            // Reading reports what is wrong.
             let name = path.display().to_string();
             let _ = add_names(&mut Blocks::new(name, BufReader::new(file)), &mut all);
         }
@@ -124,7 +124,7 @@ impl Reader {
         &self.meta
     }
 
-    /// Once [`Reader::next`] returned `None`: the file ends before the recording does.
+    /// After [`Reader::next`] has returned `None`: whether the file ends before the recording does.
     #[must_use]
     pub fn truncated(&self) -> bool {
         self.state == State::Cut

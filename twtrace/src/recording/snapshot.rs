@@ -50,7 +50,7 @@ impl From<&Snapshot> for OnDisk {
     }
 }
 
-/// Those beyond the most are counted with what belongs to no namespace in particular.
+/// Those beyond the limit are counted with what belongs to no namespace.
 fn told_apart(counters: &[Counters]) -> Vec<Counters> {
     if counters.len() <= MOST_NAMESPACES {
         return counters.to_vec();

@@ -8,10 +8,10 @@ pub(super) const OLDEST: u32 = 1;
 
 /// Before refusals: an end was shorter, and what came after `rearms` were four zeros.
 const END_OF_ABI_1: usize = 88;
-/// Up to ABI 3 an overflow did not tell of the limit: its flag is not set.
+/// Up to ABI 3 an overflow did not have the limit: its flag is not set.
 const OVERFLOW_OF_ABI_3: usize = 64;
 
-/// Turns records into today's, one after the other.
+/// Turns records into those of this ABI, one after the other.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     abi: u32,
@@ -26,7 +26,7 @@ impl Upgrade {
         }
     }
 
-    /// What needs no change is passed on as it is.
+    /// A record that needs no change is passed on as it is.
     pub(super) fn record<'a>(&'a mut self, record: &'a [u8]) -> &'a [u8] {
         let today = match (record.first(), record.len()) {
             _ if self.abi == ABI => return record,
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn other_records_and_those_of_today_are_left_alone() {
-        // What ABI 3 brought are records of their own kinds: these of ABI 2 are today's.
+        // ABI 3 added kinds of records; the kinds of ABI 2 are unchanged.
         let of_abi_2 = [(KIND_END, 112), (KIND_REFUSAL, 104)];
         let of_abi_2 = of_abi_2.map(|(kind, length)| (2, length, kind));
         let others = [(1, 72, 2), (1, 5, KIND_END), (ABI, END_OF_ABI_1, KIND_END)];

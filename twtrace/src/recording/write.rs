@@ -86,7 +86,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what waits if it has waited for a second. To be called now and then.
+    /// Writes what has waited for a second. To be called every now and then.
     pub fn tick(&mut self) -> Result<()> {
         if !self.block.is_empty() && self.since.elapsed() >= OLD {
             self.flush()?;
@@ -123,7 +123,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what waits, and that nothing is missing.
+    /// Writes what waits, and the end marker.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         let records = self.records.to_le_bytes();
@@ -172,7 +172,7 @@ impl Writer {
     }
 }
 
-/// What to tell if a recording could not be written.
+/// The error if a recording could not be written.
 #[must_use]
 pub fn cannot_write(name: &str, error: &io::Error) -> Error {
     let message = Error::new(format!("cannot write {name}: {}", why(error)));

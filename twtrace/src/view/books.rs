@@ -65,14 +65,14 @@ pub(super) fn text(summary: &Summary, paint: Paint, names: &mut Names, out: &mut
     if summary.verdict_differs > 0 {
         writeln!(
             out,
-            "{} for another reason by the kernel's word than by its own test: please report this",
+            "{}: the kernel gives another reason than twtrace found; please report this",
             count(summary.verdict_differs, "refusal")
         );
     }
     if summary.cut {
         writeln!(
             out,
-            "the recording was cut: its last events are missing, and the totals are older than the last of {} shown",
+            "the recording is cut off: its last events are missing, and its totals are older than the last of {} shown",
             count(summary.books.reported(), "event")
         );
     }
@@ -124,7 +124,7 @@ fn limited(name: &str, class: &Class, rate: &str, out: &mut Line) {
     if class.limited > 0 {
         writeln!(
             out,
-            "{} counted but not shown: more than {rate} a second",
+            "{} counted but not shown: over {rate} per second",
             count(class.limited, name)
         );
     }
@@ -134,7 +134,7 @@ fn unlooked(failures: &Class, out: &mut Line) {
     if let Some(missed @ 1..) = failures.lost.missed {
         writeln!(
             out,
-            "{} not looked at: another was looked at on the same CPU",
+            "{} skipped by the kernel: another one was being traced on the same CPU",
             count(missed, "call for a port")
         );
     }
@@ -144,7 +144,7 @@ fn unbalanced(name: &str, class: &Class, out: &mut Line) {
     if class.balanced == Some(false) {
         writeln!(
             out,
-            "the books do not balance: {} seen, {} reported or not wanted, {} lost in the ring",
+            "the counts do not add up: {} seen, {} shown or left out, {} lost in the ring",
             count(class.seen, name),
             thousands(class.reported + class.unasked + class.limited),
             thousands(class.lost.ring)
@@ -193,7 +193,7 @@ fn difference(row: &Row, names: &mut Names, out: &mut Line) {
         name_or_number(names.netns(row.netns), row.netns, out);
         write!(
             out,
-            ": the kernel counted {} {}, we {}",
+            ": the kernel counted {} {}, twtrace {}",
             thousands(kernel),
             row.counter.name(),
             thousands(row.expected)

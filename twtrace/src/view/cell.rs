@@ -1,4 +1,4 @@
-//! Names, addresses and counts as they stand in a cell, and what turns numbers into them.
+//! Names, addresses and counts as they stand in a cell.
 
 use std::net::IpAddr;
 

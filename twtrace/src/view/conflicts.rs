@@ -21,10 +21,10 @@ use crate::model::stats::{Percentiles, buckets};
 const TOP: usize = 15;
 /// Sentences a line.
 const SENTENCES: usize = 3;
-/// What people try, and must not.
+/// What people try but should not.
 const NOT: &str = "not tcp_tw_recycle, not a shorter tcp_fin_timeout";
 
-/// Which questions are asked besides.
+/// Additional questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WhatIf {
     /// What would tcp_tw_recycle have done?
@@ -186,10 +186,10 @@ fn stuck(counts: &Counts, paint: Paint, out: &mut Line) {
             let advice = match by {
                 StuckBy::Rfc1337 => "their RST is ignored: tcp_rfc1337=0 lets them in",
                 StuckBy::WrongRst => {
-                    "their RST does not fit: something on the way rewrites sequence numbers"
+                    "their RST has the wrong numbers: something on the way rewrites sequence numbers"
                 }
                 StuckBy::NoRst => {
-                    "no RST came for the ACKs: let the ACK to a SYN, and the RST to that, pass firewall and NAT"
+                    "no RST answered the ACKs: let the ACK to a SYN, and the RST to that ACK, pass the firewall and NAT"
                 }
             };
             writeln!(

@@ -84,8 +84,8 @@ fn name(name: Option<&Text>, scratch: &mut Line, out: &mut Line) {
     quoted(scratch, out);
 }
 
-/// What makes a formula of a cell where a spreadsheet opens the file. A process may be called
-/// so, a unit too.
+/// Characters with which a spreadsheet takes a cell for a formula. A process or unit may have such
+/// a name.
 const FORMULA: &[u8] = b"=+-@";
 
 /// Moves a cell that may hold anything, in quotes if it must be. What a spreadsheet would work

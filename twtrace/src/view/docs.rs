@@ -27,13 +27,13 @@ pub const SUMMARY: [Field; 23] = [
     (
         "lost",
         "",
-        "`ring`: ends that did not fit the ring; `map`: births that found no room, whose ends are shown without their times; `mark_lost`: marks of mini-sockets older than the trace that found none, which may end as `other`; `missed`: runs of our programs that the kernel skipped, null if it does not tell",
+        "`ring`: ends that did not fit the ring; `map`: births that found no room, whose ends are shown without their times; `mark_lost`: marks without room, of mini-sockets older than the trace, which may end as `other`; `missed`: runs of twtrace's programs that the kernel skipped, null if it does not tell",
     ),
     ("totals", "", "ends counted in the kernel, by reason"),
     (
         "counters",
         "",
-        "the kernel's own counters beside ours, an object per namespace and counter: `netns`, `name`, `kernel` (how far it moved; null if that is not known), `expected`, `agree` (null if it proves nothing), `why` (there is no kernel value, or it proves nothing). Those of births and ends in every namespace where one moved, those of refusals where they moved themselves; empty if a filter was set",
+        "the kernel's own counters beside twtrace's, an object per namespace and counter: `netns`, `name`, `kernel` (by how much it moved; null if not known), `expected`, `agree` (null if it proves nothing), `why` (there is no kernel value, or it proves nothing). Counters of births and ends are listed for every namespace in which one of them moved, those of refusals if they moved themselves; empty if a filter was set",
     ),
     (
         "agree",
@@ -48,22 +48,22 @@ pub const SUMMARY: [Field; 23] = [
     (
         "overflows",
         "",
-        "`seen`, `reported` and `lost` of overflows (`ring`; `missed`: skipped runs of the program for them, unless the kernel counted as many overflows as we did)",
+        "`seen`, `reported` and `lost` of overflows (`ring`; `missed`: skipped runs of the program for them, unless the kernel counted as many overflows as twtrace)",
     ),
     (
         "refusals",
         "",
-        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` (`ring` only) of refusals; `syns`: SYNs among them that a mini-socket refused; `classes`: by what refused them; `verdict_differs`: the kernel's drop reason says another rule than its test repeated, which is a mistake of ours; null if they were not traced",
+        "`seen`, `reported`, `limited` (over the rate limit, only counted) and `lost` (`ring` only) of refusals; `syns`: SYNs among them that a mini-socket refused; `classes`: by what refused them; `verdict_differs`: the kernel's drop reason differs from the rule that twtrace found, which is a mistake in twtrace; null if they were not traced",
     ),
     (
         "port_failures",
         "",
-        "`seen`, `reported`, `limited` (beyond the rate at which they are reported, only counted) and `lost` of calls that got no port (`ring`; `missed`: calls that were not looked at, most of which will have got one); `calls`: by call; null if they were not traced",
+        "`seen`, `reported`, `limited` (over the rate limit, only counted) and `lost` of calls that got no port (`ring`; `missed`: calls that the kernel skipped, most of which will have got a port); `calls`: by call; null if they were not traced",
     ),
     (
         "unasked",
         "",
-        "ends counted but not reported because the command has no use for them",
+        "ends counted but not shown because the command does not need them",
     ),
     (
         "births",
@@ -98,9 +98,9 @@ pub const HISTOGRAM: [Field; 13] = [
     (
         "scope",
         "",
-        "`interval`: since the last figures; `total`: since the start",
+        "`interval`: since the previous report; `total`: since the start",
     ),
-    ("from_ns", "ns", "begin of that time, CLOCK_MONOTONIC"),
+    ("from_ns", "ns", "start of that time, CLOCK_MONOTONIC"),
     ("to_ns", "ns", "its end"),
     ("reason", "", "why the mini-sockets ended"),
     (
@@ -128,7 +128,7 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "scope",
         "",
-        "`interval`: as it is now; `warning`: it has come under pressure (90 % in use, or 10 % and full in less than 60 s at the present growth; not where tcp_tw_reuse is on for it); `total`: at the end, those that came closest first",
+        "`interval`: as it is now; `warning`: the destination has come under pressure (90 % in use, or 10 % and full in less than 60 s at the present growth; not where tcp_tw_reuse is on for it); `total`: at the end, those that came closest first",
     ),
     ("at_ns", "ns", "when, CLOCK_MONOTONIC"),
     ("netns", "", "network namespace: its inode number"),
@@ -136,13 +136,13 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "raddr",
         "",
-        "destination address; null of calls to bind() that got no port",
+        "destination address; null for bind() calls that got no port",
     ),
     ("rport", "", "destination port; null likewise"),
     (
         "in_use",
         "",
-        "ports of the ephemeral range in use from there to there: `time_wait` + `others`, but no more than `candidates`, because one of the others may be a mini-socket since it was looked at",
+        "ports of the ephemeral range in use between these two: `time_wait` + `others`, but at most `candidates`, because a connection among the others may have become a mini-socket since it was counted",
     ),
     (
         "candidates",
@@ -152,16 +152,16 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "time_wait",
         "",
-        "of them by mini-sockets, FIN_WAIT2 included",
+        "of these, by mini-sockets, FIN_WAIT2 included",
     ),
     (
         "others",
         "",
-        "of them by other connections, when it was last looked: at each interval, or more seldom if that takes over 1 % of a CPU",
+        "of these, by other connections, as last counted: at each interval, or more seldom if that takes over 1 % of a CPU",
     ),
     ("peak", "", "the most that were in use at once"),
     ("arrivals", "1/s", "new mini-sockets, over the last 10 s"),
-    ("growth", "1/s", "the same less those that ended"),
+    ("growth", "1/s", "arrivals less ends"),
     (
         "full_in_ms",
         "ms",
@@ -170,20 +170,20 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "reuse",
         "",
-        "whether tcp_tw_reuse can help, as far as the sysctls of the namespace tell (the peer must use timestamps, too): `on` for this destination already, `would-help` if it were 1, `no-timestamps` (tcp_timestamps is 0), `unknown`",
+        "whether tcp_tw_reuse can help, judging by the sysctls of the namespace (the peer must use timestamps, too): `on` for this destination already, `would-help` if it were 1, `no-timestamps` (tcp_timestamps is 0), `unknown`",
     ),
     (
         "reuse_delay_ms",
         "ms",
-        "how long a port is kept from reuse; null where the kernel has no tcp_tw_reuse_delay: up to a second",
+        "how long a port cannot be reused; null where the kernel has no tcp_tw_reuse_delay: up to a second",
     ),
     ("failures", "", "calls that got no port, so far"),
     (
         "last_pid",
         "",
-        "process of the last one; null if there was none",
+        "process of the last such call; null if there was none",
     ),
-    ("last_command", "", "and its name"),
+    ("last_command", "", "its name"),
 ];
 
 /// One JSON object per namespace of `ports`.
@@ -198,14 +198,14 @@ pub const POPULATION: [Field; 13] = [
     (
         "uncertain",
         "",
-        "there may be so many more or fewer, because of what was lost while the old ones were listed, or missed",
+        "how many more or fewer there may be, because of what was lost or missed while the earlier ones were listed",
     ),
     (
         "substate_uncertain",
         "",
-        "so many at most may be in the other substate: they changed it while they were listed",
+        "how many at most may be in the other substate, because they changed it while they were listed",
     ),
-    ("listed", "", "those from before the trace are in it"),
+    ("listed", "", "those from before the trace are included"),
     (
         "limit",
         "",
@@ -240,16 +240,16 @@ const RULES: [(Rule, &str); RULE_COUNT] = [
     ),
     (
         Rule::Challenge,
-        "a SYN on a connection that lives: challenged whatever its numbers (RFC 5961)",
+        "a SYN on a live connection: challenged whatever its numbers (RFC 5961)",
     ),
     (Rule::Echo, "it echoes a timestamp that was never sent"),
 ];
 
-/// What became of a client.
+/// The outcome for a client.
 const OUTCOMES: [(Outcome, &str); conflicts::OUTCOMES] = [
     (
         Outcome::Recovered,
-        "the client answered the ACK by a RST, which ended the mini-socket. Nothing refuses its next SYN, which no hook sees: Linux sends it two jiffies later since 5.6, others after their retransmission timeout, which comes on top of `delay_ms`",
+        "the client answered the ACK with a RST, which ended the mini-socket. Nothing refuses its next SYN, which no hook sees: Linux from 5.6 on sends it two jiffies later, others after their retransmission timeout, which comes on top of `delay_ms`",
     ),
     (
         Outcome::Reopened,
@@ -257,15 +257,15 @@ const OUTCOMES: [(Outcome, &str); conflicts::OUTCOMES] = [
     ),
     (
         Outcome::Stuck,
-        "three or more SYNs over 3 s or more, and no end of it; told when it becomes so",
+        "three or more SYNs refused over 3 s or more, and no end in sight; reported as soon as that is so",
     ),
     (
         Outcome::GaveUp,
-        "fewer SYNs, and then the mini-socket ended otherwise",
+        "fewer SYNs, and then the mini-socket ended for another reason",
     ),
     (
         Outcome::Unknown,
-        "the trace was over before, its end was missed, or no mini-socket refused it",
+        "the trace ended first, the end was missed, or it was not a mini-socket that refused",
     ),
 ];
 
@@ -273,7 +273,7 @@ const OUTCOMES: [(Outcome, &str); conflicts::OUTCOMES] = [
 const CAUSES: [(Cause, &str); Cause::ALL.len()] = [
     (
         Cause::SeveralHosts,
-        "several hosts behind one address, each with its clock",
+        "several hosts behind one address, each with its own clock",
     ),
     (
         Cause::PortRewritingNat,
@@ -289,7 +289,7 @@ const CAUSES: [(Cause, &str); Cause::ALL.len()] = [
     ),
     (
         Cause::OldDuplicate,
-        "a segment of an earlier connection that was long on its way",
+        "a segment of an earlier connection that was delayed in the network",
     ),
 ];
 
@@ -300,34 +300,34 @@ pub const PEER: [Field; 12] = [
     (
         "raddr",
         "",
-        "remote address; null in a last object for all those that could not be told apart",
+        "remote address; null in a last object for all addresses that could not be told apart",
     ),
     ("netns", "", "network namespace: its inode number"),
     (
         "refused",
         "",
-        "SYNs refused because of their numbers, also those of which no record came",
+        "SYNs refused because of their numbers, including those without a record",
     ),
     (
         "accepted",
         "",
-        "SYNs accepted over a TIME_WAIT, since the address is followed",
+        "SYNs accepted over a TIME_WAIT since the address was first followed",
     ),
     (
         "tuples",
         "",
-        "different addresses and ports that had a conflict; 262,144 are told apart in all",
+        "different 4-tuples that had a conflict; 262,144 are told apart in all",
     ),
     ("outcomes", "", "conflicts by outcome"),
     (
         "stuck",
         "",
-        "conflicts that were stuck at some time, whatever became of them",
+        "conflicts that were stuck at some time, whatever their outcome",
     ),
     (
         "stuck_by",
         "",
-        "the same by what kept them stuck, as far as it was known then",
+        "the same by what kept them stuck, as far as known",
     ),
     (
         "delay",
@@ -337,7 +337,7 @@ pub const PEER: [Field; 12] = [
     (
         "causes",
         "",
-        "as in `conflict`, by all that is known at the end",
+        "as in `conflict`, from everything known at the end",
     ),
 ];
 
@@ -362,7 +362,7 @@ pub const CONFLICTS: [Field; 5] = [
     (
         "recycle",
         "",
-        "with `--what-if recycle`: of `syns` that met a TIME_WAIT, tcp_tw_recycle would have `dropped` at least so many: `behind` another clock of their address, `without_timestamp`; else null",
+        "with `--what-if recycle`: of `syns` that met a TIME_WAIT, how many tcp_tw_recycle would at least have `dropped`: those `behind` another clock of their address and those `without_timestamp`; else null",
     ),
 ];
 
@@ -372,20 +372,21 @@ pub fn output_md() -> String {
     let mut page = format!(
         "# Output\n\n\
          This page is made from the tables in `twtrace/src/view/`; a test compares the two.\n\n\
-         Data goes to stdout, messages to stderr. `-o json` prints one object a line; each has the\n\
-         version of this schema in `v`, now {VERSION}. A field is only ever added; one that changes its\n\
-         meaning raises the version. [schema/twtrace.schema.json](schema/twtrace.schema.json) is the same as\n\
-         a JSON Schema (draft 2020-12). `null` (in CSV an empty field, in text `–`) means unknown,\n\
-         never zero. Times `_ns` are nanoseconds of CLOCK_MONOTONIC, spans `_ms` are milliseconds.\n\n\
-         Names, commands, and what else comes from outside is cleaned: control characters, those that\n\
-         change the direction of text or break lines, those that are not seen, and bytes that are no\n\
-         UTF-8 are written as `\\x1b`, `\\u{{202e}}` or `\\xff`; what is longer than 1,024 bytes has `…` for its\n\
+         Data goes to stdout, messages to stderr. `-o json` prints one object per line, each with\n\
+         the version of this schema in `v`, now {VERSION}. Fields may be added; a field that changes its\n\
+         meaning raises the version. [schema/twtrace.schema.json](schema/twtrace.schema.json) says the\n\
+         same as a JSON Schema (draft 2020-12). `null` (in CSV an empty field, in text `–`) means unknown,\n\
+         never zero. Times (`_ns`) are nanoseconds of CLOCK_MONOTONIC, spans (`_ms`) are\n\
+         milliseconds. Terms are explained in [glossary.md](glossary.md).\n\n\
+         Names, commands and everything else from outside is cleaned: control characters, characters\n\
+         that change the direction of text, break lines or are invisible, and bytes that are not UTF-8\n\
+         are written as `\\x1b`, `\\u{{202e}}` or `\\xff`; anything longer than 1,024 bytes has `…` for its\n\
          middle. In CSV, a name or note that begins with `=`, `+`, `-` or `@` has `'` before it, so that\n\
          no spreadsheet takes it for a formula.\n\n\
          ## Fields of events\n\n\
          `trace` and `report` show ends, overflows, refusals and port failures; `conflicts` and `report\n\
-         --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs that\n\
-         tcp_rfc1337 has ignored, and conflicts). JSON has each event's own fields, CSV those of all\n\
+         --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs\n\
+         ignored because of tcp_rfc1337, and conflicts). JSON has each event's own fields, CSV those of all\n\
          that the command shows. `--fields` chooses others and their order, in every output.\n\n\
          | field | unit | events | shown in | meaning |\n|---|---|---|---|---|\n"
     );
@@ -423,15 +424,15 @@ pub fn output_md() -> String {
     );
     fields(&mut page, &SUMMARY);
     page.push_str(
-        "\nWhat the kernel counts when: `TW+TWKilled` moves at each birth on kernels since 6.1, and\n\
-         when a timer fires before; `TWRecycled` at each reuse by a local connect();\n\
+        "\nWhat the kernel counts when: `TW+TWKilled` moves at each birth from 6.1 on, and on\n\
+         earlier kernels when a timer fires; `TWRecycled` at each reuse by a local connect();\n\
          `TCPTimeWaitOverflow` at each overflow. Refusals by PAWS: `PAWSTimewait` in TIME_WAIT where\n\
-         the kernel has it, else `PAWSEstab`, which also counts those on connections that live and in\n\
+         the kernel has it, else `PAWSEstab`, which also counts those on live connections and in\n\
          SYN_RECV; `PAWSOldAck` old ACKs without data; `TCPACKSkipped…` suppressed answers.\n\n\
          ## Histograms of `hist`\n\n\
          The kernel side counts in the buckets of an HdrHistogram with two significant digits: 16 µs\n\
          wide up to 4 ms, at most 1/128 of the value above. Percentiles and maximum are the middle of\n\
-         their bucket, within 1/256 of the truth. Only values whose begin is known are counted.\n\
+         their bucket, within 1/256 of the truth. Only values whose start is known are counted.\n\
          `--hgrm` writes HdrHistogram's own percentile format, values in ms, which shows the upper\n\
          edge of buckets.\n\n",
     );
@@ -446,9 +447,9 @@ fn groups_md(page: &mut String) {
         "\n## Groups\n\n\
          With `--by peer|service|lport|uid|cgroup|netns`, `hist` shows a row per group instead of the\n\
          histograms, and `trace` and `report` show them before the summary (with CSV, on stderr). Groups\n\
-         are counted from records: by themselves while there are no more than 1,024, then the smallest\n\
-         give way and are added to the others, so a group that was small once may have had more than\n\
-         its row says. All rows of scope `total` together are the ends that the kernel side counted.\n\
+         are counted from records, one by one while there are no more than 1,024; then the smallest\n\
+         are added to the others, so a group that was once small may have had more than its row says.\n\
+         The rows of scope `total` add up to the ends that the kernel side counted.\n\
          Addresses are not told apart by namespace. Lifetimes are known to 1/8 ms or 1/128 of their\n\
          value. CSV has the same fields but `v` and `event`.\n\n",
     );
@@ -467,11 +468,11 @@ fn groups_md(page: &mut String) {
 fn ports_md(page: &mut String) {
     page.push_str(
         "\n## Ports\n\n\
-         `ports` shows, at each interval, the namespaces in which there are mini-sockets and the\n\
-         destinations with the highest share of ports in use; `overflow` and `port-failure` events\n\
-         (see above) as they happen; warnings; and at the end how close each came. In text, failures\n\
-         begin with `!!` and are told once a second and destination, warnings begin with `!`, and a\n\
-         namespace is compared with its limit from half of it on. With CSV, failures go to stderr.\n\n",
+         At each interval `ports` shows the namespaces that have mini-sockets and the destinations with\n\
+         the highest share of ports in use; `overflow` and `port-failure` events (see above) as they\n\
+         happen; warnings; and at the end how close each destination came. In text, failures begin\n\
+         with `!!` and are shown at most once per second and destination, warnings begin with `!`, and\n\
+         a namespace is compared with its limit once it has reached half of it. With CSV, failures go to stderr.\n\n",
     );
     fields(page, &PORT_PRESSURE);
     page.push('\n');
@@ -482,7 +483,7 @@ fn conflicts_md(page: &mut String) {
     page.push_str(
         "\n## Conflicts\n\n\
          A conflict begins with the first SYN that is refused by its numbers, and ends with the\n\
-         mini-socket that refused it. What to make of it is in [conflicts.md](conflicts.md).\n\n\
+         mini-socket that refused it. [conflicts.md](conflicts.md) explains how to read one.\n\n\
          | `outcome` | meaning |\n|---|---|\n",
     );
     for (outcome, doc) in OUTCOMES {
@@ -494,7 +495,7 @@ fn conflicts_md(page: &mut String) {
     }
     page.push_str(
         "\nAt the end comes an object for each remote address, those with the most refused SYNs\n\
-         first, and one for all together. In text, the 15 first have a row and lines with what is\n\
+         first, and one for all together. In text, the first 15 have a row and lines with what is\n\
          `likely`, `perhaps`, `less` or `not` the cause; with CSV this goes to stderr. Delays of an\n\
          address are known to 1/8 ms or 1/128 of their value.\n\n",
     );
@@ -517,7 +518,7 @@ fn meaning(reason: Reason) -> &'static str {
         }
         Reason::Reset => "a RST in TIME_WAIT (`tcp_rfc1337=0`)",
         Reason::FinWait2Reset => {
-            "a RST in FIN_WAIT2, or a segment there that was answered by a RST"
+            "a RST in FIN_WAIT2, or a segment there that was answered with a RST"
         }
         Reason::Destroyed => "`ss -K` (SOCK_DESTROY, `tcp_abort`)",
         Reason::NetnsExit => "its network namespace went away",

@@ -13,7 +13,7 @@ pub(super) fn cause(cause: Cause) -> &'static str {
         Cause::PortRewritingNat => "one host behind a NAT that rewrites ports",
         Cause::ClockReset => "a clock that went back: reboot, restored VM",
         Cause::NonMonotonicStack => "a stack or proxy whose timestamps do not grow",
-        Cause::OldDuplicate => "old duplicates: segments that were long on their way",
+        Cause::OldDuplicate => "old duplicates: segments delayed in the network",
     }
 }
 
@@ -21,18 +21,18 @@ pub(super) fn cause(cause: Cause) -> &'static str {
 pub(super) fn advice(cause: Cause) -> &'static str {
     match cause {
         Cause::SeveralHosts => {
-            "more addresses for the NAT, or one that leaves a port unused for a minute after its connection; connections that are kept open"
+            "give the NAT more addresses, or make it leave a port unused for a minute after each connection; keep connections open"
         }
         Cause::PortRewritingNat => {
             "tcp_timestamps=2 on the client's side, or MASQUERADE without --random-fully"
         }
         Cause::ClockReset => {
-            "nothing: it is over when the TIME_WAITs from before are gone, about a minute later"
+            "nothing: it ends when the earlier TIME_WAIT sockets are gone, after about a minute"
         }
         Cause::NonMonotonicStack => {
-            "timestamps that grow from one connection to the next on that stack, or none"
+            "make timestamps grow from one connection to the next on that stack, or turn them off there"
         }
-        Cause::OldDuplicate => "nothing: refusing them is what PAWS is there for",
+        Cause::OldDuplicate => "nothing: PAWS exists to refuse them",
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn sentence(argument: &Argument) -> String {
         }
         Argument::NoJumps => "no accepted SYN is far ahead, as if two hosts took turns".to_owned(),
         Argument::InStepBefore { n: before } => format!(
-            "{} before the first refusal with the clock of the connection before",
+            "{} before the first refusal had the clock of the earlier connection",
             units::count(before, "SYN")
         ),
         Argument::OtherTtl {
@@ -96,14 +96,17 @@ pub(super) fn sentence(argument: &Argument) -> String {
             syn,
             owner,
         } => format!(
-            "TTL {syn} where the connection before had {owner}, {}: another host or path",
+            "TTL {syn} where the earlier connection had {owner}, {}: another host or path",
             units::count(times, "time")
         ),
         Argument::SeveralTtls { a, b } => {
             format!("SYNs come with TTL {a} and {b}: several hosts or paths")
         }
         Argument::SameTtl { n: times, ttl } => {
-            format!("TTL {ttl} as the connection before, all {} times", n(times))
+            format!(
+                "TTL {ttl} like the earlier connection, all {} times",
+                n(times)
+            )
         }
         Argument::SeveralWindows { n: windows } => {
             format!("SYNs offer {windows} or more different windows: several stacks")
@@ -118,28 +121,28 @@ pub(super) fn sentence(argument: &Argument) -> String {
             n(behind)
         ),
         Argument::LikeDuplicates { n: alike, of } => format!(
-            "TSval and ISN are only a little behind in {} of {}, as in the connection before",
+            "TSval and ISN are only a little behind in {} of {}, as if from the earlier connection",
             n(alike),
             n(of)
         ),
         Argument::Many { n: many } => {
-            format!("{} conflicts, where a late segment comes alone", n(many))
+            format!("{} conflicts; a delayed segment would come alone", n(many))
         }
         Argument::SentAgain { n: again, of } => format!(
-            "{} of {} SYNs were sent again: somebody wants to connect",
+            "{} of {} SYNs were repeated: somebody wants to connect",
             n(again),
             n(of)
         ),
         Argument::Within { ns } => format!("all refusals within {}", units::span(ns)),
         Argument::YoungClock { ticks } => format!(
-            "no TSval above {}: a clock that just began at 0, if it adds no offset",
+            "no TSval above {} ticks: a clock that has just started at 0, unless it adds an offset",
             n(ticks.into())
         ),
         Argument::ZeroTsval { n: zero, of } => {
             format!("TSval 0 in {} of {} SYNs", n(zero), n(of))
         }
         Argument::NoTsval { n: without, of } => format!(
-            "{} of {} SYNs have no timestamp, the connections before had",
+            "{} of {} SYNs have no timestamp, unlike the earlier connections",
             n(without),
             n(of)
         ),
@@ -148,7 +151,8 @@ pub(super) fn sentence(argument: &Argument) -> String {
             units::count(without, "connection")
         ),
         Argument::PortsHashed => {
-            "this kernel has a clock per port; so has the client if it runs the same".to_owned()
+            "this kernel has a clock per port, and so has a client that runs the same kernel"
+                .to_owned()
         }
     }
 }

@@ -35,18 +35,18 @@ macro_rules! columns {
 }
 
 columns! {
-    scope, "", "`interval`: since the last figures; `total`: since the start", |_, _, scope| Value::Word(scope.name());
-    from_ns, "ns", "begin of that time, CLOCK_MONOTONIC", |_, table, _| Value::Number(table.from_ns);
+    scope, "", "`interval`: since the previous report; `total`: since the start", |_, _, scope| Value::Word(scope.name());
+    from_ns, "ns", "start of that time, CLOCK_MONOTONIC", |_, table, _| Value::Number(table.from_ns);
     to_ns, "ns", "its end", |_, table, _| Value::Number(table.to_ns);
     by, "", "`peer`: remote address; `service`: address and port of the end with the lower port, because the other is nearly always ephemeral; `lport`: local port; `uid`, `cgroup`: owner of the full socket; `netns`: network namespace", |_, table, _| Value::Word(table.by.name());
     kind, "", "`group`; `unknown`: events that have no such key, because no owner is known; `others`: groups that are not shown (`--top`) or not told apart any more; `not-grouped`: ends of which no record came (only of scope `total`)", |row, _, _| Value::Word(kind(row.whose));
     key, "", "what the group has in common: address, address:port, port, uid, cgroup id or inode number; null if it is no group", |row, _, _| key(row.whose);
-    name, "", "its name: user, namespace, or of a cgroup pod and container, unit, else its path; null if it has none", |row, _, _| name(row.whose);
+    name, "", "its name: user, namespace, or for a cgroup the pod and container, unit, or path; null if it has none", |row, _, _| name(row.whose);
     cgroup_path, "", "by cgroup: its path below the mount of cgroup2; null if it is not known", |row, _, _| cgroup(row.whose, CgroupFact::Path);
     unit, "", "by cgroup: the innermost systemd unit in the path", |row, _, _| cgroup(row.whose, CgroupFact::Unit);
     container, "", "by cgroup: the innermost container, 12 digits of its id or its name", |row, _, _| cgroup(row.whose, CgroupFact::Container);
     pod, "", "by cgroup: uid of the Kubernetes pod", |row, _, _| cgroup(row.whose, CgroupFact::Pod);
-    groups, "", "number of groups in this row; among `others` one that came again counts again", |row, _, _| groups(row.whose);
+    groups, "", "number of groups in this row; in `others` a group that returned counts again", |row, _, _| groups(row.whose);
     ends, "", "mini-sockets that ended", |row, _, _| Value::Number(row.ends);
     share, "‰", "of all ends, rounded; null if there are none", |row, _, _| known(row.share);
     reasons, "", "ends by reason; in CSV `reason:count` of those that happened; null if they are not known", |row, _, _| row.ended.as_ref().map_or(Value::Unknown, Value::Reasons);
@@ -118,7 +118,7 @@ fn known(number: Option<u64>) -> Value<'static> {
     number.map_or(Value::Unknown, Value::Number)
 }
 
-/// None known are 0, unlike the percentiles of none.
+/// The number known is 0 if there are none, while percentiles are then unknown.
 fn n(times: Option<Percentiles>) -> Value<'static> {
     Value::Number(times.map_or(0, |times| times.n))
 }
@@ -223,7 +223,7 @@ fn text_row(row: &Row, host: &mut Host, out: &mut Line) {
     out.byte(b'\n');
 }
 
-/// The name of a group, or what it is instead.
+/// The name of a group, or what stands in its place.
 pub(super) fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
     match whose {
         Whose::Group(Key::Peer(address)) => shortened(address, NAME, host, out),
@@ -239,7 +239,7 @@ pub(super) fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
         }
         Whose::Group(Key::Unknown) => out.text("unknown"),
         Whose::Others { groups } => write!(out, "others ({})", count(groups, "group")),
-        Whose::NotGrouped => out.text("not grouped: no record came"),
+        Whose::NotGrouped => out.text("not grouped: no record"),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::model::stats::{Lifetimes, Percentiles, bars, buckets};
 /// Which part of the trace some figures are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Since the last figures.
+    /// Since the previous report.
     Interval,
     /// Since the start.
     Total,
@@ -33,7 +33,7 @@ impl Scope {
 
 /// Widest bar, in characters.
 const BAR: usize = 28;
-/// The clocks in the order of interest.
+/// The clocks, the more interesting first.
 const CLOCKS: [(Clock, &str, &str); 2] = [
     (Clock::TimeWait, "TIME_WAIT", "time-wait"),
     (Clock::FinWait2, "FIN_WAIT2", "fin-wait-2"),
@@ -52,7 +52,7 @@ pub(super) fn text(
         out.byte(b'\n');
     }
     if stats.lifetimes.is_empty() {
-        write!(out, "no lifetimes ended\n\n");
+        write!(out, "nothing ended\n\n");
         return;
     }
     for (clock, name, _) in CLOCKS {
@@ -125,7 +125,7 @@ pub(super) fn edge(ns: u64) -> String {
     }
 }
 
-/// A bar to eighths of a character; what is there at all has at least one.
+/// A bar in eighths of a character; anything above 0 has at least one.
 pub(super) fn bar(count: u64, most: u64, widest: usize) -> String {
     const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let full = u128::from(count) * (widest * 8) as u128;

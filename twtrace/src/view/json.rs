@@ -92,7 +92,7 @@ pub(super) fn value(before: Before, value: Value<'_>, host: &mut Host, out: &mut
     }
 }
 
-/// What no end has in JSON.
+/// What ends do not have in JSON.
 fn on_its_own(value: Value<'_>, host: &mut Host, out: &mut Line) {
     match value {
         Value::Signed(number) => out.signed(number),
@@ -229,13 +229,13 @@ struct Refusals {
     verdict_differs: u64,
 }
 
-/// What each class can lose; the rest is not theirs alone and stands with the ends.
+/// What each class alone can lose; losses in common are given with the ends.
 #[derive(Serialize)]
 struct RingObject {
     ring: u64,
 }
 
-/// Of those whose programs may be skipped without a doubt on the others.
+/// For classes whose programs may be skipped without casting doubt on the others.
 #[derive(Serialize)]
 struct MissedObject {
     ring: u64,

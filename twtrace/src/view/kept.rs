@@ -1,4 +1,4 @@
-//! Texts of values that come again and again: ports, namespaces, owners, addresses.
+//! Texts of values that recur: ports, namespaces, owners, addresses.
 //!
 //! Writing a number or an address costs far more than comparing and copying it. A small table
 //! with one place per hash keeps the last text of each place.

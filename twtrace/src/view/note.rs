@@ -1,4 +1,4 @@
-//! What the last column of text says: what else is worth knowing of an event, in words.
+//! The last column of text: what else is worth knowing about an event, in words.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::event::{Call, Overflow, PortFailure, Refusal, Reply, Room, Rule, Stag
 use crate::model::conflicts::{Outcome, StuckBy};
 use crate::model::{Conflict, Life, Refused, Report};
 
-/// Nothing if there is nothing to say.
+/// Writes nothing if there is nothing to add.
 pub(super) fn put(report: &Report, out: &mut Line) {
     match report {
         Report::End(life) => of_life(life, out),
@@ -45,7 +45,8 @@ fn of_life(life: &Life, out: &mut Line) {
     const SEPARATOR: &str = ", ";
     let start = out.length();
     if let Some(gap) = life.gap() {
-        write!(out, "TSval {}{SEPARATOR}", signed(gap));
+        let plural = if gap.unsigned_abs() == 1 { "" } else { "s" };
+        write!(out, "TSval {} tick{plural}{SEPARATOR}", signed(gap));
     }
     if life.end.refused > 0 {
         write!(
@@ -56,7 +57,7 @@ fn of_life(life: &Life, out: &mut Line) {
         if let Some(ns) = life.refusing_ns() {
             out.text(", the first ");
             units::duration(ns, out);
-            out.text(" before");
+            out.text(" earlier");
         }
         out.text(SEPARATOR);
     }
@@ -90,7 +91,7 @@ fn of_refusal(refused: &Refused, out: &mut Line) {
         Rule::OutOfWindow => {
             out.text("outside the window");
             if let Some(bytes) = refused.seq_gap {
-                write!(out, ", {} from rcv_nxt", signed(bytes));
+                write!(out, ", {} bytes from rcv_nxt", signed(bytes));
             }
         }
         Rule::Rfc1337 => out.text("RST ignored because of tcp_rfc1337"),
@@ -99,38 +100,38 @@ fn of_refusal(refused: &Refused, out: &mut Line) {
         } else {
             "data that nobody can read any more"
         }),
-        Rule::Challenge => out.text("a SYN is challenged, whatever its numbers"),
+        Rule::Challenge => out.text("a SYN is challenged whatever its numbers"),
         Rule::Echo => out.text("it echoes a timestamp that was never sent"),
     }
 }
 
-/// `TSval 552,395,288 behind ts_recent (0 s old)`.
+/// `TSval is 552,395,288 ticks behind ts_recent (0 s old)`.
 fn behind(refused: &Refused, out: &mut Line) {
     match refused.gap {
         Some(gap) => write!(
             out,
-            "TSval {} behind ts_recent",
-            thousands(gap.unsigned_abs().into())
+            "TSval is {} behind ts_recent",
+            count(gap.unsigned_abs().into(), "tick")
         ),
-        None => out.text("TSval behind ts_recent"),
+        None => out.text("TSval is behind ts_recent"),
     }
     if let Some(seconds) = refused.refusal.ts_recent_age_s {
         write!(out, " ({} s old)", thousands(seconds.into()));
     }
 }
 
-/// `ISN 12,345 before rcv_nxt, no newer TSval`.
+/// `ISN is 12,345 bytes before rcv_nxt, no newer TSval`.
 fn old_sequence(refused: &Refused, out: &mut Line) {
     let syn = refused.refusal.is_syn();
-    let what = if syn { "ISN" } else { "sequence" };
+    let what = if syn { "ISN" } else { "sequence number" };
     match refused.seq_gap {
         Some(0) => write!(out, "{what} is rcv_nxt itself, not beyond it"),
         Some(bytes) if bytes < 0 => write!(
             out,
-            "{what} {} before rcv_nxt",
-            thousands(bytes.unsigned_abs().into())
+            "{what} is {} before rcv_nxt",
+            count(bytes.unsigned_abs().into(), "byte")
         ),
-        _ => write!(out, "{what} not beyond rcv_nxt"),
+        _ => write!(out, "{what} is not beyond rcv_nxt"),
     }
     if syn {
         out.text(match refused.refusal.numbers.tsval {
@@ -144,13 +145,13 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
     match (conflict.outcome, conflict.delay_ns) {
         (Outcome::Recovered, Some(ns)) => write!(
             out,
-            "after {} and {}: the client's RST ended the TIME_WAIT, its next SYN is free to pass",
+            "after {} and {}: the client's RST ended the TIME_WAIT, its next SYN can pass",
             units::span(ns),
             count(conflict.syns.into(), "SYN")
         ),
         (Outcome::Reopened, Some(ns)) => write!(
             out,
-            "after {}, {} before",
+            "accepted after {} and {}",
             units::span(ns),
             count(conflict.syns.into(), "refused SYN")
         ),
@@ -159,9 +160,9 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
             units::duration(conflict.span_ns, out);
             out.text(match conflict.stuck_by {
                 Some(StuckBy::Rfc1337) => ": the client's RST is ignored because of tcp_rfc1337",
-                Some(StuckBy::WrongRst) => ": a RST came, but its numbers do not fit",
+                Some(StuckBy::WrongRst) => ": a RST came, but with the wrong numbers",
                 Some(StuckBy::NoRst) => {
-                    ": no RST came for the ACKs; a firewall or NAT eats the ACK or the RST"
+                    ": no RST answered the ACKs; a firewall or NAT drops the ACK or the RST"
                 }
                 None => "",
             });
@@ -173,7 +174,7 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
         ),
         (_, _) => write!(
             out,
-            "{} refused; what became of the client was not seen",
+            "{} refused; the outcome was not seen",
             count(conflict.syns.into(), "SYN")
         ),
     }

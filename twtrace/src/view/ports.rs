@@ -16,13 +16,13 @@ use crate::model::population::{self, Alive};
 use crate::model::ports::{Failed, Reuse, Row};
 use crate::text::Text;
 
-/// Share of the limit from which on it is shown without being asked, in percent.
+/// Share of the limit from which on it is shown, in percent.
 const NEAR_LIMIT: u64 = 50;
 
 /// What a block of rows is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// As it is now.
+    /// The present state.
     Interval,
     /// Destinations that have come under pressure.
     Warning,
@@ -51,9 +51,9 @@ pub struct Block {
     pub more: usize,
     pub population: Vec<population::Row>,
     pub alive: Alive,
-    /// Ports may be counted wrongly by so many in all, because of what the ring lost.
+    /// By how many port counts may be off in all, because of what the ring lost.
     pub uncertain: u64,
-    /// What was there when tracing began is known.
+    /// Mini-sockets from before the trace are included.
     pub listed: bool,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn text(block: &Block, paint: Paint, host: &mut Host, out: &mut Line)
     if block.uncertain > 0 {
         writeln!(
             out,
-            "counts of ports are uncertain by up to {}: so many births and ends were lost",
+            "port counts may be off by up to {}: that many births and ends were lost",
             thousands(block.uncertain)
         );
     }
@@ -116,15 +116,15 @@ fn population(block: &Block, paint: Paint, host: &mut Host, out: &mut Line) {
     );
     let uncertain: u64 = block.population.iter().map(|row| row.uncertain).sum();
     if uncertain > 0 {
-        write!(out, ", uncertain by up to {}", thousands(uncertain));
+        write!(out, ", may be off by up to {}", thousands(uncertain));
     }
     let over = block.when == When::Total;
     if !block.listed {
-        out.text(", those from before not counted");
+        out.text(", earlier ones not counted");
         out.text(if over { "" } else { " yet" });
     }
     if over {
-        out.text("; destinations at their fullest:");
+        out.text("; each destination at its fullest:");
     }
     out.byte(b'\n');
     for row in &block.population {
@@ -210,7 +210,7 @@ fn route(row: &Row) -> String {
     }
 }
 
-/// Whole seconds: nobody forecasts better. Long ones as hours.
+/// Whole seconds, since no forecast is more precise; long times in minutes or hours.
 fn left(ns: u64) -> String {
     match ns / 1_000_000_000 {
         seconds @ 0..=999 => format!("{seconds} s"),
@@ -222,15 +222,18 @@ fn left(ns: u64) -> String {
 fn reuse(reuse: Reuse, out: &mut Line) {
     match reuse {
         Reuse::On { delay_ms } => {
-            out.text("on: a TIME_WAIT blocks its port ");
+            out.text("on: a TIME_WAIT blocks its port for ");
             after(delay_ms, out);
         }
         Reuse::Would { now: 2, delay_ms } => {
-            out.text("yes: timestamps on, tcp_tw_reuse=2 is for loopback; with 1 free ");
+            out.text("yes: timestamps on, tcp_tw_reuse=2 is for loopback; 1 frees a port after ");
             after(delay_ms, out);
         }
         Reuse::Would { now, delay_ms } => {
-            write!(out, "yes: timestamps on, tcp_tw_reuse={now}; with 1 free ");
+            write!(
+                out,
+                "yes: timestamps on, tcp_tw_reuse={now}; 1 frees a port after "
+            );
             after(delay_ms, out);
         }
         Reuse::NoTimestamps => out.text("no: tcp_timestamps=0"),
@@ -240,8 +243,8 @@ fn reuse(reuse: Reuse, out: &mut Line) {
 
 fn after(delay_ms: Option<u32>, out: &mut Line) {
     match delay_ms {
-        Some(ms) => write!(out, "for {}", units::span(u64::from(ms) * 1_000_000)),
-        None => out.text("for up to 1 s"),
+        Some(ms) => write!(out, "{}", units::span(u64::from(ms) * 1_000_000)),
+        None => out.text("at most 1 s"),
     }
 }
 
@@ -291,7 +294,7 @@ pub(super) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut 
             thousands((*time_wait).into())
         );
     } else {
-        out.text(": no port is free for it");
+        out.text(": no port is free");
     }
     if failed.untold > 0 {
         write!(out, " (and {} more before)", thousands(failed.untold));
@@ -313,7 +316,7 @@ pub(super) fn warnings(block: &Block, paint: Paint, host: &mut Host, out: &mut L
         }
         write!(
             out,
-            ": {} of {} in use, {} by mini-sockets, netns ",
+            ": {} of {} in use, {} by TIME_WAIT, netns ",
             thousands(used.into()),
             thousands(row.candidates.into()),
             thousands(row.time_wait.into())

@@ -1,4 +1,4 @@
-//! What the command line names and the views do not have.
+//! Names on the command line that no view has.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct Unknown {
 }
 
 impl Unknown {
-    /// What there is instead: the name that is most like it, or all.
+    /// The most similar name, or all of them.
     #[must_use]
     pub fn hint(&self) -> String {
         match nearest(&self.name, self.known.iter().copied()) {

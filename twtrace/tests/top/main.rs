@@ -5,6 +5,7 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+mod picture;
 mod soak;
 mod story;
 #[path = "../support/mod.rs"]
@@ -142,9 +143,9 @@ fn a_screen_that_becomes_tiny_and_large_again_is_as_before() {
     assert_eq!(seen[0], seen[2]);
 }
 
-fn buffer(colour: bool) -> Buffer {
+fn buffer(colour: bool, (width, height): (u16, u16)) -> Buffer {
     let figures = story::dashboard(story::LENGTH).figures();
-    let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let (mut screen, look) = (screen(colour), Look::with_keys());
     terminal
         .draw(|frame| screen.draw(&figures, &look, None, frame))
@@ -159,7 +160,7 @@ fn line(buffer: &Buffer, y: u16) -> String {
 
 #[test]
 fn colours_tell_nothing_that_is_not_written() {
-    let (coloured, plain) = (buffer(true), buffer(false));
+    let (coloured, plain) = (buffer(true, LARGE), buffer(false, LARGE));
     let mut red = 0;
     for y in 0..coloured.area.height {
         assert_eq!(line(&coloured, y), line(&plain, y));
@@ -177,7 +178,7 @@ fn colours_tell_nothing_that_is_not_written() {
 
 #[test]
 fn the_panel_in_focus_is_marked_without_colour() {
-    let plain = buffer(false);
+    let plain = buffer(false, LARGE);
     let focused = (0..plain.area.height).find(|&y| line(&plain, y).contains('▸'));
     let y = focused.unwrap();
     let x = (0..plain.area.width).find(|&x| plain[(x, y)].symbol() == "▸");

@@ -41,7 +41,7 @@ fn q_quits_and_prints_the_books() {
 fn keys_are_heard() {
     let mut pty = top();
     pty.press("?");
-    pty.until("quit; the books are printed then");
+    pty.until("shift-tab");
     pty.press(" \t");
     pty.until("▸");
     pty.press("\x03");
@@ -79,7 +79,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         pty.until_taken();
         pty.signal(signal);
         pty.press("?");
-        pty.until("quit; the books are printed then");
+        pty.until("shift-tab");
         pty.signal(other);
         let (status, _) = pty.finish();
         assert!(status.code().is_some(), "{other} was not waited for");

@@ -2,10 +2,10 @@
 //! 6.1.176 and 6.18.15; bpftrace 0.23, libbpf-tools and plain C programs on libbpf. They are data:
 //! `bench` does not measure them again.
 
-/// What a tool does for each end, and so which of ours it compares with.
+/// What a tool does for each end, which decides what it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Less than telling lifetimes.
+    /// Less than measuring lifetimes.
     Empty,
     /// Lifetimes counted in the kernel.
     Counts,

@@ -25,7 +25,7 @@ const OURS: &[(&str, &str, Kind)] = &[
     ("trace, filter", "twtrace trace -L 1", Kind::Events),
 ];
 
-/// Whose cost the others are compared with.
+/// The row that the others are compared with.
 const REFERENCES: [(Kind, &str); 2] = [(Kind::Counts, "hist"), (Kind::Events, "trace, /dev/null")];
 
 /// Those that were measured.
@@ -174,7 +174,7 @@ fn attaching(measured: &[Measured]) {
     }
 }
 
-/// Ends per second of which a share of a core is told.
+/// Ends per second for which the share of a core is given.
 const BUSY: f64 = 20_000.0;
 
 fn replaying(measured: &[Measured]) {

@@ -1,4 +1,4 @@
-//! `cargo xtask matrix`: `twtrace check` on every kernel that can be had, and what came of it in
+//! `cargo xtask matrix`: `twtrace check` on every kernel that can be had, and the results in
 //! docs/kernels.md.
 
 mod table;

@@ -180,8 +180,8 @@ fn verdict(kernel: &Baseline, behaviour: &Behaviour) -> &'static str {
     }
 }
 
-/// What may be different from kernel to kernel: findings and counters, or why it was skipped.
-/// Nothing of a failure, which is no way of its own.
+/// What may differ from kernel to kernel: findings and counters, or why it was skipped. Nothing for
+/// a failure, which is not a legitimate difference.
 fn signature(kernel: &Baseline, behaviour: &Behaviour) -> String {
     let Some(case) = of(kernel, behaviour).find(|case| case.verdict != "fail") else {
         return String::new();

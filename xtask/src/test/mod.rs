@@ -40,7 +40,7 @@ pub(crate) struct Args {
     jobs: usize,
 }
 
-/// Does its part and says more about it than that it passed.
+/// Does its part and returns details beyond that it passed.
 type Step = fn() -> Result<String>;
 
 const STEPS: &[(&str, Step)] = &[

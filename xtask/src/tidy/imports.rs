@@ -168,7 +168,7 @@ fn leaves(tree: &UseTree, before: &mut Vec<String>, all: &mut Vec<Vec<String>>) 
             leaves(&path.tree, before, all);
             before.pop();
         }
-        // What it is called here is of no interest.
+        // Its name here does not matter.
         UseTree::Rename(rename) => leaf(rename.ident.to_string()),
         UseTree::Name(name) if name.ident == "self" => all.push(before.clone()),
         UseTree::Name(name) => leaf(name.ident.to_string()),

@@ -51,7 +51,7 @@ const ROOMS: &[Room] = &[
     },
 ];
 
-/// Rooms that only the way in may use, or nobody in the house.
+/// Rooms that only the entrance (`main`, `cli`, `cmd`) may use, or nobody in the house.
 const PRIVATE: &[&str] = &["cmd", "cli", "reader", "session"];
 const WAY_IN: &[&str] = &["main", "cli", "cmd"];
 
@@ -62,7 +62,7 @@ struct Inner {
     beside: &'static [&'static str],
 }
 
-/// What is expected, what was made and what is told of it know no kernel; only who works there does.
+/// What is expected, what was made and what is reported of it know no kernel; only the workers do.
 const CHECK: &[Inner] = &[
     inner("life", &["event"], &[]),
     inner("expect", &["event"], &[]),

@@ -36,7 +36,7 @@ pub(crate) enum Accel {
 impl Accel {
     /// All CPUs in one thread, one after another: with a thread for each, a CPU may run an int3
     /// that another has just patched away (ftrace, static keys), and the kernel dies of it
-    /// ("Oops: int3"). Only where time is measured that is risked.
+    /// ("Oops: int3"). That is risked only where time is measured.
     fn tcg(self) -> &'static str {
         match self {
             Self::Tcg => "tcg,thread=multi",

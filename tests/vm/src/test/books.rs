@@ -15,7 +15,7 @@ use crate::tracer::{TWTRACE, Tracer, Written};
 /// A prime: no batch size, port count or CPU count divides it.
 const CONNECTIONS: u32 = 100_003;
 const RECORDED: u32 = 10_007;
-/// The smallest ring: a page, 46 ends.
+/// The smallest ring: a page, 34 ends.
 const TINY_RING: &str = "4096";
 /// Exit code of a trace that lost events.
 const INCOMPLETE: i32 = 3;
@@ -137,7 +137,7 @@ fn balanced(checks: &mut Checks, written: &Written, made: u32, alive: u64) -> Re
     lines(checks, written, reported)
 }
 
-/// The next SYN ends nearly all of them; a stray RST may end a few (kernel facts, section 11).
+/// The next SYN ends nearly all of them; a stray RST may end a few (docs/limits.md).
 fn reasons(checks: &mut Checks, written: &Written, seen: u64) -> Result<()> {
     let mut sum = 0;
     for (reason, count) in written.totals()? {

@@ -1,5 +1,5 @@
-//! Two CPUs with segments for the same mini-socket: one kills it, what the other brings kills
-//! nothing. The end is by what killed it.
+//! Two CPUs with segments for the same mini-socket: one kills it, the other's segment kills nothing.
+//! The end is attributed to what killed it.
 //!
 //! The other one has to come between the RST and the kill, which is a matter of a hundred
 //! instructions. So the kernel is made to note stack traces there.

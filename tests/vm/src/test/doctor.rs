@@ -1,4 +1,4 @@
-//! `twtrace doctor` against what is so: what it says can be attached, what the settings do, what
+//! `twtrace doctor` against the facts: what it says can be attached, what the settings do, what
 //! runs out; as root, as a user, from inside a namespace and from outside.
 
 use std::collections::BTreeSet;
@@ -184,7 +184,7 @@ fn settings(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// Who may not ask gets the same without what he may not know, and never a wrong no.
+/// Without privileges the answer is the same, less what may not be known, and never a wrong no.
 fn user(root: &Doctor, checks: &mut Checks) -> Result<()> {
     let user = Doctor::ask(Command::new(TWTRACE).uid(USER).gid(USER))?;
     checks.equal("a user's exit code", user.code, 0);
@@ -205,7 +205,7 @@ fn user(root: &Doctor, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// In a namespace of its own: what is set to no use, and what runs out.
+/// In a namespace of its own: useless settings, and what runs out.
 fn inside(checks: &mut Checks) -> Result<Duration> {
     own_namespace()?;
     let netns = namespace()?;

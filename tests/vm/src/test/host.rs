@@ -107,7 +107,7 @@ fn await_work(child: &mut Child, before: &Traces) -> Result<usize> {
     let started = Instant::now();
     loop {
         let found = namespaces().len();
-        // While a link is being made, the kernel answers EAGAIN to who asks for it.
+        // While a link is being made, the kernel answers EAGAIN to whoever asks for it.
         let attached = Traces::look().is_ok_and(|now| now.since(before).is_attached());
         if found > NAMESPACES && attached {
             return Ok(found);

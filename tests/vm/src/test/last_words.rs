@@ -81,7 +81,7 @@ fn clients() -> Result<()> {
         let client = closed_by_server(&https)?;
         let ends = [ipv4(client.local_addr()?)?, ipv4(client.peer_addr()?)?];
         drop(client);
-        // Else the answer to the SYN is answered by a RST, and that is the last segment then.
+        // Else the answer to the SYN is answered with a RST, and that is the last segment then.
         let _deaf = deaf(ends[0])?;
         sender.send(&[old_syn(ends)?], 1)?;
         let before = mini_sockets()?;

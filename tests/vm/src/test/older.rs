@@ -74,7 +74,7 @@ fn enough(checks: &mut Checks, there: usize, made: u16) {
     });
 }
 
-/// Nothing is lost, for whatever lack of room.
+/// Nothing is lost for lack of room.
 fn lossless(checks: &mut Checks, written: &Written) {
     let lost = written.summary["lost"].as_object();
     let named = lost.into_iter().flatten();

@@ -252,7 +252,7 @@ impl Lines {
         Self { ends, reader }
     }
 
-    /// So many so far.
+    /// How many so far.
     fn ends(&self) -> u64 {
         self.ends.load(Ordering::Relaxed)
     }

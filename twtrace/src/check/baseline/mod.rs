@@ -109,7 +109,7 @@ impl Baseline {
         let text = fs::read_to_string(path)
             .map_err(|error| Error::new(format!("cannot read {shown}: {}", why(&error))))?;
         let baseline: Self = serde_json::from_str(&text).map_err(|error| {
-            Error::new(format!("{shown} is no baseline: {error}"))
+            Error::new(format!("{shown} is not a baseline: {error}"))
                 .hint("make one with twtrace check --save FILE")
         })?;
         if (baseline.format.as_str(), baseline.v) != (FORMAT, VERSION) {
@@ -217,7 +217,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("twtrace-{}", std::process::id()));
         fs::write(&path, "{}").unwrap();
         let error = Baseline::load(&path).unwrap_err();
-        assert!(error.message().contains("is no baseline"), "{error}");
+        assert!(error.message().contains("is not a baseline"), "{error}");
         fs::remove_file(&path).unwrap();
         let error = Baseline::load(&path).unwrap_err();
         assert!(error.message().contains("cannot read"), "{error}");

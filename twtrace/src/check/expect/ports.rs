@@ -6,15 +6,15 @@ use super::Behaviour;
 pub(super) const PORTS: &[Behaviour] = &[
     Behaviour {
         name: "port-exhausted",
-        rule: "connect() fails for the one destination whose ports TIME_WAIT holds, and each is counted",
+        rule: "connect() fails only for the destination whose ports TIME_WAIT holds, and each port is counted",
         why: "\"Cannot assign requested address\", with 28,000 sockets in TIME_WAIT",
         source: "__inet_hash_connect asks tcp_twsk_unique once for each port, tcp_tw_reuse=0",
         differs: &[],
     },
     Behaviour {
         name: "port-exhausted-by-both",
-        rule: "ports that living connections hold are not counted among them",
-        why: "tcp_tw_reuse helps against TIME_WAIT alone",
+        rule: "ports held by live connections are not counted among them",
+        why: "tcp_tw_reuse helps only against TIME_WAIT",
         source: "__inet_check_established asks tcp_twsk_unique for mini-sockets only",
         differs: &[],
     },
@@ -27,15 +27,15 @@ pub(super) const PORTS: &[Behaviour] = &[
     },
     Behaviour {
         name: "port-taken",
-        rule: "connect() from a bound port fails for what holds its four-tuple",
-        why: "the same errno as exhaustion, and another cause",
+        rule: "connect() from a bound port fails because of whatever holds its 4-tuple",
+        why: "the same errno as exhaustion, but another cause",
         source: "__inet_check_established; tcp_twsk_unique lets no TIME_WAIT without timestamps go",
         differs: &[],
     },
     Behaviour {
         name: "port-bind",
-        rule: "bind() without SO_REUSEADDR fails over TIME_WAITs, and over a listener",
-        why: "a server that does not come back after a restart",
+        rule: "bind() without SO_REUSEADDR fails because of TIME_WAIT sockets or a listener",
+        why: "explains servers that do not come back after a restart",
         source: "inet_csk_get_port; mini-sockets stay in the bind hash",
         differs: &[],
     },

@@ -7,7 +7,7 @@ pub(super) const REUSE: &[Behaviour] = &[
     Behaviour {
         name: "connect-reused",
         rule: "tcp_tw_reuse lets connect() take the only local port, after its delay",
-        why: "clients with many short connections live by it",
+        why: "clients with many short connections depend on it",
         source: "tcp_twsk_unique from __inet_hash_connect (twp not NULL)",
         differs: &[Differs {
             by: By::Sign(Sign::ReuseDelay),
@@ -32,7 +32,7 @@ pub(super) const REUSE: &[Behaviour] = &[
     Behaviour {
         name: "reuse-off",
         rule: "tcp_tw_reuse=0 refuses",
-        why: "who turns it off has a reason, such as a NAT",
+        why: "whoever turns it off has a reason, such as a NAT",
         source: "tcp_twsk_unique, reuse is 0",
         differs: &[],
     },
@@ -64,7 +64,7 @@ pub(super) const REUSE: &[Behaviour] = &[
     Behaviour {
         name: "reuse-delay",
         rule: "a shorter tcp_tw_reuse_delay lets connect() take a port sooner",
-        why: "who needs ports faster than once a second sets it",
+        why: "set by those who need a port again within a second",
         source: "tcp_twsk_unique, tcp_tw_reuse_delay",
         differs: &[Differs {
             by: By::Sign(Sign::ReuseDelay),
@@ -86,7 +86,7 @@ pub(super) const REUSE: &[Behaviour] = &[
     Behaviour {
         name: "reuse-delay-range",
         rule: "tcp_tw_reuse_delay is 1 ms to 60 s",
-        why: "0 would take over what is still under way",
+        why: "0 would take over connections that still have segments under way",
         source: "tcp_tw_reuse_delay_max in sysctl_net_ipv4.c",
         differs: &[Differs {
             by: By::Sign(Sign::ReuseDelay),
@@ -97,14 +97,14 @@ pub(super) const REUSE: &[Behaviour] = &[
     Behaviour {
         name: "bound-reused",
         rule: "connect() from a bound port takes TIME_WAIT over with tcp_tw_reuse=0",
-        why: "tcp_tw_reuse=0 does not protect those who bind",
+        why: "tcp_tw_reuse=0 does not protect TIME_WAIT on bound ports",
         source: "tcp_twsk_unique from __inet_check_established (twp NULL)",
         differs: &[],
     },
     Behaviour {
         name: "bound-reused-fin-wait-2",
         rule: "the same over a mini-socket in FIN_WAIT2",
-        why: "tcp_tw_reuse=0 does not protect those who bind",
+        why: "tcp_tw_reuse=0 does not protect TIME_WAIT on bound ports",
         source: "tcp_twsk_unique looks at timestamps only when twp is NULL",
         differs: &[],
     },
@@ -122,14 +122,14 @@ pub(super) const REOPEN: &[Behaviour] = &[
     Behaviour {
         name: "syn-reopened",
         rule: "the peer's new SYN takes the server's TIME_WAIT over",
-        why: "a client that comes back within 60 s is no enemy",
+        why: "a client that comes back within 60 s is not an attacker",
         source: "tcp_timewait_state_process returns TCP_TW_SYN",
         differs: &[],
     },
     Behaviour {
         name: "accepted-newer",
         rule: "with a newer timestamp a SYN is accepted whatever its number",
-        why: "numbers are random since 1996; the clock is what tells",
+        why: "sequence numbers have been random since 1996; only the clock says what is newer",
         source: "tcp_timewait_state_process returns TCP_TW_SYN",
         differs: &[],
     },
@@ -150,13 +150,13 @@ pub(super) const REOPEN: &[Behaviour] = &[
     Behaviour {
         name: "accepted-half-circle",
         rule: "a timestamp 2^31 behind is ahead",
-        why: "clocks that jumped may not lock a client out for ever",
+        why: "a clock that jumped must not lock a client out for ever",
         source: "tcp_timewait_state_process, (s32)(tw_ts_recent - rcv_tsval) < 0",
         differs: &[],
     },
     Behaviour {
         name: "accepted-no-option",
-        rule: "a SYN without a timestamp that begins later is accepted over one with",
+        rule: "a SYN without a timestamp that begins later is accepted over a connection that had them",
         why: "middleboxes strip options",
         source: "tcp_timewait_state_process, saw_tstamp is 0",
         differs: &[],
@@ -199,7 +199,7 @@ pub(super) const RESET: &[Behaviour] = &[
     },
     Behaviour {
         name: "refused-rst",
-        rule: "RSTs that are too old, or off by one, end nothing and are told",
+        rule: "RSTs that are too old, or off by one, end nothing and are reported",
         why: "TIME_WAIT assassination must be hard to do from afar",
         source: "tcp_paws_reject, tw_rcv_nxt in tcp_timewait_state_process",
         differs: &[Differs {
@@ -210,7 +210,7 @@ pub(super) const RESET: &[Behaviour] = &[
     },
     Behaviour {
         name: "refused-then-reset",
-        rule: "a refused SYN and the client's RST for the answer: reset, with the refusal in its record",
+        rule: "a refused SYN, then the client's RST: the end is a reset, with the refusal in its record",
         why: "how Linux clients recover within milliseconds",
         source: "the kill label of tcp_timewait_state_process, tcp_rfc1337=0",
         differs: &[],
@@ -218,55 +218,55 @@ pub(super) const RESET: &[Behaviour] = &[
     Behaviour {
         name: "fin-wait-2-reset",
         rule: "a RST ends FIN_WAIT2 even with tcp_rfc1337=1",
-        why: "tcp_rfc1337 is about TIME_WAIT alone",
+        why: "tcp_rfc1337 concerns TIME_WAIT only",
         source: "the kill label of tcp_timewait_state_process, substate FIN_WAIT2",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-reset-in-window",
         rule: "in FIN_WAIT2 a RST anywhere in the window is enough",
-        why: "data of the peer may be lost in front of it",
+        why: "data of the peer may have been lost before it",
         source: "tcp_timewait_state_process, tcp_in_window and th->rst",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-reset-outside",
-        rule: "in FIN_WAIT2 a RST outside of the window ends nothing",
-        why: "an old RST may come late",
+        rule: "in FIN_WAIT2 a RST outside the window ends nothing",
+        why: "an old RST may arrive late",
         source: "tcp_timewait_state_process, not tcp_in_window",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-late-data",
-        rule: "data after close() ends FIN_WAIT2 and is answered by a RST",
+        rule: "data after close() ends FIN_WAIT2 and is answered with a RST",
         why: "nobody is left to read it, and the peer must know",
         source: "tcp_timewait_state_process returns TCP_TW_RST",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-syn",
-        rule: "a SYN in the window ends FIN_WAIT2 and is answered by a RST",
+        rule: "a SYN in the window ends FIN_WAIT2 and is answered with a RST",
         why: "the peer has forgotten the connection",
         source: "tcp_timewait_state_process returns TCP_TW_RST: th->syn, not before rcv_nxt",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-data",
-        rule: "data in the window ends FIN_WAIT2, is answered by a RST and told with its own numbers",
-        why: "what another segment said would blame the wrong peer",
+        rule: "data in the window ends FIN_WAIT2, is answered with a RST and reported with its own numbers",
+        why: "the numbers of another segment would blame the wrong peer",
         source: "tcp_timewait_state_process returns TCP_TW_RST: new data, no FIN",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-data-fin",
-        rule: "data and FIN in one segment end FIN_WAIT2, and are answered by a RST",
-        why: "clients send their last bytes so (MSG_MORE, cork, Nagle); no SYN was refused",
+        rule: "data and FIN in one segment end FIN_WAIT2, and are answered with a RST",
+        why: "clients send their last bytes this way (MSG_MORE, cork, Nagle); no SYN was refused",
         source: "tcp_timewait_state_process returns TCP_TW_RST: end_seq is not rcv_nxt + 1",
         differs: &[],
     },
     Behaviour {
         name: "fin-wait-2-fin-ahead",
-        rule: "a FIN that has overtaken data ends FIN_WAIT2, and is answered by a RST",
+        rule: "a FIN that has overtaken data ends FIN_WAIT2, and is answered with a RST",
         why: "one lost segment, and the peer's close() becomes a reset",
         source: "tcp_timewait_state_process returns TCP_TW_RST: end_seq is not rcv_nxt + 1",
         differs: &[],

@@ -43,7 +43,7 @@ pub(super) fn judge_lives(evidence: &Evidence<'_>, failures: &mut Failures) {
     for end in ends(evidence.events).filter(|end| unknown(&end.flow)) {
         failures
             .0
-            .push(format!("nobody made what was reported: {end:?}"));
+            .push(format!("reported, but no scenario made it: {end:?}"));
     }
 }
 

@@ -53,7 +53,7 @@ fn judge_each(evidence: &Evidence<'_>, failures: &mut Failures) {
     for refusal in reported.values().flatten() {
         failures
             .0
-            .push(format!("nobody made what was refused: {refusal:?}"));
+            .push(format!("refused, but no scenario sent it: {refusal:?}"));
     }
 }
 
@@ -149,7 +149,7 @@ fn judge_crowd(evidence: &Evidence<'_>, crowd: &Crowd, failures: &mut Failures) 
     }
     let expected = |one: &&Refusal| rules.contains(&one.rule) && is_sound(one);
     for one in refused.iter().filter(|one| !expected(one)) {
-        failures.0.push(format!("nobody expected {one:?}"));
+        failures.0.push(format!("unexpected: {one:?}"));
     }
 }
 

@@ -225,7 +225,7 @@ fn an_end_is_reported_once_and_only_if_it_was_made() {
         flow: flow(4001),
         ..end()
     }));
-    assert!(case.judge()[0].contains("nobody made"));
+    assert!(case.judge()[0].contains("no scenario made it"));
 }
 
 #[test]

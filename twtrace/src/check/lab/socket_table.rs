@@ -14,7 +14,7 @@ use crate::kernel::socket_table::{FIN_WAIT2, LISTEN, Row, visit};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::check) struct Shown {
     pub(in crate::check) substate: Substate,
-    /// What is left on its timer.
+    /// Time left on its timer.
     pub(in crate::check) remaining: Duration,
 }
 
@@ -37,7 +37,7 @@ impl SocketTable {
         self.full.iter().all(|row| row.state == LISTEN)
     }
 
-    /// Sockets that were closed, are in FIN_WAIT2, and yet are no mini-sockets.
+    /// Sockets that were closed, are in FIN_WAIT2, and yet are not mini-sockets.
     ///
     /// The ACK of a FIN that arrives while close() still owns the socket leaves it as it is, with
     /// a keepalive timer (`tcp_rcv_state_process`, TCP_FIN_WAIT1, sock_owned_by_user).

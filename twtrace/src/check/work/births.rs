@@ -42,7 +42,7 @@ pub(in super::super) fn close_after_shutdown(lab: &Lab<'_>) -> Step<Made> {
     Ok(Group::deaf_shut_down(lab, lab.connect_all()?)?.left())
 }
 
-/// TCP_LINGER2 below 0: the ACK of our FIN is answered by a RST.
+/// TCP_LINGER2 below 0: the ACK of our FIN is answered with a RST.
 pub(in super::super) fn linger2_negative(lab: &Lab<'_>) -> Step<Made> {
     let mut peers = Vec::new();
     for pair in lab.connect_all()? {

@@ -1,4 +1,4 @@
-//! Segments that are refused where there is no mini-socket: by a connection that lives, and by one
+//! Segments that are refused where there is not a mini-socket: by a live connection, and by one
 //! of which only a SYN has come.
 
 use std::net::SocketAddr;

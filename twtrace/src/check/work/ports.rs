@@ -40,7 +40,7 @@ pub(in super::super) fn exhausted(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left().and(last.left()))
 }
 
-/// Half of the ports are held by connections that live: those are not counted.
+/// Half of the ports are held by live connections: those are not counted.
 pub(in super::super) fn exhausted_by_both(lab: &Lab<'_>) -> Step<Made> {
     let ports = range(lab)?;
     let group = Group::time_wait(lab, connect(lab, lab.count)?)?;
@@ -86,7 +86,7 @@ pub(in super::super) fn bind(lab: &Lab<'_>) -> Step<Made> {
 }
 
 /// A bound socket has but one port to try: what holds its four-tuple is a TIME_WAIT, which without
-/// timestamps nothing takes over, or a connection that lives.
+/// timestamps nothing takes over, or a live connection.
 pub(in super::super) fn taken(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_timestamps", 0)?;
     let bound = || {

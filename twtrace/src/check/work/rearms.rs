@@ -1,5 +1,5 @@
 //! What restarts the timer of TIME_WAIT, and what must not. All is forged; the peers are deaf, so
-//! nobody answers the answers by a RST.
+//! nobody answers the answers with a RST.
 
 use std::thread;
 use std::time::Duration;
@@ -85,7 +85,7 @@ fn kept(lab: &Lab<'_>, how: How, make: fn(Sequence) -> Segment<'static>) -> Step
 
 /// A duplicate FIN, old data and a bare ACK each restart the 60 s.
 ///
-/// The peers are deaf, so nobody answers the answers by a RST.
+/// The peers are deaf, so nobody answers the answers with a RST.
 pub(in super::super) fn rearm(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     let start = now_ns();

@@ -1,4 +1,4 @@
-//! What FIN_WAIT2 has no use for: it answers by a RST, and ends. Just before, on the same CPU, other
+//! What FIN_WAIT2 has no use for: it answers with a RST, and ends. Just before, on the same CPU, other
 //! mini-sockets refuse SYNs whose numbers are all different: what is told of a segment must not be
 //! what another one said.
 

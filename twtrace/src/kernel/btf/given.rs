@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// A file of the running kernel's BTF, as far as that can be told.
 ///
 /// fentry programs are attached by the type numbers in it. Those of another kernel stand for other
-/// functions, which would be traced without a word.
+/// functions, which would be traced without any error.
 #[derive(Clone, Debug)]
 pub struct GivenBtf(PathBuf);
 

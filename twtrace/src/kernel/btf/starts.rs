@@ -1,4 +1,4 @@
-//! Tells quickly that a name is none of the wanted: nearly all of a kernel's hundred thousand.
+//! Decides quickly that a name is not wanted: true of nearly all of a kernel's hundred thousand.
 
 /// Which first eight bytes the wanted names have, by hash.
 pub(super) struct Starts(Box<[bool; SLOTS]>);

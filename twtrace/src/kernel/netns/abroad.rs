@@ -10,7 +10,7 @@ use crate::kernel::threads::beside;
 #[derive(Debug)]
 pub struct Abroad {
     home: Netns,
-    /// It is of one thread.
+    /// It belongs to one thread.
     thread: PhantomData<*const ()>,
 }
 

@@ -64,7 +64,7 @@ fn numbered_entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 fn add_mounts(found: &mut All) {
-    // Anybody may mount something somewhere that is no text.
+    // A mount point may be any bytes, not only text.
     let mounted = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let mounted = String::from_utf8_lossy(&mounted);
     let mut mounts: Vec<_> = mounted.lines().filter_map(mounted_namespace).collect();

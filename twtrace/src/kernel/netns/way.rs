@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Netns;
 use crate::error::{Error, Result};
 
-/// So many are kept of each kind: the first will do, unless it leads elsewhere by then.
+/// How many are kept of each kind: the first is enough unless it leads elsewhere by then.
 const MOST: usize = 3;
 
 /// Paths that led to one namespace when they were found. They keep neither it nor a descriptor.
@@ -83,7 +83,7 @@ impl Ways {
     /// Reads a file of `/proc/net` as that namespace shows it, e.g. `netstat`, without entering it.
     ///
     /// Only tasks lead there. A file of /proc/PID/net belongs to the namespace in which the task
-    /// was when it was opened: so it is looked where the task is before that and after.
+    /// was when it was opened: so the task's namespace is checked before and after.
     pub fn read_proc_net(&self, name: &str) -> Result<String> {
         let mut result = Err(Error::new(format!(
             "no task is in network namespace {}",
@@ -103,7 +103,7 @@ impl Ways {
             let path = task.join("net").join(name);
             Error::new(format!("cannot read {}: {why}", path.display()))
         };
-        // This very task, even if its number is given to another meanwhile.
+        // Exactly this task, even if another gets its number meanwhile.
         let task = File::options()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_DIRECTORY)

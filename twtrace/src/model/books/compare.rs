@@ -18,8 +18,8 @@ pub struct Comparison {
     pub namespaces: usize,
     /// Namespaces that could not be compared.
     pub unread: usize,
-    /// Namespaces were told apart by what none has had before. By inode number alone, a difference
-    /// may be between two namespaces.
+    /// Namespaces were identified by their cookies. With inode numbers alone, a difference may be
+    /// one between two namespaces.
     pub certain: bool,
 }
 
@@ -160,7 +160,7 @@ struct Habits {
 }
 
 impl Habits {
-    /// What the kernel must have counted, going by our counts.
+    /// What the kernel must have counted according to our counts.
     fn expected(self, counter: Counter, ours: &Counters) -> u64 {
         let ended = |reason: Reason| ours.ended[reason as usize];
         let refused = |class: Class| ours.refused[class as usize];
@@ -252,8 +252,8 @@ impl Row {
     }
 }
 
-/// By what namespaces are told apart. Inode numbers are given again, cookies are not; but kernels
-/// before 5.14 do not tell cookies, and recordings from before have none.
+/// How namespaces are identified. Inode numbers recur, cookies do not; but kernels before 5.14 do not
+/// give cookies, and older recordings have none.
 #[derive(Clone, Copy)]
 enum Keys {
     Cookie,
@@ -369,7 +369,7 @@ impl Sides<'_> {
         last.checked_sub(first).ok_or(Unread::NamespaceReplaced)
     }
 
-    /// Whether they agree, or why that cannot be told.
+    /// Whether they agree, or why that is unknown.
     fn verdict(
         &self,
         key: u64,

@@ -8,7 +8,7 @@
 use super::evidence::{Facts, OLD_TICKS, YOUNG_TICKS};
 pub use super::hypothesis::{Argument, Cause, Hypothesis, Standing};
 
-/// Facts need so many conflicts before what is common to them says anything.
+/// How many conflicts there must be before what they have in common means anything.
 const FEW: u64 = 3;
 const ENOUGH: u64 = 5;
 /// A clock that went back is over once the TIME_WAITs from before are gone; refused SYNs may have
@@ -27,7 +27,7 @@ impl Hypothesis {
         }
     }
 
-    /// From what number of points on it is what.
+    /// The standing that a number of points gives.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match self.points {
@@ -132,7 +132,7 @@ fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
         young <= YOUNG_TICKS && !facts.clocks_stand_still(),
         young_said,
     );
-    // A reboot also makes a new secret, which the offsets of all connections hang on.
+    // A reboot also makes a new secret, on which the offsets of all connections depend.
     let new_secret = facts.unrelated_gaps() && at_once && facts.in_step_before >= FEW;
     case.pro(3, new_secret, in_step);
     case.con(
@@ -184,14 +184,14 @@ fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
     case.con(2, facts.retried > 0, facts.sent_again());
 }
 
-/// What the facts amount to, and how it is said.
+/// What the facts add up to.
 impl Facts {
     /// Two of three gaps are the same.
     fn same_gaps(&self) -> bool {
         self.gaps >= 2 && 3 * self.same >= 2 * self.gaps
     }
 
-    /// No more than one in three is like another.
+    /// At most one in three is like another.
     fn unrelated_gaps(&self) -> bool {
         (self.gaps >= FEW && 3 * self.same <= self.gaps.max(FEW))
             || (self.gaps == 2 && self.same == 1)

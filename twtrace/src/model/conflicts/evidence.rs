@@ -1,4 +1,4 @@
-//! What the SYNs of one address say, kept in little room.
+//! What the SYNs of one address say, in little memory.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ const VALUES: usize = 4;
 /// Clocks that differ by less are the same: ticks of other lengths than 1 ms make up to a minute
 /// of TIME_WAIT look like as many ticks. Two random clocks are this close once in 35,000 times.
 pub(super) const SAME_TICKS: u32 = 60_000;
-/// No segment is on its way for longer: twice the maximum segment lifetime of RFC 9293, in ms.
+/// No segment is in the network for longer: twice the maximum segment lifetime of RFC 9293, in ms.
 pub(super) const OLD_TICKS: u32 = 240_000;
 /// How far an old duplicate's ISN can be behind: a window as large as can be announced.
 const OLD_BYTES: u32 = 1 << 30;
@@ -73,7 +73,7 @@ pub(super) struct Facts {
     pub(super) gaps: u64,
     /// The largest group of them that are the same.
     pub(super) same: u64,
-    /// What the clocks of that group differ by, in ticks.
+    /// By how many ticks the clocks of that group differ.
     pub(super) same_skew: i32,
     /// Gaps so large that no old segment explains them.
     pub(super) far_back: u64,
@@ -98,7 +98,7 @@ pub(super) struct Facts {
 }
 
 impl Evidence {
-    /// Takes a refused SYN. Of one that is sent again, all is the same but the time.
+    /// Takes a refused SYN. A repeated one differs only in time.
     pub(super) fn refused(&mut self, refused: &Refused, added: &Added) {
         let refusal = &refused.refusal;
         let since = self

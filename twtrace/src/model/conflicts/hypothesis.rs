@@ -11,11 +11,11 @@ pub enum Cause {
     ClockReset,
     /// A stack or proxy whose timestamps do not grow from one connection to the next.
     NonMonotonicStack,
-    /// A segment of an earlier connection that was long on its way: what PAWS is there for.
+    /// A segment of an earlier connection that was delayed in the network: the case PAWS is made for.
     OldDuplicate,
 }
 
-/// How much is to be said for a hypothesis.
+/// How strong a hypothesis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     Likely,
@@ -37,48 +37,48 @@ pub struct Hypothesis {
 /// A fact that speaks for or against a cause, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// So many of the gaps are the same: the same pair of clocks, which differ by so many ticks.
+    /// `n` gaps are the same: one pair of clocks, which differ by `ticks`.
     SameGaps { n: u64, of: u64, ticks: u32 },
-    /// No more than so many of the gaps are alike.
+    /// Few of the gaps are alike.
     UnrelatedGaps { of: u64 },
-    /// So many gaps are too large for an old segment.
+    /// `n` gaps are too large for an old segment.
     FarBehind { n: u64, of: u64 },
-    /// So many accepted SYNs are ahead by as much as the refused ones are behind.
+    /// `n` accepted SYNs are ahead by as much as the refused ones are behind.
     TurnsTaken { n: u64 },
-    /// So many accepted SYNs have a clock that is far ahead.
+    /// `n` accepted SYNs have a clock that is far ahead.
     Jumps { n: u64 },
     /// Not one SYN that was accepted is far ahead.
     NoJumps,
-    /// So many accepted SYNs had the clock of the connection before, until the first refusal.
+    /// `n` accepted SYNs before the first refusal had the clock of the earlier connection.
     InStepBefore { n: u64 },
-    /// The TTL differs from that of the previous owner's FIN so often, for the first time by this
-    /// pair.
+    /// The TTL differs from that of the previous owner's FIN `n` times; the first pair is
+    /// given.
     OtherTtl { n: u64, syn: u8, owner: u8 },
     /// SYNs came with different TTLs.
     SeveralTtls { a: u8, b: u8 },
     /// The TTL is that of the previous owner's FIN in all that are known.
     SameTtl { n: u64, ttl: u8 },
-    /// SYNs offer so many different windows.
+    /// SYNs offer `n` different windows.
     SeveralWindows { n: usize },
     /// All SYNs offer this window.
     OneWindow { window: u16 },
-    /// The ISN is beyond what was received so often.
+    /// The ISN is beyond what was received `n` times.
     IsnAhead { n: u64, of: u64 },
-    /// The ISN is now beyond, now before what was received.
+    /// The ISN is sometimes beyond and sometimes before what was received.
     IsnMixed { ahead: u64, behind: u64 },
     /// TSval and ISN a little behind, as in the earlier connection itself.
     LikeDuplicates { n: u64, of: u64 },
     /// Conflicts are many, where an old segment comes alone.
     Many { n: u64 },
-    /// So many SYNs were sent again.
+    /// `n` SYNs were repeated.
     SentAgain { n: u64, of: u64 },
     /// From the first refusal to the last.
     Within { ns: u64 },
-    /// The clock began at 0 no longer ago than this, if it began there.
+    /// The clock began at 0 at most this many ticks ago, if it began there.
     YoungClock { ticks: u32 },
-    /// So many SYNs have the timestamp 0.
+    /// `n` SYNs have the timestamp 0.
     ZeroTsval { n: u64, of: u64 },
-    /// So many SYNs have no timestamp, where the connection before had them.
+    /// `n` SYNs have no timestamp, although the earlier connections had them.
     NoTsval { n: u64, of: u64 },
     /// Nobody has timestamps: the ISN alone decides.
     NoTimestamps { n: u64 },

@@ -1,8 +1,8 @@
 //! Which SYNs were refused, what became of their clients, and what may explain it.
 //!
 //! A conflict begins with the first SYN that is refused on a connection's addresses and ports, and
-//! ends with the mini-socket that refused it. Memory is bounded: so many open conflicts, so many
-//! remote addresses; what is over is counted, and told apart only no more.
+//! ends with the mini-socket that refused it. Memory is bounded: open conflicts and remote addresses
+//! have a maximum; whatever exceeds it is still counted, but no longer by itself.
 
 pub mod causes;
 mod evidence;
@@ -31,7 +31,7 @@ use what_if::Recycle;
 pub const STUCK_SYNS: u32 = 3;
 pub const STUCK_NS: u64 = 3_000_000_000;
 
-/// All conflicts of a trace, and what came of them.
+/// All conflicts of a trace and their outcomes.
 #[derive(Debug)]
 pub struct Conflicts {
     tuples: Tuples,
@@ -64,7 +64,7 @@ pub struct Top<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
     pub addresses: usize,
-    /// There were even more, which could not be told apart.
+    /// There were even more addresses, which could not be told apart.
     pub more: bool,
     pub counts: Counts,
 }
@@ -283,7 +283,7 @@ impl Conflicts {
     }
 }
 
-/// What is told of an event where only conflicts matter. `all`: to programs. People are told what
+/// What is reported of an event where only conflicts matter. `all`: to programs. People are told what
 /// keeps a client out: accepted SYNs are the rule, and other segments are refused every day.
 #[must_use]
 pub fn told(report: &Report, all: bool) -> Option<Report> {
@@ -302,12 +302,12 @@ pub fn told(report: &Report, all: bool) -> Option<Report> {
 enum Ended<'a> {
     /// With its mini-socket.
     Seen(&'a End),
-    /// Not while anybody looked.
+    /// Not while it was traced.
     Unseen,
 }
 
 /// Of SYNs that open a connection: those that the numbers of another one keep out. What
-/// FIN_WAIT2 answers by a RST is none: it never comes to a comparison.
+/// FIN_WAIT2 answers with a RST is none of these: nothing is compared.
 fn is_conflict(stage: Stage, rule: Rule) -> bool {
     match stage {
         Stage::TimeWait | Stage::FinWait2 => matches!(rule, Rule::Paws | Rule::OldSequence),

@@ -343,7 +343,7 @@ fn syns_refused_without_a_mini_socket_count_but_their_outcome_is_not_seen() {
         };
         trace.refused(refusal);
     }
-    // The connection that lives may leave a TIME_WAIT of its own; that is not its outcome.
+    // The live connection may leave a TIME_WAIT of its own; that is not its outcome.
     trace.ended(end(1, 90 * S, Reason::Expired, 0, 0)).finish();
     assert_eq!(trace.outcomes(), [Outcome::Unknown; 2]);
 }

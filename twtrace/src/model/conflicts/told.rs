@@ -1,11 +1,11 @@
-//! What is told of a conflict.
+//! What is reported of a conflict.
 
 use super::hypothesis::Hypothesis;
 use crate::event::{Flow, Reason};
 use crate::model::lifecycle::Life;
 use crate::model::refusal::seq_gap;
 
-/// What became of the client whose SYN was refused.
+/// The outcome for the client whose SYN was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The client answered the ACK by a RST (RFC 9293, 3.10.7.3), which ended the mini-socket.
@@ -16,7 +16,7 @@ pub enum Outcome {
     Reopened,
     /// `STUCK_SYNS` or more SYNs over `STUCK_NS` or more, and no end of it.
     Stuck,
-    /// Fewer, and then the mini-socket ended otherwise.
+    /// Fewer, and then the mini-socket ended for another reason.
     GaveUp,
     /// The trace was over before, or too much was open at once, or no mini-socket refused it.
     Unknown,
@@ -51,9 +51,9 @@ impl Outcome {
 pub enum StuckBy {
     /// Its RST came, and was ignored because of tcp_rfc1337.
     Rfc1337,
-    /// A RST came, but its numbers did not fit.
+    /// A RST came, but with the wrong numbers.
     WrongRst,
-    /// ACKs were sent, and no RST came back: something on the way eats the ACK or the RST.
+    /// ACKs were sent, and no RST came back: something on the way drops the ACK or the RST.
     NoRst,
 }
 
@@ -91,7 +91,7 @@ pub struct Reopen {
 }
 
 impl Reopen {
-    /// `None` if it ended otherwise.
+    /// `None` if it ended for another reason.
     #[must_use]
     pub fn new(life: &Life) -> Option<Self> {
         (life.end.reason == Reason::SynReopened).then(|| Self {

@@ -54,7 +54,7 @@ pub(super) struct Tuple {
     stage: Stage,
     /// When its mini-socket entered TIME_WAIT, which tells it from a later one.
     time_wait_ns: Option<u64>,
-    /// SYNs of which a record came.
+    /// SYNs with a record.
     records: u32,
     acks: u32,
     rst: Option<StuckBy>,
@@ -63,7 +63,7 @@ pub(super) struct Tuple {
     serial: u64,
 }
 
-/// What came of a SYN that was added.
+/// The effect of adding a SYN.
 #[derive(Debug)]
 pub(super) struct Added {
     /// SYNs that are new: more than one if records are missing.
@@ -76,7 +76,7 @@ pub(super) struct Added {
     pub(super) new_tuple: bool,
     /// It made its client stuck.
     pub(super) stuck: bool,
-    /// What had to give way.
+    /// The conflict that had to give way.
     pub(super) evicted: Option<Tuple>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Tuples {
     /// conflict is still the same.
     due: VecDeque<(u64, Key, u64)>,
     serial: u64,
-    /// Hashes of those that were ever here.
+    /// Hashes of all tuples seen so far.
     seen: HashSet<u64>,
     hasher: RandomState,
 }
@@ -241,7 +241,7 @@ impl Tuple {
         }
     }
 
-    /// One of whose SYNs no record came: its end knows of them.
+    /// A conflict without a record of its SYNs: its end knows of them.
     pub(super) fn unseen(end: &End) -> Self {
         let first_ns = end.first_refused_ns.unwrap_or(end.ended_ns);
         Self {
@@ -308,7 +308,7 @@ impl Tuple {
             Ended::Seen(end) => match end.reason {
                 Reason::Reset | Reason::FinWait2Reset if !self.turned_away => Outcome::Recovered,
                 Reason::SynReopened => Outcome::Reopened,
-                // Of SYNs without a record it is not known over how long they came.
+                // Over how long SYNs without a record came is unknown.
                 _ if self.stuck || (self.syns >= STUCK_SYNS && self.records == 0) => Outcome::Stuck,
                 _ => Outcome::GaveUp,
             },

@@ -158,7 +158,7 @@ mod tests {
         let mut recycle = known();
         recycle.syn(address(7), 160 * S, &numbers(Some(5), None), 0);
         assert_eq!(recycle.dropped(), 0);
-        // A clock that is behind becomes the one that counts after as long.
+        // After that long, a clock that is behind becomes the one that counts.
         recycle.syn(address(7), 170 * S, &numbers(Some(20), Some(10)), S);
         recycle.syn(address(7), 171 * S, &numbers(Some(5), None), 0);
         assert_eq!(recycle.dropped(), 1);

@@ -1,4 +1,4 @@
-//! Who has most, told apart in one of several ways, with rates of late.
+//! Who has most, grouped in one of several ways, with recent rates.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,7 +13,7 @@ use crate::model::stats::Percentiles;
 /// much later than the one before.
 const STEP_NS: u64 = LENGTH_NS / 16;
 
-/// The same events grouped in several ways, of which one is shown.
+/// The same events grouped in several ways; one of them is shown.
 #[derive(Debug)]
 pub(super) struct Ranking {
     groups: Vec<Groups>,
@@ -122,7 +122,7 @@ impl Ranking {
         }
     }
 
-    /// `None` also for a group of which nothing is known at the begin of that time.
+    /// `None` also for a group that was unknown at the start of that time.
     fn per_s(&self, row: &Row, at_ns: u64) -> Option<f64> {
         let oldest = self.moments.front()?;
         let ns = at_ns.checked_sub(oldest.at_ns).filter(|&ns| ns > 0)?;

@@ -1,4 +1,4 @@
-//! Rates of late, from the totals of some moments.
+//! Recent rates, from the totals of some moments.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use twtrace_common::counters::Counters;
 
 use super::Pace;
 
-/// Over how long rates are taken: long enough for one to be read, short enough to be of now.
+/// Over how long rates are taken (ns): long enough to be readable, short enough to be current.
 pub(super) const LENGTH_NS: u64 = 10_000_000_000;
 /// Moments that are kept at most, whatever the time between them.
 const MOST: usize = 64;
@@ -32,7 +32,7 @@ impl Window {
     pub(super) fn push(&mut self, at_ns: u64, mut counters: Vec<Counters>) {
         counters.sort_unstable_by_key(|one| one.netns);
         self.moments.push_back(Moment { at_ns, counters });
-        // The one before the begin of the window stays: rates are from it on.
+        // The last one before the start of the window stays: rates are measured from it.
         let over = |next: &Moment| at_ns.saturating_sub(next.at_ns) >= LENGTH_NS;
         while self.moments.get(1).is_some_and(over) {
             self.moments.pop_front();

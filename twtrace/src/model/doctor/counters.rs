@@ -1,19 +1,19 @@
-//! What the kernel counted since the boot, and what it counts by that on this kernel.
+//! What the kernel has counted since boot, and what each counter means on this kernel.
 
 use super::{Finding, Rate, Severity, What, share};
 use crate::event::TwCountedAt;
 use crate::event::facts::{Facts, Namespace};
 
-/// So often in an hour somebody is hurt.
+/// From this many per hour on, somebody is affected.
 const OFTEN: f64 = 60.0;
-/// Where a counter also counts what hurts nobody.
+/// The same for a counter that also counts harmless events.
 const OFTEN_IF_MIXED: f64 = 600.0;
-/// Fewer are no pattern.
+/// Fewer than this are not a pattern.
 const FEW: u64 = 10;
 const SOME: f64 = 0.02;
 const MANY: f64 = 0.2;
 
-/// A counter, how far it got, and what it counts.
+/// A counter, its value, and what it counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counter {
     pub netns: u32,
@@ -39,7 +39,7 @@ pub enum Counts {
     RefusedInTimeWait,
     /// In TIME_WAIT and elsewhere.
     RefusedAnywhere,
-    /// On connections that live, and while they are made.
+    /// On live connections, and while they are made.
     RefusedAlive,
     OldAcks,
     WrongEcho,
@@ -141,7 +141,7 @@ pub(super) fn find(facts: &Facts, namespace: &Namespace, findings: &mut Vec<Find
         };
         found(by_rate(count, often), what);
     }
-    // tcp_listendrop: every ListenOverflows is one of them too.
+    // tcp_listendrop: every ListenOverflows counts there too.
     let drops = namespace.counter("ListenDrops");
     if drops > 0 {
         let count = Rate::new(drops, facts.uptime_s);

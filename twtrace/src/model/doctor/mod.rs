@@ -28,7 +28,7 @@ pub enum Severity {
     Warning,
     /// Worth knowing.
     Note,
-    /// Looked at, and found well.
+    /// Checked, and fine.
     Ok,
 }
 
@@ -52,7 +52,7 @@ pub enum What {
     TracingRefused {
         why: Text,
     },
-    /// Capabilities that are not there.
+    /// Missing capabilities.
     NeedsPrivileges {
         missing: Vec<Text>,
     },
@@ -75,9 +75,9 @@ pub enum What {
 
     /// `tcp_max_tw_buckets`: the number of mini-sockets against the limit.
     Buckets(Buckets),
-    /// There were more mini-sockets than allowed once.
+    /// At some time there were more mini-sockets than allowed.
     Overflowed(Buckets),
-    /// The limit is below what the kernel set.
+    /// The limit is below the kernel's default.
     BucketsLowered {
         limit: u64,
         default: u64,
@@ -105,7 +105,7 @@ pub enum What {
     Rfc1337 {
         refused: u64,
     },
-    /// `tcp_fin_timeout` is not what the kernel set it to.
+    /// `tcp_fin_timeout` is not at its default.
     FinTimeout {
         seconds: i64,
     },
@@ -159,7 +159,7 @@ pub struct Rate {
     pub per_hour: f64,
 }
 
-/// What is often believed of TIME_WAIT, and is not so.
+/// Common beliefs about TIME_WAIT that are wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Myth {
@@ -171,11 +171,11 @@ pub enum Myth {
     Reuse,
     /// "SO_LINGER with 0 is a way around TIME_WAIT."
     Linger,
-    /// "`tcp_tw_recycle` is what one sets."
+    /// "`tcp_tw_recycle` is the setting to use."
     Recycle,
 }
 
-/// All that `doctor` has to say.
+/// Everything that `doctor` reports.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
     /// The worst first, then the best supported.
@@ -255,7 +255,7 @@ fn myths(findings: &[Finding]) -> Vec<Myth> {
     .collect()
 }
 
-/// From this share of the limit on, it is near.
+/// From this share of the limit on, the population is near it.
 const NEAR: f64 = 0.8;
 
 /// `base` is our own namespace, if this is another one.
@@ -356,7 +356,7 @@ impl What {
         }
     }
 
-    /// How well it is supported, to rank findings of one severity: a share in per mille, or events
+    /// How strong the evidence is, to rank findings of one severity: a share in per mille, or events
     /// per hour.
     fn strength(&self) -> u64 {
         let per_mille = |share: f64| (share * 1000.0) as u64;

@@ -14,7 +14,7 @@ const SMALL: u32 = 8_000;
 /// Whether `tcp_tw_reuse` can help with one destination, or does already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReuseHelp {
-    /// Connections that live have most of the ports.
+    /// Live connections have most of the ports.
     PortsAreInUse,
     /// `tcp_timestamps` is 0.
     NeedsTimestamps,

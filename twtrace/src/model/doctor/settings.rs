@@ -1,14 +1,14 @@
-//! What each sysctl does on this kernel, and which are set to no use or to harm.
+//! What each sysctl does on this kernel, and which settings are useless or harmful.
 
 use super::range::usable;
 use super::{Finding, Severity, What};
 use crate::event::TsOffset;
 use crate::event::facts::{Facts, Namespace, Setting, Sysctl, Value};
 
-/// From when on `tcp_tw_reuse` lets connect() take a TIME_WAIT over (`tcp_twsk_unique`).
+/// The age from which `tcp_tw_reuse` lets connect() reuse a TIME_WAIT socket (`tcp_twsk_unique`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReuseAge {
-    /// When the clock's second is another than that of the last timestamp: after 0 to 1 s.
+    /// Once the clock's second differs from that of the last timestamp: after 0 to 1 s.
     NextSecond,
     /// After `tcp_tw_reuse_delay` ms.
     Ms(i64),
@@ -30,10 +30,10 @@ pub enum Effect {
     ReuseOff,
     ReuseAll(ReuseAge),
     ReuseLoopback(ReuseAge),
-    /// On, and yet without effect: timestamps are off.
+    /// On, but without effect: timestamps are off.
     ReuseNeedsTimestamps,
     ReuseDelay(i64),
-    /// `tcp_tw_reuse` is without effect, and so is its delay.
+    /// Without effect, because `tcp_tw_reuse` has none.
     ReuseDelayUnused,
     /// This kernel counts in whole seconds.
     ReuseDelayAbsent,
@@ -66,7 +66,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Whether the sysctl does what it is there for; `false` also where this kernel has none.
+    /// Whether the sysctl has its intended effect; `false` also if this kernel has none.
     #[must_use]
     pub fn takes_effect(self) -> bool {
         !matches!(
@@ -112,7 +112,7 @@ pub(super) fn rows(facts: &Facts) -> Vec<Row> {
     rows
 }
 
-/// Whether a sysctl is to be told of: in our own namespace always.
+/// Whether a sysctl is shown: in our own namespace always.
 pub(super) fn differs(namespace: &Namespace, base: Option<&Namespace>, sysctl: Sysctl) -> bool {
     base.is_none_or(|base| {
         let value = |of: &Namespace| of.sysctls.get(&sysctl).map(|found| found.value.clone());
@@ -221,7 +221,7 @@ pub(super) fn find(
     let is = |sysctl, value| namespace.number(sysctl) == Some(value);
     match (is(Sysctl::TcpTwReuse, 1), timestamps_off(namespace)) {
         (true, true) => {
-            // Either of the two may be what differs.
+            // Either of the two may differ.
             let what = What::ReuseWithoutTimestamps;
             let cause = if differs(namespace, base, Sysctl::TcpTwReuse) {
                 Sysctl::TcpTwReuse

@@ -1,4 +1,4 @@
-//! Whether twtrace can trace here, and what else it could not look at.
+//! Whether twtrace can trace here, and what else could not be checked.
 
 use super::{Finding, Severity, What};
 use crate::event::facts::{Answer, Facts, Point, Tracing};

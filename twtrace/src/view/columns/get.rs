@@ -13,7 +13,7 @@ impl Value<'_> {
     }
 }
 
-/// What is there as a value; else it is unknown.
+/// A value, or unknown.
 #[inline(always)]
 pub(super) fn known<'r, T>(fact: Option<T>, value: impl FnOnce(T) -> Value<'r>) -> Value<'r> {
     fact.map_or(Value::Unknown, value)

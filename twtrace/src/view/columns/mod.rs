@@ -31,13 +31,13 @@ pub struct Column {
     pub unit: &'static str,
     /// One line for docs/output.md.
     pub doc: &'static str,
-    /// In whose JSON it is. In CSV and text, others may have it too.
+    /// The events whose JSON has it. In CSV and text, others may have it too.
     pub of: Of,
     pub shown: Shown,
     pub(super) get: for<'r> fn(&'r Report) -> Value<'r>,
 }
 
-/// On which side of its column a cell of text stands.
+/// Alignment of a cell of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     Left,
@@ -186,7 +186,7 @@ pub(super) enum CgroupFact {
     Unit,
     Container,
     Pod,
-    /// What it is called where there is room: pod, container or unit, else its path.
+    /// The long name: pod, container or unit, else its path.
     Name,
 }
 

@@ -6,16 +6,16 @@ use crate::view::docs::{Field, fields, line};
 pub(in crate::view) fn md(page: &mut String) {
     page.push_str(
         "\n## The object of `doctor`\n\n\
-         One object. `answer` is `yes`, `no` or `unknown`, the last two with `why`; that something is\n\
-         not allowed makes it `unknown`, never `no`. The exit code is 1 if a finding is a `danger`.\n\
+         One object. `answer` is `yes`, `no` or `unknown`, the last two with `why`; something that is\n\
+         not allowed is `unknown`, never `no`. The exit code is 1 if a finding is a `danger`.\n\
          `--facts` prints what was read instead, in a form that only `--read` of the same version\n\
          understands.\n\n",
     );
     fields(page, &FIELDS);
     page.push_str(
-        "\nA finding has `code`, `severity` (`danger`, `warning`, `note`, `ok`: looked at and found well),\n\
+        "\nA finding has `code`, `severity` (`danger`, `warning`, `note`, `ok`: checked and fine),\n\
          `netns` (null: the whole machine), and for people `subject`, `evidence`, `advice`, `command`,\n\
-         `side_effect` (null where there is none). The codes stay, the sentences may change.\n\n\
+         `side_effect` (null where there is none). Codes are stable, sentences may change.\n\n\
          | `code` | found when |\n|---|---|\n",
     );
     for (code, doc) in CODES {
@@ -33,7 +33,7 @@ const FIELDS: [Field; 17] = [
     (
         "findings",
         "",
-        "the worst first, then the best supported; see below",
+        "the worst first, then those with the best evidence; see below",
     ),
     (
         "hooks",
@@ -43,7 +43,7 @@ const FIELDS: [Field; 17] = [
     (
         "features",
         "",
-        "what not every kernel has: `name`, `answer`, `gives` (what it is good for)",
+        "what not every kernel has: `name`, `answer`, `gives` (what it is for)",
     ),
     (
         "ts_offset",
@@ -64,7 +64,7 @@ const FIELDS: [Field; 17] = [
     (
         "sysctls",
         "",
-        "`netns`, `name`, `value` (a number, or pairs of first and last port; null: not on this kernel), `default` (null: not known), `unit`, `takes_effect`, `effect` in words. Of other namespaces only those whose value is another than in our own",
+        "`netns`, `name`, `value` (a number, or pairs of first and last port; null: not on this kernel), `default` (null: not known), `unit`, `takes_effect`, `effect` in words. Of other namespaces only those whose value differs from our own",
     ),
     (
         "counters",
@@ -74,17 +74,17 @@ const FIELDS: [Field; 17] = [
     (
         "namespaces",
         "",
-        "those that were looked into, our own first: `netns`, `population` (mini-sockets; null: not known), `destinations` (how many have a local port of the ephemeral range), `top` (up to five of them with `laddr`, `raddr`, `rport`, `ports` taken, of them `time_wait`), `unknown` (why there are none)",
+        "those that were checked, our own first: `netns`, `population` (mini-sockets; null: not known), `destinations` (how many have a local port of the ephemeral range), `top` (up to five of them with `laddr`, `raddr`, `rport`, `ports` taken, of them `time_wait`), `unknown` (why there are none)",
     ),
     (
         "unread",
         "",
-        "namespaces that were not looked into: `count`, `why`, `more` (there may be some that this process cannot even see)",
+        "namespaces that were not checked: `count`, `why`, `more` (there may be some that this process cannot even see)",
     ),
     (
         "myths",
         "",
-        "what is often believed and no finding corrects: `fin-timeout`, `buckets`, `reuse`, `linger`, `recycle`",
+        "common beliefs that are wrong and that no finding corrects: `fin-timeout`, `buckets`, `reuse`, `linger`, `recycle`",
     ),
 ];
 
@@ -110,7 +110,7 @@ pub(super) const CODES: [(&str, &str); 24] = [
     ),
     (
         "tw-buckets-lowered",
-        "`tcp_max_tw_buckets` is below half the socket hash table, where the kernel tells that",
+        "`tcp_max_tw_buckets` is below half the socket hash table, where the kernel shows its size",
     ),
     ("small-port-range", "connect() has fewer than 8,000 ports"),
     (
@@ -127,11 +127,11 @@ pub(super) const CODES: [(&str, &str); 24] = [
     ("autobind-reuse", "`ip_autobind_reuse` is 1"),
     (
         "refused-by-timestamp",
-        "PAWSTimewait moved, or on kernels without it PAWSEstab; a `warning` from 60 or 600 an hour on",
+        "PAWSTimewait moved, or on kernels without it PAWSEstab; a `warning` from 60/h or 600/h on",
     ),
     (
         "listen-drops",
-        "ListenDrops moved; a `warning` from 60 an hour on",
+        "ListenDrops moved; a `warning` from 60/h on",
     ),
     (
         "syns-again",
@@ -144,7 +144,7 @@ pub(super) const CODES: [(&str, &str); 24] = [
     ("no-btf", "no usable type information: a `warning`"),
     (
         "point-missing",
-        "a lifecycle point that cannot be seen; a `warning` if nothing works without it",
+        "a point that cannot be traced; a `warning` if nothing works without it",
     ),
     (
         "needs-privileges",
@@ -152,11 +152,11 @@ pub(super) const CODES: [(&str, &str); 24] = [
     ),
     (
         "tracing-refused",
-        "they are there, and loading programs is refused: a `warning`",
+        "capabilities are there, but loading programs is refused: a `warning`",
     ),
     ("tracing-works", "`ok`"),
     (
         "namespaces-unread",
-        "some network namespaces were not looked into",
+        "some network namespaces were not checked",
     ),
 ];

@@ -54,9 +54,9 @@ pub(super) fn effect(effect: Effect) -> String {
         Effect::ReuseDelay(ms) => {
             format!("tcp_tw_reuse leaves a TIME_WAIT alone for its first {ms} ms")
         }
-        Effect::ReuseDelayUnused => "does nothing, because tcp_tw_reuse does nothing".to_owned(),
+        Effect::ReuseDelayUnused => "does nothing, because tcp_tw_reuse has no effect".to_owned(),
         Effect::ReuseDelayAbsent => {
-            "not on this kernel: tcp_tw_reuse goes by full seconds of the clock".to_owned()
+            "not on this kernel: tcp_tw_reuse counts full seconds".to_owned()
         }
         Effect::RecycleOn => {
             "drops SYNs of hosts behind a NAT whose clocks differ".to_owned()
@@ -68,7 +68,7 @@ pub(super) fn effect(effect: Effect) -> String {
             "on; a clock per connection, so that behind a NAT that rewrites ports this host's SYNs may look old to a server".to_owned()
         }
         Effect::TimestampsOn(Some(TsOffset::Addresses)) => {
-            "on; one clock from this host to another, whatever the ports".to_owned()
+            "on; one clock per pair of hosts, whatever the ports".to_owned()
         }
         Effect::TimestampsOn(None) => "on; what is hashed into the clock is not known".to_owned(),
         Effect::TimestampsWithoutOffset => {
@@ -79,7 +79,7 @@ pub(super) fn effect(effect: Effect) -> String {
         }
         Effect::FinTimeout => "how long FIN_WAIT2 waits for the peer's close; not TIME_WAIT".to_owned(),
         Effect::FinTimeoutLong => {
-            "how long FIN_WAIT2 waits for the peer's close, what is over 60 s in a full socket; not TIME_WAIT".to_owned()
+            "how long FIN_WAIT2 waits for the peer's close, beyond 60 s in a full socket; not TIME_WAIT".to_owned()
         }
         Effect::RstEndsTimeWait => "a RST with the exact sequence number ends a TIME_WAIT".to_owned(),
         Effect::RstIgnored => "a RST does not end a TIME_WAIT: refused clients stay out".to_owned(),
@@ -98,7 +98,7 @@ pub(super) fn effect(effect: Effect) -> String {
             "off: connect() goes through the ports in order, every second one first".to_owned()
         }
         Effect::StepOn => {
-            "connect() goes through the ports in a random step of up to so many; it tries all of them".to_owned()
+            "connect() steps through the ports by a random amount up to this; it tries all of them".to_owned()
         }
         Effect::AutobindOff => "bind() to port 0 gives out free ports only".to_owned(),
         Effect::AutobindOn => "bind() to port 0 with SO_REUSEADDR may share a port".to_owned(),
@@ -115,19 +115,19 @@ pub(super) fn counts(counts: Counts) -> &'static str {
             "closed connections whose wait ran out: this kernel counts them at the end"
         }
         Counts::BirthsOrExpiries => {
-            "closed connections that wait, counted at the begin or at the end"
+            "closed connections that wait, counted at the beginning or at the end"
         }
         Counts::ShortBirths => "closed connections that began to wait for no more than 4 s",
         Counts::ShortExpiries => "closed connections whose wait of no more than 4 s ran out",
         Counts::Short => "closed connections that wait no more than 4 s",
-        Counts::TakenOver => "TIME_WAITs of this host that connect() took over",
+        Counts::TakenOver => "TIME_WAIT sockets that connect() took over",
         Counts::Overflows => "connections that ended without TIME_WAIT, for lack of room or memory",
-        Counts::RefusedInTimeWait => "segments that TIME_WAIT refused, their timestamp being older",
+        Counts::RefusedInTimeWait => "segments refused in TIME_WAIT for an older timestamp",
         Counts::RefusedAnywhere => {
-            "segments refused for an older timestamp, by TIME_WAIT and by connections that live"
+            "segments refused for an older timestamp, in TIME_WAIT and on live connections"
         }
         Counts::RefusedAlive => {
-            "segments that living or beginning connections refused, their timestamp being older"
+            "segments refused for an older timestamp on live or opening connections"
         }
         Counts::OldAcks => "old ACKs without data, dropped without an answer; harmless",
         Counts::WrongEcho => "answers to our SYNs that echoed a timestamp never sent",
@@ -140,12 +140,12 @@ pub(super) fn counts(counts: Counts) -> &'static str {
             "refused segments that FIN_WAIT2 did not answer (tcp_invalid_ratelimit)"
         }
         Counts::UnansweredAlive => {
-            "segments that living connections refused by timestamp and did not answer"
+            "segments refused by timestamp on live connections and not answered"
         }
         Counts::UnansweredSynRecv => {
-            "segments that beginning connections did not answer, SYNs sent again among them"
+            "segments that opening connections did not answer, repeated SYNs included"
         }
-        Counts::SynsOnAlive => "SYNs on connections that live; answered by a challenge",
+        Counts::SynsOnAlive => "SYNs on live connections; answered by a challenge ACK",
         Counts::SynsAgain => "SYNs and SYN-ACKs that had to be sent again",
         Counts::ListenDrops => "connection attempts that a listener dropped",
         Counts::ListenOverflows => {
@@ -155,7 +155,7 @@ pub(super) fn counts(counts: Counts) -> &'static str {
         Counts::ClosedByReset => {
             "connections closed by a reset: SO_LINGER 0, or data after close()"
         }
-        Counts::ActiveOpens => "connects of this side",
+        Counts::ActiveOpens => "connections opened from this side",
         Counts::PassiveOpens => "connections accepted",
     }
 }

@@ -109,7 +109,7 @@ fn of_buckets(severity: Severity, buckets: &Buckets) -> Said {
         Severity::Warning => Said::new("little room for TIME_WAIT", evidence),
         Severity::Note | Severity::Ok => return Said::new("room for TIME_WAIT", evidence),
     }
-    .advice("raise the limit: beyond it a connection ends without TIME_WAIT, its peer's last segments are answered by a reset, and late ones may be taken for those of the next connection")
+    .advice("raise the limit: beyond it a connection ends without TIME_WAIT, its peer's last segments are answered by a reset, and late segments may reach the next connection")
     .command(raise(buckets.with_room()))
     .side_effect(BUCKETS_COST)
 }
@@ -124,7 +124,7 @@ fn overflowed(buckets: &Buckets) -> Said {
     Said::new(
         "TIME_WAIT was cut off",
         format!(
-            "{} ended without TIME_WAIT since the boot: tcp_max_tw_buckets ({}) was reached, or memory was short. Now there are {}",
+            "{} ended without TIME_WAIT since boot: tcp_max_tw_buckets ({}) was reached, or memory was short. Now there are {}",
             count(buckets.overflows, "connection"),
             thousands(buckets.limit),
             thousands(buckets.population)
@@ -137,9 +137,9 @@ fn overflowed(buckets: &Buckets) -> Said {
 
 fn lowered(limit: u64, default: u64) -> Said {
     Said::new(
-        "a low limit of TIME_WAIT",
+        "low limit for TIME_WAIT sockets",
         format!(
-            "tcp_max_tw_buckets is {}; for its memory this kernel set {}",
+            "tcp_max_tw_buckets is {}; with this much memory the kernel's default is {}",
             thousands(limit),
             thousands(default)
         ),
@@ -156,7 +156,7 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
         std::net::SocketAddr::new(to.raddr, to.rport)
     );
     let subject = match severity {
-        Severity::Danger if to.ports < usable => format!("hardly a local port left from {pair}"),
+        Severity::Danger if to.ports < usable => format!("almost no local port left from {pair}"),
         Severity::Danger => format!("no local port left from {pair}"),
         Severity::Warning => format!("few local ports left from {pair}"),
         Severity::Note | Severity::Ok => "local ports".to_owned(),
@@ -177,14 +177,14 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
 fn reuse_advice(said: Said, help: ReuseHelp) -> Said {
     match help {
         ReuseHelp::PortsAreInUse => said
-            .advice("most belong to connections that live, so tcp_tw_reuse cannot help: share connections (a pool), use more source or destination addresses, or widen the range")
+            .advice("most belong to live connections, so tcp_tw_reuse cannot help: share connections (a pool), use more source or destination addresses, or widen the range")
             .command(WIDER)
             .side_effect(WIDER_COSTS),
         ReuseHelp::NeedsTimestamps => said
             .advice("tcp_tw_reuse lets connect() take such ports over, but needs timestamps, which are off; or keep connections open instead of closing them")
             .command("sysctl -w net.ipv4.tcp_timestamps=1 net.ipv4.tcp_tw_reuse=1")
             .side_effect(format!("helps new connections only; {REUSE_COSTS}")),
-        ReuseHelp::IsOn => said.advice("tcp_tw_reuse is on for them. If connects fail all the same, the peer does not use timestamps, or ports are needed again within a second: keep connections open (a pool), or use more addresses"),
+        ReuseHelp::IsOn => said.advice("tcp_tw_reuse is already on for them. If connects still fail, the peer does not use timestamps, or ports are needed again within a second: keep connections open (a pool), or use more addresses"),
         ReuseHelp::OnlyLoopback => said
             .advice("tcp_tw_reuse is 2, which helps loopback only; 1 lets connect() take these ports over, if the peer uses timestamps too")
             .command("sysctl -w net.ipv4.tcp_tw_reuse=1")
@@ -204,30 +204,30 @@ fn of_counter(what: &What) -> Said {
             unanswered,
         } => {
             let (place, apart) = if *in_time_wait {
-                ("that met a TIME_WAIT ", "")
+                ("that met a TIME_WAIT socket ", "")
             } else {
                 (
                     "",
-                    ", in TIME_WAIT or on a connection that lives: this kernel does not count them apart",
+                    ", in TIME_WAIT or on a live connection: this kernel counts both together",
                 )
             };
             let silent = match unanswered {
                 0 => String::new(),
                 n => format!(
-                    ". Of all that TIME_WAIT refused, {} got no answer",
+                    ". TIME_WAIT left {} refused segments unanswered",
                     thousands(*n)
                 ),
             };
             Said::new(
                 "segments refused by timestamp",
                 format!(
-                    "{} {place}had an older timestamp than the one before and {} refused ({}){apart}{silent}",
+                    "{} {place}had an older timestamp than the segment before and {} refused ({}){apart}{silent}",
                     count(rate.count, "segment"),
                     if rate.count == 1 { "was" } else { "were" },
                     per_time(*rate),
                 ),
             )
-            .advice("a SYN among them is a connect that came late or never; other segments hurt nobody. See whose, and why")
+            .advice("if a SYN is among them, a connect was delayed or failed; other segments do no harm. Find out whose, and why")
             .command("twtrace conflicts --duration 5m")
             .side_effect("none on connections; it traces, and needs root")
         }
@@ -239,7 +239,7 @@ fn of_counter(what: &What) -> Said {
                 per_time(*rate)
             ),
         )
-        .advice("connects that take 1 s or 3 s come from here as well as from TIME_WAIT: let the service accept faster, or raise its backlog and net.core.somaxconn. Queues, now:")
+        .advice("this too causes connects that take 1 s or 3 s: let the service accept faster, or raise its backlog and net.core.somaxconn. To see the queues:")
         .command("ss -ltn")
         .side_effect("none; a longer queue lets clients wait longer"),
         What::SynsAgain { count: again, opens } => Said::new(
@@ -250,7 +250,7 @@ fn of_counter(what: &What) -> Said {
                 count(*opens, "connection")
             ),
         )
-        .advice("if one of the ends is here, see whether an old connection kept them out")
+        .advice("see whether an old connection on this host kept them out")
         .command("twtrace conflicts --duration 5m")
         .side_effect("none on connections; it traces, and needs root"),
         What::ClosedByReset { count: reset, opens } => Said::new(
@@ -275,20 +275,22 @@ fn were(n: u64, one: &str) -> String {
 fn of_tracing(what: &What) -> Said {
     match what {
         What::NoBtf { why } => Said::new("tracing is not possible", why.clone())
-            .advice("name a BTF file of this very kernel, or boot one with CONFIG_DEBUG_INFO_BTF=y")
+            .advice(
+                "name this kernel's own BTF file, or boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+            )
             .command("twtrace doctor --btf FILE"),
         What::TracingRefused { why } => Said::new(
             "tracing is refused",
-            format!("whether twtrace can trace here is not known: {why}"),
+            format!("it is unknown whether twtrace can trace here: {why}"),
         ),
         What::NeedsPrivileges { missing } => Said::new(
             "tracing was not tried",
             format!(
-                "this process lacks {}. All the rest was read without it",
+                "this process lacks {}. Everything else was read without it",
                 list(missing)
             ),
         )
-        .advice("the rest is told to root")
+        .advice("run it as root to learn the rest")
         .command("sudo twtrace doctor"),
         What::PointMissing {
             point,
@@ -307,10 +309,9 @@ fn of_tracing(what: &What) -> Said {
         What::TracingWorks { fentry, kprobe } => Said::new(
             "tracing",
             match kprobe {
-                0 => "everything that twtrace looks at can be seen (by fentry, the cheapest way)"
-                    .to_owned(),
+                0 => "everything can be traced (by fentry, the cheapest way)".to_owned(),
                 _ => format!(
-                    "{} can be seen by fentry, {} by kprobe, which costs more",
+                    "{} can be traced by fentry, {} by kprobe, which costs more",
                     count(*fentry as u64, "point"),
                     count(*kprobe as u64, "point")
                 ),
@@ -318,11 +319,11 @@ fn of_tracing(what: &What) -> Said {
         ),
         What::NamespacesUnread { count: n, why } => {
             let others = match n {
-                0 => "other network namespaces, if there are any, were not looked into".to_owned(),
-                n => format!("{} not looked into", were(*n, "other network namespace")),
+                0 => "other network namespaces, if there are any, were not checked".to_owned(),
+                n => format!("{} not checked", were(*n, "other network namespace")),
             };
-            Said::new("only a part was seen", format!("{others}: {why}"))
-                .advice("look again from inside, or as root")
+            Said::new("not everything was checked", format!("{others}: {why}"))
+                .advice("run it again as root, or inside them")
                 .command("sudo twtrace doctor")
         }
         _ => Said::default(),
@@ -341,20 +342,20 @@ fn of_setting(what: &What) -> Said {
         What::ReuseOnlyOutgoing { age: from } => Said::new(
             "tcp_tw_reuse is 1",
             format!(
-                "connect() may reuse a TIME_WAIT socket {}. It has no effect on incoming connections: over a server's TIME_WAIT a client's new SYN is accepted anyway, unless its numbers are older",
+                "connect() may reuse a TIME_WAIT socket {}. It has no effect on incoming connections: on a server, a client's new SYN is accepted over a TIME_WAIT anyway, unless its numbers are older",
                 age(*from)
             ),
         ),
         What::TimestampsOff => Said::new(
             "timestamps are off",
-            "tcp_timestamps is 0: connect() from a port of the kernel's choice takes no TIME_WAIT over, a SYN over a TIME_WAIT needs a higher sequence number, and segments of an earlier round of sequence numbers are not told apart",
+            "tcp_timestamps is 0: connect() cannot reuse TIME_WAIT sockets, a SYN is accepted over a TIME_WAIT only with a higher sequence number, and old segments are not recognized after sequence numbers wrap",
         )
-        .advice("turn them on, unless there is a reason")
+        .advice("turn them on, unless there is a reason not to")
         .command("sysctl -w net.ipv4.tcp_timestamps=1")
         .side_effect("12 bytes more in each segment of new connections; old ones go on without"),
         What::Rfc1337 { refused } => {
             let so_far = match refused {
-                0 => ". No segment was refused by timestamp so far".to_owned(),
+                0 => ". No segment has been refused by timestamp so far".to_owned(),
                 n => format!(
                     ". {} refused by timestamp so far",
                     were(*n, "segment")
@@ -362,7 +363,7 @@ fn of_setting(what: &What) -> Said {
             };
             Said::new(
                 "clients may be locked out",
-                format!("tcp_rfc1337 is 1: a RST does not end a TIME_WAIT. A client whose SYN is refused answers by just such a RST; so it stays out, and each try starts the 60 s again{so_far}"),
+                format!("tcp_rfc1337 is 1: a RST does not end a TIME_WAIT. A client whose SYN is refused answers with just such a RST, so it stays locked out, and each attempt restarts the 60 s{so_far}"),
             )
             .advice("set it to 0")
             .command("sysctl -w net.ipv4.tcp_rfc1337=0")
@@ -370,12 +371,12 @@ fn of_setting(what: &What) -> Said {
         }
         What::FinTimeout { seconds } => Said::new(
             "tcp_fin_timeout is not TIME_WAIT",
-            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long this side waits for the peer to close too (FIN_WAIT2). TIME_WAIT lasts 60 s whatever it says, and no setting changes that"),
+            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long this side waits for the peer to close too (FIN_WAIT2). TIME_WAIT lasts 60 s regardless, and no setting changes that"),
         )
         .advice(if *seconds < 60 {
             "if it was lowered to have fewer TIME_WAITs, set it back"
         } else {
-            "if it was raised without need, set it back: what is over 60 s is spent in a full socket, with its memory"
+            "if it was raised without need, set it back: the time over 60 s is spent in a full socket, which takes more memory"
         })
         .command("sysctl -w net.ipv4.tcp_fin_timeout=60")
         .side_effect("sockets wait in FIN_WAIT2 for up to 60 s; with less, a peer that closes late is answered by a reset"),
@@ -383,23 +384,23 @@ fn of_setting(what: &What) -> Said {
             "tcp_tw_recycle drops clients",
             format!("it is 1: of several hosts behind one address, those whose clock is behind have their SYNs dropped without an answer, {} so far (PAWSPassive)", thousands(*dropped)),
         )
-        .advice("turn it off; Linux 4.12 has removed it for this")
+        .advice("turn it off; Linux 4.12 removed it for this reason")
         .command("sysctl -w net.ipv4.tcp_tw_recycle=0")
         .side_effect("TIME_WAIT lasts 60 s again instead of a few round trips"),
         What::RecycleThere => Said::new(
             "tcp_tw_recycle",
-            "this kernel still has it, and it is 0. Leave it: with 1, hosts behind a NAT are dropped without an answer",
+            "this kernel still has it, and it is 0. Leave it: with 1, SYNs from hosts behind a NAT are dropped without an answer",
         ),
         What::RecycleGone { files } => Said::new(
             "tcp_tw_recycle is gone",
-            format!("{} {} it, but Linux 4.12 has removed it: hosts behind a NAT were dropped without an answer", list(files), if files.len() == 1 { "sets" } else { "set" }),
+            format!("{} {} it, but Linux 4.12 removed it, because it dropped SYNs from hosts behind a NAT", list(files), if files.len() == 1 { "sets" } else { "set" }),
         )
         .advice("remove the line: it does nothing but fail at boot"),
         What::AutobindReuse => Said::new(
             "ip_autobind_reuse is 1",
             "bind() to port 0 with SO_REUSEADDR may get a port that another socket has; connect() to the same destination then fails with \"Address already in use\" or \"Cannot assign requested address\"",
         )
-        .advice("better let the program set IP_BIND_ADDRESS_NO_PORT")
+        .advice("let the program set IP_BIND_ADDRESS_NO_PORT instead")
         .command("sysctl -w net.ipv4.ip_autobind_reuse=0")
         .side_effect("a program that relies on it finds fewer ports"),
         _ => Said::default(),
@@ -413,16 +414,16 @@ pub(super) fn myth(myth: Myth) -> &'static str {
             "tcp_fin_timeout does not shorten TIME_WAIT: it limits FIN_WAIT2, the wait for the peer's close. TIME_WAIT is 60 s, and no setting changes that."
         }
         Myth::Buckets => {
-            "Lowering tcp_max_tw_buckets is no cure: it cuts TIME_WAIT off, and with it the protection from late segments."
+            "Lowering tcp_max_tw_buckets is not a cure: connections beyond it skip TIME_WAIT, and with it the protection from late segments."
         }
         Myth::Reuse => {
-            "tcp_tw_reuse does nothing for incoming connections: it is about ports for connect()."
+            "tcp_tw_reuse does nothing for incoming connections: it only helps connect() find a port."
         }
         Myth::Linger => {
-            "SO_LINGER with time 0 avoids TIME_WAIT by a reset: data on its way is lost."
+            "SO_LINGER with time 0 avoids TIME_WAIT by a reset: data not yet delivered is lost."
         }
         Myth::Recycle => {
-            "tcp_tw_recycle is gone since Linux 4.12: it dropped clients behind a NAT."
+            "tcp_tw_recycle was removed in Linux 4.12: it dropped clients behind a NAT."
         }
     }
 }

@@ -201,7 +201,7 @@ fn where_the_kernel_does_not_count_time_wait_apart_it_is_said() {
     };
     assert_eq!(
         of(true),
-        "1 segment that met a TIME_WAIT had an older timestamp than the one before and was refused (under 1/h)"
+        "1 segment that met a TIME_WAIT socket had an older timestamp than the segment before and was refused (under 1/h)"
     );
-    assert!(of(false).contains("this kernel does not count them apart"));
+    assert!(of(false).contains("this kernel counts both together"));
 }

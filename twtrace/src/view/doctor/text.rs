@@ -274,10 +274,10 @@ fn counters(facts: &Facts, diagnosis: &Diagnosis, paint: Paint, out: &mut String
         Some(counter.netns) == own && counter.rate.count > 0
     };
     let moved: Vec<_> = diagnosis.counters.iter().filter(moved).collect();
-    let title = "Counted by the kernel since the boot, in this namespace";
+    let title = "Counted by the kernel since boot, in this namespace";
     heading(title, paint, out);
     if moved.is_empty() {
-        out.push_str("  nothing of TIME_WAIT yet\n");
+        out.push_str("  nothing about TIME_WAIT yet\n");
     }
     for counter in moved {
         let start = format!(

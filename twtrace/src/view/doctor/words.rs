@@ -12,7 +12,7 @@ pub(super) fn percent(share: f64) -> String {
     format!("{} %", (share * 100.0).floor())
 }
 
-/// `3 a minute`, rounded; `under 1 an hour`.
+/// `3/min`, rounded; `under 1/h`.
 pub(super) fn per_time(rate: Rate) -> String {
     let whole = |value: f64| thousands(value.round() as u64);
     match rate.per_hour {

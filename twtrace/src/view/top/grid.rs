@@ -264,7 +264,7 @@ impl Grid {
         let text = if choice.filter.is_empty() || !self.filtered {
             self.empty.to_owned()
         } else {
-            format!("nothing with \"{}\"", choice.filter)
+            format!("no row with \"{}\"", choice.filter)
         };
         frame.render_widget(Paragraph::new(text).style(theme.faint()), below);
     }

@@ -7,27 +7,27 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::theme::Theme;
 
 const KEYS: &str = "\
-q, Ctrl-C     quit; the books are printed then
-p, space      pause: the figures stand still, tracing goes on
-tab           next panel (shift-tab: the one before)
-enter, z      the panel in focus alone, with more of its columns
-s             sort it by its next column
-g             tell owners or destinations apart in another way
+q, Ctrl-C     quit and print the summary
+p, space      pause the display; tracing goes on
+tab           next panel (shift-tab: previous)
+enter, z      only the panel in focus, with more columns
+s             sort it by the next column
+g             group owners or destinations another way
 ↑ ↓ k j       scroll it; PgUp, PgDn, Home
-/             only rows of the long tables with this text; Esc: all
-Ctrl-Z        to the background";
+/             only rows that contain a text; Esc: all rows
+Ctrl-Z        suspend";
 
 const REPLAY: &str = "
-+ -           play the recording faster, slower";
++ -           play the recording faster or slower";
 
 const WORDS: &str = "
 
-ALIVE         born since the start and not ended; – if births are not known
+ALIVE         born since the start and still there; – if not known
 /s            per second, over the last 10 s
-REFUSED       segments that an old connection's mini-socket kept out
+REFUSED       segments refused because of an old connection
 STUCK         clients that sent three SYNs over 3 s, all refused
-FULL IN       until no local port is left for this destination
-!!            somebody is kept out, or something is missing";
+FULL IN       time until this destination has no local port left
+!!            a client or call is kept out, or events are missing";
 
 pub(super) fn draw(replay: bool, area: Rect, theme: &Theme, frame: &mut Frame<'_>) {
     let text = [KEYS, if replay { REPLAY } else { "" }, WORDS].concat();

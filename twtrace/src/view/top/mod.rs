@@ -37,7 +37,7 @@ pub struct Screen {
 /// How far a recording was played.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Playing {
-    /// So many times as fast as it was.
+    /// The playback speed factor.
     pub speed: f64,
     /// All of it was played.
     pub over: bool,

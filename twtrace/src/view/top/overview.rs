@@ -144,7 +144,7 @@ fn troubles(figures: &Figures, theme: &Theme) -> Vec<Span<'static>> {
             format!("no port {}", thousands(failures)),
             theme,
         ),
-        None => "no port not seen".into(),
+        None => "port failures not seen".into(),
     };
     let lost = figures.lost.total() + figures.limited + figures.undecoded;
     vec![

@@ -111,7 +111,7 @@ impl Panel {
             Self::Lifetimes => "no TIME_WAIT has ended yet",
             Self::Ports => "no port of the ephemeral range is in use",
             Self::Conflicts => "no SYN was refused",
-            Self::Namespaces => "no mini-socket is there",
+            Self::Namespaces => "no TIME_WAIT or FIN_WAIT2 sockets",
         }
     }
 }

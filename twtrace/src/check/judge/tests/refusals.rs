@@ -121,7 +121,7 @@ fn every_lie_about_a_refusal_is_found() {
         ("too early", |one| one.at_ns = SECOND),
         ("ts_recent", |one| one.ts_recent_age_s = Some(1_000)),
         ("netns", |one| one.flow.netns = 1),
-        ("nobody made", |one| one.flow.lport = 4001),
+        ("no scenario sent it", |one| one.flow.lport = 4001),
     ];
     for (what, lie) in lies {
         let mut case = refused();
@@ -177,7 +177,7 @@ fn a_crowd_is_known_by_its_kinds() {
                 });
             }),
             ("nothing was refused by rfc1337", |_| {}),
-            ("nobody expected", |case| {
+            ("unexpected", |case| {
                 told(case).numbers.tsval = Some(300);
             }),
         ],
