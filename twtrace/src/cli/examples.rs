@@ -208,7 +208,7 @@ const EACH: &[(&str, [Row; 3])] = &[
             ),
             (
                 "twtrace completions zsh > ~/.zfunc/_twtrace",
-                "for zsh, with ~/.zfunc in $fpath",
+                "~/.zfunc in $fpath",
             ),
             (
                 "twtrace completions fish > ~/.config/fish/completions/twtrace.fish",
