@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::run::{run as run_command, say};
-use crate::{dist, ebpf, fuzz, paths, tidy};
+use crate::{dist, ebpf, fuzz, package, paths, tidy};
 use progress::Progress;
 use results::{Results, Verdict};
 
@@ -50,6 +50,7 @@ const STEPS: &[(&str, Step)] = &[
     ("tidy", || tidy::run(&tidy::Args {}).map(|()| String::new())),
     ("KTAP and JUnit by other parsers", parsers::goldens),
     ("man pages and completions", dist::check),
+    ("packages and the library's surface", package::check),
     ("eBPF object", ebpf::check),
 ];
 
