@@ -169,6 +169,11 @@ const FILES: Entries = &[
 
 /// A test looks for those that are read.
 pub(crate) const ENVIRONMENT: Entries = &[
+    (
+        "LC_ALL, LC_CTYPE, LANG",
+        "The first that is set and not empty says whether the terminal takes UTF-8. If not, text has \
+         ASCII instead of \u{2013}, \u{b7} and the like. CSV and JSON are always UTF-8.",
+    ),
     ("NO_COLOR", "If set and not empty, no colors are used."),
     (
         "TERM",

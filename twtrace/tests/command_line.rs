@@ -28,6 +28,7 @@ fn twtrace(arguments: &[&str]) -> Command {
         .args(arguments)
         .stdin(Stdio::null())
         .env("TERM", "xterm-256color")
+        .env("LC_ALL", "C.UTF-8")
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR")
         .env_remove("CLICOLOR_FORCE");
@@ -87,6 +88,28 @@ fn refused(output: &Output, line: &str, hint: &str) {
 fn terminal() -> (OwnedFd, OwnedFd) {
     let pty = openpty(None, None).unwrap();
     (pty.master, pty.slave)
+}
+
+#[test]
+fn without_utf_8_text_is_ascii_and_data_is_as_ever() {
+    let file = recording("v2.twtrace");
+    let said = |locale: &str, arguments: &[&str]| {
+        let command = [&["report", &file, "--utc"], arguments].concat();
+        let output = twtrace(&command).env("LC_ALL", locale).output().unwrap();
+        stdout(&output)
+    };
+    let (with, without) = (said("C.UTF-8", &[]), said("C", &[]));
+    assert!(with.contains(" · ") && without.contains(" | "));
+    assert!(without.is_ascii(), "{without}");
+    let columns = |text: &str| {
+        let lines = text.lines().map(|line| line.chars().count());
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(columns(&with), columns(&without));
+    for format in ["csv", "json"] {
+        let arguments = ["-o", format];
+        assert_eq!(said("C.UTF-8", &arguments), said("C", &arguments));
+    }
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn recording() -> PathBuf {
 /// What the program says of the recording.
 fn report(args: &[&str]) -> Vec<u8> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twtrace"));
+    command.env("LC_ALL", "C.UTF-8");
     let command = command.arg("report").args(args).arg("--utc");
     let output = command.arg(recording()).output().unwrap();
     let code = output.status.code();

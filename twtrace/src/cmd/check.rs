@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::charset::{self, Ascii};
 use super::output::say;
 use super::{attached, files, manner};
 use crate::check::{self, Format, Outside};
@@ -30,8 +31,13 @@ pub(super) fn run(args: CheckArgs) -> Result<Exit> {
         attach: args.attach.into(),
         btf: args.btf.map(GivenBtf::new).transpose()?,
     };
+    let mut stdout = io::stdout().lock();
+    let ascii = asked.format == Format::Text && charset::is_ascii();
     let mut outside = Outside {
-        out: &mut io::stdout().lock(),
+        out: match ascii {
+            true => &mut Ascii(&mut stdout),
+            false => &mut stdout,
+        },
         say,
         create: files::create,
         started: |session, asked| {

@@ -32,7 +32,7 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
         let names = Names::of_this_host();
         let mut sink = Live {
             story: Story::new(&args.view, args.questions, live.meta(), names)?,
-            out: Output::live()?,
+            out: Output::live()?.text(args.view.output() == Format::Text),
         };
         sink.story.header(&mut sink.out);
         sink.out.flush()?;

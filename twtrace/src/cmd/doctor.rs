@@ -18,7 +18,8 @@ use crate::view::paint::Paint;
 const MOST_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
-    let mut out = Output::stdout();
+    let json = args.json || args.output == PlainOutput::Json;
+    let mut out = Output::stdout().text(!json && !args.facts);
     let facts = match &args.read {
         Some(file) => read(file)?,
         None => {
@@ -31,7 +32,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let diagnosis = diagnose(&facts);
-    let text = if args.json || args.output == PlainOutput::Json {
+    let text = if json {
         doctor::json(&facts, &diagnosis)
     } else {
         let mut names = match args.read {

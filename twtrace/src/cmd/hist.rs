@@ -40,7 +40,7 @@ pub(super) fn run(args: &HistArgs) -> Result<Exit> {
                 Names::of_this_host(),
                 hgrm,
             )?,
-            out: Output::live()?,
+            out: Output::live()?.text(args.view.output() == Format::Text),
             left: args.count,
         };
         sink.figures.header(&mut sink.out);

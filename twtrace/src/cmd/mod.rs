@@ -1,6 +1,7 @@
 //! One file per subcommand, and what they share. The only place that does I/O end to end.
 
 mod attached;
+mod charset;
 #[cfg(feature = "check")]
 mod check;
 mod child;
@@ -40,7 +41,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     manner::set(cli.manner);
     match cli.command {
         command if command.asks_for_fields() => {
-            let mut out = Output::stdout();
+            let mut out = Output::stdout().text(true);
             out.buffer().extend_from_slice(columns::list().as_bytes());
             out.flush()?;
             Ok(Exit::Done)

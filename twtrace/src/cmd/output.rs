@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::charset;
 use super::manner;
 use super::outlet::{Cut, Outlet};
 use super::pipe::{pieces, wait_for_room};
@@ -24,6 +25,8 @@ pub(super) struct Output {
     closed: bool,
     /// The thread that writes; without it, who flushes waits.
     outlet: Option<Outlet>,
+    /// It is text for a terminal that may know ASCII alone.
+    ascii: bool,
 }
 
 impl Output {
@@ -33,6 +36,15 @@ impl Output {
             buffer: Vec::with_capacity(BATCH + 4096),
             closed: false,
             outlet: None,
+            ascii: false,
+        }
+    }
+
+    /// For text, if that is what it is.
+    pub(super) fn text(self, is_text: bool) -> Self {
+        Self {
+            ascii: is_text && charset::is_ascii(),
+            ..self
         }
     }
 
@@ -70,6 +82,11 @@ impl Output {
 
     /// Writes all, or has it written.
     pub(super) fn flush(&mut self) -> Result<()> {
+        if self.ascii {
+            let ascii = charset::to_ascii(&String::from_utf8_lossy(&self.buffer));
+            self.buffer.clear();
+            self.buffer.extend_from_slice(ascii.as_bytes());
+        }
         let result = match &self.outlet {
             Some(outlet) => outlet.hand(&mut self.buffer),
             None => io::stdout().lock().write_all(&self.buffer),
@@ -129,7 +146,10 @@ pub fn talk(line: &str) {
 fn tell(to: &mut (impl Write + AsFd), untold: &AtomicU64, line: &str) {
     let before = untold.load(Ordering::Relaxed);
     let lines: Vec<_> = line.lines().map(clean).collect();
-    let line = lines.join("\n");
+    let mut line = lines.join("\n");
+    if charset::is_ascii() {
+        line = charset::to_ascii(&line);
+    }
     let (patience, text) = match before {
         0 => (PATIENCE, format!("{line}\n")),
         1.. => (

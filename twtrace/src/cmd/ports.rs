@@ -33,7 +33,7 @@ pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
         let names = Names::of_this_host();
         let mut sink = Live {
             watch: Watch::new(&args.view, args.top, args.fail_on, live.meta(), names)?,
-            out: Output::live()?,
+            out: Output::live()?.text(args.view.output() == Format::Text),
             left: args.count,
             listed_ns: 0,
         };

@@ -21,6 +21,7 @@ use crate::event::found::Found;
 use crate::event::{Named, Snapshot};
 use crate::host::Names;
 use crate::recording::{Item, Reader};
+use crate::view::Output as Format;
 
 /// How long whoever records may take to end before a person is told what is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,22 +41,25 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit> {
     // Those of this host mean others.
     let names = Names::of_recording(Reader::names(file));
     let view = &args.view;
+    let out = Output::stdout().text(view.output() == Format::Text);
     if args.hist || args.hgrm.is_some() {
         let hgrm = args.hgrm.as_deref().map(files::open).transpose()?;
         let figures = Figures::new((view, args.grouping), &meta, names, hgrm)?;
-        play(figures, reader, file)
+        play(figures, reader, file, out)
     } else if args.ports {
         let watch = Watch::new(view, args.grouping.top, fail_on, &meta, names)?;
-        play(watch, reader, file)
+        play(watch, reader, file, out)
     } else if args.conflicts {
         if !meta.refusals {
             let name = file.display();
             return Err(Error::new(format!("recording {name} holds no refusals"))
                 .hint("it was made by a twtrace that did not trace them; its ends can be shown"));
         }
-        play(Story::new(view, questions, &meta, names)?, reader, file)
+        let story = Story::new(view, questions, &meta, names)?;
+        play(story, reader, file, out)
     } else {
-        play(Lines::new(view, args.grouping, &meta, names)?, reader, file)
+        let lines = Lines::new(view, args.grouping, &meta, names)?;
+        play(lines, reader, file, out)
     }
 }
 
@@ -117,8 +121,7 @@ trait View {
     fn close(self, out: &mut Output, cut: bool) -> Result<Exit>;
 }
 
-fn play(mut view: impl View, mut reader: Reader, file: &Path) -> Result<Exit> {
-    let mut out = Output::stdout();
+fn play(mut view: impl View, mut reader: Reader, file: &Path, mut out: Output) -> Result<Exit> {
     // It may still be recorded: nothing that is there waits for what is to come.
     let live = !is_file(file);
     view.header(&mut out);

@@ -26,7 +26,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Exit> {
         )?;
         let mut sink = Trace {
             lines,
-            out: Output::live()?,
+            out: Output::live()?.text(args.view.output() == Format::Text),
         };
         sink.lines.header(&mut sink.out);
         sink.out.flush()?;

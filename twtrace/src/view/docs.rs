@@ -382,7 +382,8 @@ pub fn output_md() -> String {
          that change the direction of text, break lines or are invisible, and bytes that are not UTF-8\n\
          are written as `\\x1b`, `\\u{{202e}}` or `\\xff`; anything longer than 1,024 bytes has `…` for its\n\
          middle. In CSV, a name or note that begins with `=`, `+`, `-` or `@` has `'` before it, so that\n\
-         no spreadsheet takes it for a formula.\n\n\
+         no spreadsheet takes it for a formula. Where the locale is not UTF-8, text has ASCII instead of\n\
+         `–`, `·`, `→` and the like.\n\n\
          ## Fields of events\n\n\
          `trace` and `report` show ends, overflows, refusals and port failures; `conflicts` and `report\n\
          --conflicts` show refusals, reopens and conflicts (in text only refused SYNs, RSTs\n\

@@ -12,7 +12,9 @@ use pty::Pty;
 use super::support::golden;
 
 fn twtrace() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_twtrace"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twtrace"));
+    command.env("LC_ALL", "C.UTF-8");
+    command
 }
 
 /// A recording on the screen.

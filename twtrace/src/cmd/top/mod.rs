@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anstream::ColorChoice;
 
+use super::charset;
 use super::input;
 use super::live::{self, Moment, Sink};
 use super::manner;
@@ -61,7 +62,7 @@ fn trace(args: &TopArgs, interval: Duration) -> Result<Exit> {
         let live = live::start(&options, &args.tracing, Some(interval))?;
         let meta = live.meta().clone();
         let surface = match args.batch {
-            true => Surface::frames(args, Output::live()?),
+            true => Surface::frames(args, Output::live()?.text(true)),
             false => Surface::screen()?,
         };
         let mut top = Top::new(args, &meta, Names::of_this_host(), surface);
@@ -272,9 +273,12 @@ impl Show {
             ..
         } = self;
         match surface {
-            Surface::Screen(screen) => {
-                screen.draw(|frame| canvas.draw(figures, look, *playing, frame))
-            }
+            Surface::Screen(screen) => screen.draw(|frame| {
+                canvas.draw(figures, look, *playing, frame);
+                if charset::is_ascii() {
+                    charset::frame_to_ascii(frame.buffer_mut());
+                }
+            }),
             Surface::Frames(frames) => {
                 let text = canvas.text(figures, look, *playing, frames.size);
                 frames.print(&text)
@@ -323,7 +327,7 @@ impl Surface {
     /// Where the rest goes: after the frames, or on the terminal as it was.
     fn give_back(self) -> Output {
         match self {
-            Self::Screen(_) => Output::stdout(),
+            Self::Screen(_) => Output::stdout().text(true),
             Self::Frames(frames) => frames.out,
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn run(args: &TopArgs, file: &Path, interval: Duration) -> Result<Exi
     // The screen listens to signals as soon as it is there.
     live::runtime()?.block_on(async {
         let surface = match args.batch {
-            true => Surface::frames(args, Output::stdout()),
+            true => Surface::frames(args, Output::stdout().text(true)),
             false => Surface::screen()?,
         };
         let mut top = Top::new(args, &meta, Names::none(), surface);
