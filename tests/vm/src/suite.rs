@@ -145,6 +145,12 @@ const SHARED: &[&str] = &[
     "privileges of a command",
     "owners in top, kprobe",
     "library session, kprobe",
+    "1,000,000 refused SYNs",
+    "soak of all, fentry",
+    "200,003 calls without a port, kprobe",
+    "footprint, kprobe",
+    "owners, kprobe",
+    "exhausted destination, kprobe",
 ];
 
 /// What says in some minutes whether tracing works.
@@ -157,6 +163,7 @@ const QUICK: &[&str] = &[
     "conflicts behind a NAT, fentry",
     "last bytes with a FIN, fentry",
     "last bytes with a FIN, kprobe",
+    "library session, fentry",
     "two CPUs at one, kprobe",
     "SIGTERM under load, fentry",
     "exhausted destination, fentry",

@@ -40,7 +40,7 @@ impl Progress {
     fn line(&self, suite: &str, verdict: &str, took: Duration) -> String {
         let left = self.locked(|left| {
             left.retain(|one| one != suite);
-            left.join(", ")
+            left.join("; ")
         });
         let seconds = took.as_secs_f64();
         let left = match &*left {
@@ -71,7 +71,7 @@ mod tests {
         let line = |suite| progress.line(suite, "pass", Duration::from_millis(2_700));
         assert_eq!(
             line("tidy"),
-            "pass  tidy, 3 s; left: formatting, Linux 6.18"
+            "pass  tidy, 3 s; left: formatting; Linux 6.18"
         );
         assert_eq!(
             line("Linux 6.18"),

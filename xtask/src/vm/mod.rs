@@ -7,7 +7,7 @@ mod modules;
 mod nft;
 pub(crate) mod package;
 pub(crate) mod qemu;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
