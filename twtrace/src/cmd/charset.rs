@@ -3,7 +3,6 @@
 //! and JSON.
 
 use std::env;
-use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use ratatui::buffer::Buffer;
@@ -65,23 +64,6 @@ pub(super) fn frame_to_ascii(frame: &mut Buffer) {
     }
 }
 
-/// Writes text as ASCII; whole characters must come at once, as they do from `write!`.
-pub(super) struct Ascii<W>(pub(super) W);
-
-impl<W: Write> Write for Ascii<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match str::from_utf8(bytes) {
-            Ok(text) => self.0.write_all(to_ascii(text).as_bytes())?,
-            Err(_) => self.0.write_all(bytes)?,
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ratatui::buffer::Cell;
@@ -109,9 +91,6 @@ mod tests {
         assert_eq!(to_ascii(text), "3 ends | lost 0 | 10.0.0.5 > - ~");
         assert_eq!(to_ascii("█▌ 249 µs"), "## 249 us");
         assert_eq!(to_ascii("straße"), "straße");
-        let mut out = Ascii(Vec::new());
-        write!(out, "{} · →", 3).unwrap();
-        assert_eq!(out.0, b"3 | >");
     }
 
     #[test]

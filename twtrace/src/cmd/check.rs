@@ -1,8 +1,8 @@
 //! `twtrace check`: what [`crate::check`] is asked for, and where it writes.
 
-use std::io;
+use std::io::{self, Write};
 
-use super::charset::{self, Ascii};
+use super::charset;
 use super::output::say;
 use super::{attached, files, manner};
 use crate::check::{self, Format, Outside};
@@ -57,5 +57,34 @@ impl From<CheckOutput> for Format {
             CheckOutput::Ktap => Self::Ktap,
             CheckOutput::Junit => Self::Junit,
         }
+    }
+}
+
+/// Writes text as ASCII; whole characters must come at once, as they do from `write!`.
+struct Ascii<W>(W);
+
+impl<W: Write> Write for Ascii<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match str::from_utf8(bytes) {
+            Ok(text) => self.0.write_all(charset::to_ascii(text).as_bytes())?,
+            Err(_) => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_text_become_ascii() {
+        let mut out = Ascii(Vec::new());
+        write!(out, "{} · →", 3).unwrap();
+        assert_eq!(out.0, b"3 | >");
     }
 }
