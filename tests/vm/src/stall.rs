@@ -17,8 +17,7 @@ use nix::unistd::Pid;
 pub(crate) const LONG: Duration = Duration::from_millis(200);
 /// How often each CPU is looked at.
 const PERIOD: Duration = Duration::from_millis(20);
-/// Ahead of all that tests run. Not SCHED_FIFO, which disturbs kernels with PREEMPT_RT: their own
-/// timers run there, too.
+/// Ahead of all that tests run. Not SCHED_FIFO: with PREEMPT_RT the kernel's own timers run there.
 const NICENESS: libc::c_int = -20;
 
 /// Watches all CPUs until the VM ends.
