@@ -128,16 +128,10 @@ impl Renderer {
 
     /// One line.
     pub fn event(&mut self, report: &Report, out: &mut Vec<u8>) {
-        let Self {
-            format,
-            host,
-            line,
-            paint,
-        } = self;
-        match format {
-            Format::Text(text) => text.event(report, *paint, host, line),
-            Format::Csv(csv) => csv.event(report, host, line),
-            Format::Json(json) => json.event(report, host, line),
+        match &mut self.format {
+            Format::Text(text) => text.event(report, self.paint, &mut self.host, &mut self.line),
+            Format::Csv(csv) => csv.event(report, &mut self.host, &mut self.line),
+            Format::Json(json) => json.event(report, &mut self.host, &mut self.line),
         }
         self.finish(out);
     }
@@ -175,33 +169,29 @@ impl Renderer {
 
     /// The groups of an interval, or of the whole trace.
     pub fn groups(&mut self, table: &Table, scope: Scope, out: &mut Vec<u8>) {
-        let Self {
-            format,
-            host,
-            line,
-            paint,
-        } = self;
-        match format {
-            Format::Text(_) => groups::text(table, scope, *paint, host, line),
-            Format::Csv(_) => groups::csv(table, scope, host, line),
-            Format::Json(_) => groups::json(table, scope, host, line),
+        match &mut self.format {
+            Format::Text(_) => {
+                groups::text(table, scope, self.paint, &mut self.host, &mut self.line);
+            }
+            Format::Csv(_) => groups::csv(table, scope, &mut self.host, &mut self.line),
+            Format::Json(_) => groups::json(table, scope, &mut self.host, &mut self.line),
         }
         self.finish(out);
     }
 
     /// The groups of the whole trace where other things are the data. For CSV they are for people.
     pub fn groups_beside(&mut self, table: &Table, out: &mut Vec<u8>) {
-        let Self {
-            format,
-            host,
-            line,
-            paint,
-        } = self;
-        match format {
+        match &mut self.format {
             Format::Text(_) | Format::Csv(_) => {
-                groups::text(table, Scope::Total, *paint, host, line);
+                groups::text(
+                    table,
+                    Scope::Total,
+                    self.paint,
+                    &mut self.host,
+                    &mut self.line,
+                );
             }
-            Format::Json(_) => groups::json(table, Scope::Total, host, line),
+            Format::Json(_) => groups::json(table, Scope::Total, &mut self.host, &mut self.line),
         }
         self.finish(out);
     }
