@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use twtrace::decode::decode;
-use twtrace::event::{KernelCounters, Meta, Snapshot, TwCountedAt};
+use twtrace::event::{KernelCounters, Meta, Snapshot};
 use twtrace::host::Names;
 use twtrace::model::stats::write_hgrm;
 use twtrace::model::tally::Detail;
@@ -216,20 +216,8 @@ fn overflow_record() -> Vec<u8> {
 fn meta() -> Meta {
     Meta {
         kernel: "6.12.107-golden".into(),
-        attach: "fentry".into(),
-        hooks: 9,
-        tw_counted_at: TwCountedAt::Birth,
-        // 2026-02-03 13:02:11 UTC at the start.
-        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
-        started_ns: STARTED,
-        filtered: false,
         rearms: true,
-        refusals: false,
-        drops: false,
-        births: false,
-        ports: false,
-        quiet_ends: false,
-        ts_offset: None,
+        ..support::meta()
     }
 }
 

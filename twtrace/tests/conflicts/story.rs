@@ -4,7 +4,7 @@ use std::mem::{offset_of, size_of};
 use std::net::IpAddr;
 use std::path::Path;
 
-use twtrace::event::{KernelCounters, Meta, Snapshot, TsOffset, TwCountedAt};
+use twtrace::event::{KernelCounters, Meta, Snapshot, TsOffset};
 use twtrace::recording::Writer;
 use twtrace_common::Reason;
 use twtrace_common::counters::Counters;
@@ -424,20 +424,11 @@ fn records() -> Vec<Made> {
 pub(crate) fn meta() -> Meta {
     Meta {
         kernel: "6.12.107-golden".into(),
-        attach: "fentry".into(),
         hooks: 15,
-        tw_counted_at: TwCountedAt::Birth,
-        // 2026-02-03 13:02:11 UTC at the start.
-        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
-        started_ns: STARTED,
-        filtered: false,
-        rearms: false,
         refusals: true,
-        drops: false,
-        births: false,
-        ports: false,
         quiet_ends: true,
         ts_offset: Some(TsOffset::Ports),
+        ..super::support::meta()
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "the other golden tests use the rest")]
 mod support;
 
 use std::mem::{offset_of, size_of};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use twtrace::event::Meta;
+use twtrace::event::{Meta, TwCountedAt};
 use twtrace::recording::Reader;
 use twtrace::view::{Of, Options, Output};
 
@@ -11,6 +11,27 @@ pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const S: u64 = 1_000 * MS;
 pub(crate) const STARTED: u64 = 5_000 * S;
 pub(crate) const HOST: u32 = 4_026_531_840;
+
+/// Of a trace by fentry from [`STARTED`] on that had nothing but ends.
+pub(crate) fn meta() -> Meta {
+    Meta {
+        kernel: "6.18.0".into(),
+        attach: "fentry".into(),
+        hooks: 9,
+        tw_counted_at: TwCountedAt::Birth,
+        // 2026-02-03 13:02:11 UTC at the start.
+        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
+        started_ns: STARTED,
+        filtered: false,
+        rearms: false,
+        refusals: false,
+        drops: false,
+        births: false,
+        ports: false,
+        quiet_ends: false,
+        ts_offset: None,
+    }
+}
 
 pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);

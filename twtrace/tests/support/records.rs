@@ -4,10 +4,10 @@ use std::mem::offset_of;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use twtrace::event::{Meta, TwCountedAt};
+use twtrace::event::Meta;
 use twtrace_common::record::{self, AF_INET, AF_INET6, FLAG_OWNER};
 
-use super::support::{HOST, S, STARTED, bless, golden, put};
+use super::support::{HOST, bless, golden, put};
 
 /// Who is connected to whom; port 0 is none.
 pub(crate) struct Ends(
@@ -55,20 +55,11 @@ pub(crate) fn flow(bytes: &mut [u8], kind: u8, reason: u8, flags: u8, ends: &End
 pub(crate) fn meta() -> Meta {
     Meta {
         kernel: "6.18.44-golden".into(),
-        attach: "fentry".into(),
         hooks: 14,
-        tw_counted_at: TwCountedAt::Birth,
-        // 2026-02-03 13:02:11 UTC at the start.
-        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
-        started_ns: STARTED,
-        filtered: false,
         rearms: true,
-        refusals: false,
-        drops: false,
         births: true,
         ports: true,
-        quiet_ends: false,
-        ts_offset: None,
+        ..super::support::meta()
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use twtrace::event::found::{Found, Listed, Lister, PortRules, Survey, Users};
 use twtrace::event::{
     Birth, BornAs, Call, CommandName, End, Event, Family, Flow, Meta, Named, Numbers, Overflow,
-    PortFailure, Reason, Refusal, Reply, Room, Rule, Seed, Snapshot, Stage, TwCountedAt,
+    PortFailure, Reason, Refusal, Reply, Room, Rule, Seed, Snapshot, Stage,
 };
 use twtrace::model::Dashboard;
 use twtrace_common::counters::Counters;
@@ -25,20 +25,11 @@ pub(crate) const LENGTH: u64 = 100;
 
 pub(crate) fn meta() -> Meta {
     Meta {
-        kernel: "6.18.0".into(),
-        attach: "fentry".into(),
         hooks: 15,
-        tw_counted_at: TwCountedAt::Birth,
-        wall_offset_ns: (1_770_123_731 * S - STARTED) as i64,
-        started_ns: STARTED,
-        filtered: false,
-        rearms: false,
         refusals: true,
-        drops: false,
         births: true,
         ports: true,
-        quiet_ends: false,
-        ts_offset: None,
+        ..super::support::meta()
     }
 }
 
