@@ -11,10 +11,11 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "xtask: {line}");
 }
 
-/// A line of the result.
+/// A line of the result. The colours that a program chose for the console of its VM stay only where
+/// this stdout has colours, too.
 pub(crate) fn show(line: &str) {
     // As above: a closed pipe is the reader's choice.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(anstream::stdout(), "{line}");
 }
 
 /// The command as a person would type it, for messages.
