@@ -5,6 +5,8 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+#[path = "support/program.rs"]
+mod program;
 #[expect(dead_code, reason = "the other golden tests use the rest")]
 mod support;
 
@@ -23,15 +25,8 @@ use support::golden;
 const ESCAPE: char = '\x1b';
 
 fn twtrace(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twtrace"));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .env("TERM", "xterm-256color")
-        .env("LC_ALL", "C.UTF-8")
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR")
-        .env_remove("CLICOLOR_FORCE");
+    let mut command = program::twtrace();
+    command.args(arguments);
     command
 }
 

@@ -1,7 +1,11 @@
 //! A file named by `--btf` is compared with what the kernel shows, whatever the command.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::fs;
-use std::process::Command;
+
+use program::twtrace;
 
 const COMMANDS: &[&[&str]] = &[
     &["trace"],
@@ -25,7 +29,7 @@ fn the_type_information_of_another_kernel_is_refused_by_every_command() {
     btf[at.unwrap() + 1] = b'X';
     fs::write(&path, btf).unwrap();
     for command in COMMANDS {
-        let output = Command::new(env!("CARGO_BIN_EXE_twtrace"))
+        let output = twtrace()
             .args(*command)
             .arg("--btf")
             .arg(&path)

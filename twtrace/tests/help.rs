@@ -5,26 +5,26 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+#[path = "support/program.rs"]
+mod program;
 #[expect(dead_code, reason = "the other golden tests use the rest")]
 mod support;
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use twtrace::cli::Cli;
 
+use program::twtrace;
 use support::{expect, golden};
 
 /// As wide as a help may be.
 const COLUMNS: &str = "100";
 
 fn printed(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_twtrace"))
+    // It asks all three whether they are a terminal, and how wide.
+    let output = twtrace()
         .args(arguments)
-        // It asks all three whether they are a terminal, and how wide.
-        .stdin(Stdio::null())
         .env("COLUMNS", COLUMNS)
-        .env_remove("CLICOLOR_FORCE")
         .output()
         .unwrap();
     assert!(output.status.success(), "{arguments:?}");

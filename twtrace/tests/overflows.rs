@@ -8,6 +8,8 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/records.rs"]
 mod records;
 #[expect(dead_code, reason = "what the tests of views use")]
@@ -15,7 +17,6 @@ mod support;
 
 use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use twtrace::event::Snapshot;
 use twtrace::event::found::{Found, PortRules, Survey};
@@ -24,6 +25,7 @@ use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::record::{self, FLAG_LIMIT, FLAG_OWNER, KIND_OVERFLOW};
 
+use program::twtrace;
 use records::{Ends, flow, kept, meta};
 use support::{HOST, MS, S, STARTED, expect, golden, put};
 
@@ -92,8 +94,7 @@ fn recording() -> PathBuf {
 
 /// What the program says of the recording.
 fn report(args: &[&str]) -> Vec<u8> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twtrace"));
-    command.env("LC_ALL", "C.UTF-8");
+    let mut command = twtrace();
     let command = command.arg("report").args(args).arg("--utc");
     let output = command.arg(recording()).output().unwrap();
     let code = output.status.code();

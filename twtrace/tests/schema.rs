@@ -6,13 +6,14 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+#[path = "support/program.rs"]
+mod program;
 #[expect(dead_code, reason = "the other golden tests use the rest")]
 mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use twtrace::event::Reason;
 use twtrace::view::columns::COLUMNS;
 use twtrace::view::docs;
 
+use program::twtrace;
 use support::golden;
 
 /// Goldens of `--fields`.
@@ -90,10 +92,7 @@ fn json_files(directory: &str) -> Vec<String> {
 
 /// What the program prints.
 fn printed(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_twtrace"))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = twtrace().args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_ne!(output.status.code(), Some(2), "{arguments:?}: {said}");
     String::from_utf8(output.stdout).unwrap()

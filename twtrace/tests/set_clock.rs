@@ -6,6 +6,8 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/records.rs"]
 #[expect(dead_code, reason = "what the goldens use")]
 mod records;
@@ -15,12 +17,12 @@ mod support;
 use std::fs;
 use std::mem::{offset_of, size_of};
 use std::path::Path;
-use std::process::Command;
 
 use twtrace::event::found::{Found, SetClock};
 use twtrace::recording::{Item, Reader, Writer};
 use twtrace_common::record::{self, FLAG_LIMIT, FLAG_OWNER, KIND_OVERFLOW};
 
+use program::twtrace;
 use records::{Ends, flow, meta};
 use support::{S, STARTED, put};
 
@@ -65,7 +67,7 @@ fn record_to(path: &Path) {
 }
 
 fn report(path: &Path) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_twtrace"))
+    let output = twtrace()
         .args(["report", "--utc"])
         .arg(path)
         .output()

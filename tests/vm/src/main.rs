@@ -19,6 +19,7 @@ mod nat;
 mod pressure;
 mod processor;
 mod raw;
+mod repeat;
 mod served;
 mod stall;
 mod suite;
@@ -57,6 +58,8 @@ enum Task {
     Mutate(mutate::Args),
     /// Be one of three users in three cgroups, and make connections.
     Tenant(tenants::Args),
+    /// Run a command over and over, until it fails.
+    Repeat(repeat::Args),
     /// Run the assertions and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
@@ -99,6 +102,7 @@ fn main() -> anyhow::Result<()> {
         Task::Nat => nat::run(),
         Task::Mutate(args) => mutate::run(&args),
         Task::Tenant(args) => tenants::run(&args),
+        Task::Repeat(args) => repeat::run(&args),
         Task::Suite(args) => suite::run(&args),
         Task::BenchCost(args) => bench::cost(&args),
         Task::BenchRefusals(args) => bench::refusals(&args),

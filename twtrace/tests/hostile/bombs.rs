@@ -3,13 +3,14 @@
 use std::fs;
 use std::mem::offset_of;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use twtrace_common::record;
 
 use super::craft::{END, FOUND, Forged, META, NAMES, RECORDS, SNAPSHOT, Saved, packed};
 use super::golden;
+use super::program::twtrace;
 
 /// No recording of this size makes `report` need more, in KiB.
 const MOST_KIB: i64 = 50 << 10;
@@ -42,11 +43,10 @@ fn most_memory(mut child: Child) -> (i32, i64) {
 }
 
 fn report(arguments: &[&str], file: &Path) -> (i32, i64) {
-    let child = Command::new(env!("CARGO_BIN_EXE_twtrace"))
+    let child = twtrace()
         .arg("report")
         .args(arguments)
         .arg(file)
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -10,9 +10,11 @@
 mod bombs;
 mod craft;
 mod letters;
+#[path = "../support/program.rs"]
+mod program;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,7 +23,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn twtrace(arguments: &[&str], file: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_twtrace"))
+    program::twtrace()
         .args(arguments)
         .arg(file)
         .output()

@@ -1,21 +1,17 @@
 //! The real program on a real terminal, which must be given back however it ends.
 
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/pty.rs"]
 mod pty;
 
 use std::fs;
-use std::process::Command;
 
 use nix::sys::signal::Signal;
+use program::{TWTRACE, program, twtrace};
 use pty::Pty;
 
 use super::support::golden;
-
-fn twtrace() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twtrace"));
-    command.env("LC_ALL", "C.UTF-8");
-    command
-}
 
 /// A recording on the screen.
 fn top() -> Pty {
@@ -74,8 +70,8 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         ("TERM", Signal::SIGTERM, Signal::SIGINT),
     ] {
         let ignoring = format!("trap '' {name}; exec \"$0\" \"$@\"");
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &ignoring, env!("CARGO_BIN_EXE_twtrace")]);
+        let mut command = program("/bin/sh");
+        command.args(["-c", &ignoring, TWTRACE]);
         command.args(["top", "--utc", "--speed", "1000", "--replay"]);
         let mut pty = Pty::start(command.arg(golden("names.twtrace")));
         pty.until_taken();
