@@ -32,6 +32,8 @@ pub const SCRATCH: &str = "SCRATCH";
 /// Per-CPU, what a mini-socket and the segment for it said at the entry of
 /// `tcp_timewait_state_process`.
 pub const SAMPLE: &str = "SAMPLE";
+/// LRU hash of the same by task, where the kernel preempts bottom halves.
+pub const SAMPLES: &str = "SAMPLES";
 /// LRU hash of the calls that look for a port, by pid_tgid.
 pub const PORT_CALLS: &str = "PORT_CALLS";
 /// How many of those calls a mini-socket has kept from a port.

@@ -22,6 +22,9 @@ pub const FEATURE_PORTS: u32 = 1 << 7;
 
 /// `birth_again` is attached beside `birth_slots`.
 pub const FEATURE_AGAIN: u32 = 1 << 8;
+/// The kernel preempts what runs with bottom halves disabled (PREEMPT_RT): what is kept for the next
+/// program is kept by task, not by CPU.
+pub const FEATURE_PREEMPTED: u32 = 1 << 9;
 
 /// Which `Filter` fields apply.
 pub const FILTER_IPV4: u32 = 1 << 0;

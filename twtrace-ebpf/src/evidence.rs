@@ -10,15 +10,17 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use twtrace_common::{
     histogram::over,
     record::{FLAG_TS_RECENT, FLAG_TSVAL},
+    settings::FEATURE_PREEMPTED,
     tcp::{ACK, RST, SYN},
 };
 
 use crate::{
     layout::Sample,
-    maps::SAMPLE,
+    maps::{SAMPLE, SAMPLES},
     read::{Access, Probed, forget, opaque},
-    settings::offset,
+    settings::{enabled, offset},
     tally::{self, bump},
+    task::task,
 };
 
 /// Byte 13 of the TCP header.
@@ -30,10 +32,9 @@ const OPTIONS: u32 = 40;
 /// How many options and NOPs are looked at before the timestamp; real stacks send at most five.
 const STEPS: u64 = 8;
 
-/// Entries of SAMPLE. `tcp_timewait_state_process` runs with bottom halves disabled, and so does
-/// what follows until the mini-socket that it was called for is gone. The others may run in a
-/// task that a softirq interrupts, so each has its own, and is [`exclusive`].
-pub const MINI_SOCKET: u32 = 0;
+/// Entries of SAMPLE. That of [`mini_socket`] is 0; the others may be used in a task that a softirq
+/// interrupts, so each has its own, and is [`exclusive`].
+const MINI_SOCKET: u32 = 0;
 pub const LIMITED: u32 = 1;
 pub const DROPPED: u32 = 2;
 
@@ -89,9 +90,30 @@ pub fn counts(sample: &Sample) -> bool {
 /// In [`Sample::verdict`]: `tcp_timewait_state_process` has not returned.
 const UNDECIDED: u8 = 255;
 
-/// One of the samples of this CPU.
+/// The sample of the segment that a mini-socket is at. `tcp_timewait_state_process` runs with bottom
+/// halves disabled, and so does what follows until the mini-socket that it was called for is gone: so
+/// one for each CPU is enough, unless the kernel preempts that, too.
 #[inline(always)]
-pub fn sample(entry: u32) -> Option<&'static mut Sample> {
+pub fn mini_socket() -> Option<&'static mut Sample> {
+    if !enabled(FEATURE_PREEMPTED) {
+        return of_cpu(MINI_SOCKET);
+    }
+    let task = task();
+    let sample = match SAMPLES.get_ptr_mut(task) {
+        Some(sample) => sample,
+        None => {
+            // Whatever it holds: each segment begins anew.
+            let any = SAMPLE.get(MINI_SOCKET)?;
+            let _ = SAMPLES.insert(task, any, 0);
+            SAMPLES.get_ptr_mut(task)?
+        }
+    };
+    // SAFETY: a map value that only this task writes.
+    Some(unsafe { &mut *sample })
+}
+
+#[inline(always)]
+fn of_cpu(entry: u32) -> Option<&'static mut Sample> {
     let sample = SAMPLE.get_ptr_mut(entry)?;
     // SAFETY: a map value of this CPU.
     Some(unsafe { &mut *sample })
@@ -104,7 +126,7 @@ pub fn sample(entry: u32) -> Option<&'static mut Sample> {
 /// fentry and fexit.
 #[inline(always)]
 pub fn exclusive(entry: u32) -> Option<&'static mut Sample> {
-    let sample = sample(entry)?;
+    let sample = of_cpu(entry)?;
     if fresh!(sample.busy) != 0 {
         tally::count_unassigned(|counters| bump(&mut counters.missed));
         return None;

@@ -100,7 +100,7 @@ pub type Arguments = [u64; 4];
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Key {
-    /// pid and tgid; of the idle tasks, which share 0, the CPU.
+    /// See [`crate::task`].
     pub task: u64,
     pub function: u64,
 }

@@ -22,6 +22,7 @@ mod read;
 mod settings;
 mod state;
 mod tally;
+mod task;
 
 /// Its name is the ABI number: user space sets it by name before loading, so an object of
 /// another ABI is refused with a message that says so.

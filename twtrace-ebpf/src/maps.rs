@@ -40,6 +40,9 @@ pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
 /// See [`crate::evidence`].
 #[map]
 pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(3, 0);
+/// The first of these by task, where the kernel preempts bottom halves.
+#[map]
+pub static SAMPLES: LruHashMap<u64, Sample> = LruHashMap::with_max_entries(1, 0);
 /// See [`crate::hooks::ports`]. The tasks whose last call is oldest give way.
 #[map]
 pub static PORT_CALLS: LruHashMap<u64, PortCall> = LruHashMap::with_max_entries(1, 0);

@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::say;
 use crate::stall::{self, Watch};
 use crate::test::{
-    births, books, check, conflicts, contest, crowd, doctor, exhaust, filters, flood, footprint,
-    host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports, privileges,
-    session, slow, soak, stopping, top,
+    births, books, check, conflicts, contest, crowd, doctor, ends, exhaust, filters, flood,
+    footprint, host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports,
+    privileges, session, slow, soak, stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,8 @@ enum Part {
     Quick,
     /// Where more CPUs may make a difference.
     Cpus,
+    /// What preemption may break, attached as twtrace chooses.
+    Realtime,
 }
 
 /// One of several shares.
@@ -65,6 +67,8 @@ const TESTS: &[(&str, Test, &str)] = &[
         births::run,
         "kprobe",
     ),
+    ("ends in the midst of others, fentry", ends::run, "fentry"),
+    ("ends in the midst of others, kprobe", ends::run, "kprobe"),
     ("recording", books::recording, "fentry"),
     ("filters, fentry", filters::run, "fentry"),
     ("filters, kprobe", filters::run, "kprobe"),
@@ -123,6 +127,14 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("programs, kprobe", footprint::programs, "kprobe"),
 ];
 
+/// For PREEMPT_RT.
+const REALTIME: &[(&str, Test, &str)] = &[
+    ("check", check::run, "auto"),
+    ("births in the midst of others", births::run, "auto"),
+    ("ends in the midst of others", ends::run, "auto"),
+    ("last bytes with a FIN", last_words::run, "auto"),
+];
+
 /// What proves something of twtrace and little of the kernel: where there are several kernels, each
 /// runs its share of these.
 const SHARED: &[&str] = &[
@@ -137,6 +149,8 @@ const SHARED: &[&str] = &[
     "slow reader, recording",
     "two CPUs at one, kprobe",
     "filters, kprobe",
+    "ends in the midst of others, fentry",
+    "ends in the midst of others, kprobe",
     "births in the midst of others, kprobe",
     "old ones that pass, kprobe",
     "no room for marks, fentry",
@@ -199,11 +213,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut results = String::new();
     let mut failed = 0;
     let watch = Watch::start()?;
-    for (name, test, attach) in TESTS {
+    let tests = match args.part {
+        Some(Part::Realtime) => REALTIME,
+        _ => TESTS,
+    };
+    for (name, test, attach) in tests {
         let of_part = match args.part {
             Some(Part::Quick) => QUICK.contains(name),
             Some(Part::Cpus) => CPUS.contains(name),
-            None => true,
+            Some(Part::Realtime) | None => true,
         };
         if !name.contains(&args.only) || !of_part {
             continue;

@@ -86,7 +86,7 @@ fn ended<A: Access>(tw: u64) {
     }
     let net: u64 = A::get(tw, offset!(skc_net));
     let netns = netns::of_net::<A>(net);
-    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
+    let Some(sample) = evidence::mini_socket() else {
         return;
     };
     let now = clock::now();

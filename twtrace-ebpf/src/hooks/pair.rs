@@ -1,31 +1,35 @@
 //! Carrying arguments from a kprobe to its kretprobe.
 //!
 //! Where bottom halves are disabled from entry to return, one cell per CPU is enough: nothing else
-//! can enter the function on this CPU meanwhile. Elsewhere the task may be moved to another CPU, or a
-//! softirq may interrupt it and enter the function once more, and return first. There each task
-//! has a stack of two, and the kernel's stack pointer tells what was left on it by a call whose
-//! return probe never came.
+//! can enter the function on this CPU meanwhile, unless the kernel preempts that, too. Elsewhere the
+//! task may be moved to another CPU, or a softirq may interrupt it and enter the function once more,
+//! and return first. There each task has a stack of two, and the kernel's stack pointer tells what
+//! was left on it by a call whose return probe never came.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
+use twtrace_common::settings::FEATURE_PREEMPTED;
 
 use crate::{
     layout::{Arguments, Frames, Key},
     maps::{ARGUMENTS, FRAMES},
+    settings::enabled,
     tally::{self, bump},
+    task::task,
 };
 
-/// Cells in ARGUMENTS.
+/// Functions in FRAMES. The first two have cells in ARGUMENTS as well.
 pub const SEGMENT: u32 = 0;
 pub const UNIQUE: u32 = 1;
+pub const ALLOC: u32 = 2;
+pub const LIMITED: u32 = 3;
+pub const REFUSED: u32 = 4;
 
-/// Functions in FRAMES.
-pub const ALLOC: u32 = 0;
-pub const LIMITED: u32 = 1;
-pub const REFUSED: u32 = 2;
-
-/// Keeps the arguments of a call during which this CPU is not left; the first is never 0.
+/// Keeps the arguments of a call with bottom halves disabled; the first is never 0.
 #[inline(always)]
-pub fn keep(cell: u32, arguments: Arguments) {
+pub fn keep(cell: u32, stack: impl FnOnce() -> u64, arguments: Arguments) {
+    if enabled(FEATURE_PREEMPTED) {
+        push(cell, stack(), arguments);
+        return;
+    }
     let Some(kept) = ARGUMENTS.get_ptr_mut(cell) else {
         return;
     };
@@ -40,6 +44,9 @@ pub fn keep(cell: u32, arguments: Arguments) {
 /// Takes back what was kept; `None` if the entry was not seen.
 #[inline(always)]
 pub fn take(cell: u32) -> Option<Arguments> {
+    if enabled(FEATURE_PREEMPTED) {
+        return pop(cell);
+    }
     // SAFETY: a map value of this CPU.
     let kept = unsafe { &mut *ARGUMENTS.get_ptr_mut(cell)? };
     let first = kept[0];
@@ -106,11 +113,8 @@ fn has_returned(kept: u64, now: u64) -> bool {
 
 #[inline(always)]
 fn key(function: u32) -> Key {
-    let task = bpf_get_current_pid_tgid();
-    // SAFETY: takes no arguments.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
     Key {
-        task: if task == 0 { cpu.into() } else { task },
+        task: task(),
         function: function.into(),
     }
 }

@@ -12,7 +12,10 @@ use twtrace_common::{
 };
 
 use super::{find_or_adopt, pair, ports};
-use crate::{read::Probed, settings::enabled};
+use crate::{
+    read::{Probed, stack_pointer},
+    settings::enabled,
+};
 
 #[fexit]
 fn unique(ctx: FExitContext) -> i32 {
@@ -30,7 +33,7 @@ fn unique(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn unique_enter(ctx: ProbeContext) -> u32 {
     if let (Some(sk), Some(tw), Some(twp)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
-        pair::keep(pair::UNIQUE, [tw, twp, sk, 0]);
+        pair::keep(pair::UNIQUE, || stack_pointer(&ctx), [tw, twp, sk, 0]);
     }
     0
 }

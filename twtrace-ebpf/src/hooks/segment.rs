@@ -28,7 +28,7 @@ use crate::{
     filter,
     layout::Sample,
     netns,
-    read::{Access, Direct, Probed, argument},
+    read::{Access, Direct, Probed, argument, stack_pointer},
     settings::{enabled, offset},
     state,
     tally::{self, bump_if},
@@ -69,7 +69,11 @@ fn segment_kprobe(ctx: ProbeContext) -> u32 {
     if enabled(RETURNS) {
         // The fifth is what it says only where the kernel has drop reasons for mini-sockets, and
         // nobody looks at it elsewhere.
-        pair::keep(pair::SEGMENT, [tw, skb, th, ctx.arg(4).unwrap_or_default()]);
+        pair::keep(
+            pair::SEGMENT,
+            || stack_pointer(&ctx),
+            [tw, skb, th, ctx.arg(4).unwrap_or_default()],
+        );
     }
     0
 }
@@ -142,7 +146,7 @@ static MAY_END: [u8; 8] = {
 /// for at the return: see [`verdict::returned`]. Nothing of an earlier one is left.
 #[inline(always)]
 fn sample<A: Access>([tw, skb, th]: [u64; 3], substate: u8, flags: u8, segment: u8) {
-    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
+    let Some(sample) = evidence::mini_socket() else {
         return;
     };
     keep!(sample.tw = tw);
@@ -186,7 +190,7 @@ fn by_rst<A: Access>([tw, skb, th]: [u64; 3], flags: u8) -> u8 {
 
 #[inline(always)]
 fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -> u64) -> i32 {
-    let Some(sample) = evidence::sample(evidence::MINI_SOCKET) else {
+    let Some(sample) = evidence::mini_socket() else {
         return 0;
     };
     if fresh!(sample.tw) != tw {

@@ -17,7 +17,7 @@ use super::{FIN_WAIT2, TIME_WAIT, hash};
 use crate::{
     clock::{NS_PER_S, now},
     emit,
-    evidence::{self, MINI_SOCKET, NO_WINDOW, NOT_SKIPPED, fresh, keep},
+    evidence::{self, NO_WINDOW, NOT_SKIPPED, fresh, keep},
     filter,
     layout::Sample,
     read::{Access, Probed},
@@ -36,7 +36,7 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
         return;
     }
     let tw = last_oow_ack_time.wrapping_sub(offset!(tw_last_oow_ack_time) as u64);
-    let Some(sample) = evidence::sample(MINI_SOCKET) else {
+    let Some(sample) = evidence::mini_socket() else {
         return;
     };
     if fresh!(sample.tw) != tw {

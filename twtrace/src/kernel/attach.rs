@@ -10,6 +10,7 @@ use aya::{Btf as AyaBtf, Ebpf};
 use super::btf::Btf;
 use super::hooks::{Hook, HookKind, POINTS, Point, without_slots};
 use super::load::{chain, errno, refused};
+use super::preemption;
 use super::threads::thread_in;
 use super::{Attach, Options};
 use crate::error::{Error, Result};
@@ -19,6 +20,15 @@ use crate::error::{Error, Result};
 pub enum Mode {
     Fentry,
     Kprobe,
+}
+
+/// What decides about ways and programs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel {
+    /// Programs may compare and exchange.
+    pub slots: bool,
+    /// It preempts bottom halves.
+    pub preempts: bool,
 }
 
 /// The result for one point.
@@ -40,12 +50,12 @@ pub(super) fn attach_all(
     btf: &Btf,
     stand_in: &AyaBtf,
     options: &Options,
-    slots: bool,
+    kernel: Kernel,
 ) -> Result<Vec<Attached>> {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let wanted = POINTS.iter().filter(|point| point.is_wanted(btf, options));
     let points: Vec<_> = wanted
-        .map(|point| Pending::new(point, &mut programs, btf, options, slots))
+        .map(|point| Pending::new(point, &mut programs, btf, options, kernel))
         .collect();
     thread::scope(|scope| {
         let (in_order, ordered) = mpsc::channel();
@@ -109,14 +119,18 @@ impl<'p> Pending<'p> {
         programs: &mut HashMap<&str, &'p mut Program>,
         btf: &Btf,
         options: &Options,
-        slots: bool,
+        kernel: Kernel,
     ) -> Self {
+        let mut refused = Vec::new();
         let modes: &[Mode] = match options.attach {
+            Attach::Auto if kernel.preempts => {
+                refused.push(preemption::WHY_KPROBE.to_owned());
+                &[Mode::Kprobe, Mode::Fentry]
+            }
             Attach::Auto => &[Mode::Fentry, Mode::Kprobe],
             Attach::Fentry => &[Mode::Fentry],
             Attach::Kprobe => &[Mode::Kprobe],
         };
-        let mut refused = Vec::new();
         let mut ways = VecDeque::new();
         for &mode in modes {
             let hooks = match mode {
@@ -125,7 +139,7 @@ impl<'p> Pending<'p> {
             };
             match hooks {
                 // A program that both ways have is tried once.
-                Ok(hooks) => ways.extend(Way::new(mode, &hooks, programs, slots)),
+                Ok(hooks) => ways.extend(Way::new(mode, &hooks, programs, kernel.slots)),
                 Err(why) => refused.push(format!("fentry: {why}")),
             }
         }

@@ -394,6 +394,7 @@ mod tests {
             names::ARGUMENTS,
             names::SCRATCH,
             names::SAMPLE,
+            names::SAMPLES,
             names::PORT_CALLS,
             names::BLOCKED_CALLS,
             names::BUDGET,

@@ -9,9 +9,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use twtrace_common::counters::OWNERS_TOGETHER;
 use twtrace_common::settings::{
-    FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_QUIET_ENDS,
-    FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS, Offsets, PORT_FAILURE_RATE,
-    REFUSAL_WINDOW_NS, Settings, Values,
+    FEATURE_AGAIN, FEATURE_BIRTHS, FEATURE_OWNERS, FEATURE_PORTS, FEATURE_PREEMPTED,
+    FEATURE_QUIET_ENDS, FEATURE_REARMS, FEATURE_RECORDS, FEATURE_REFUSALS, FEATURE_REOPENS,
+    Offsets, PORT_FAILURE_RATE, REFUSAL_WINDOW_NS, Settings, Values,
 };
 use twtrace_common::{ABI, names};
 
@@ -33,17 +33,18 @@ struct Plain(Settings);
 // SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
 unsafe impl Pod for Plain {}
 
-/// Creates the maps and prepares the programs; none is loaded yet. `again`: births have a second
-/// program.
+/// Creates the maps and prepares the programs; none is loaded yet. Births have a second program if
+/// `again`, and what is kept for the next program is kept by task if `preempted`.
 pub(super) fn load(
     loader: EbpfLoader<'static>,
     options: &Options,
     offsets: Offsets,
     values: Values,
     sizes: Sizes,
-    again: bool,
+    [again, preempted]: [bool; 2],
 ) -> Result<Ebpf> {
-    let settings = Plain(settings(options, offsets, values, sizes, again));
+    let own = [(again, FEATURE_AGAIN), (preempted, FEATURE_PREEMPTED)];
+    let settings = Plain(settings(options, offsets, values, sizes, own));
     // Its lifetime shrinks to that of the settings.
     let mut loader: EbpfLoader<'_> = loader;
     loader
@@ -56,6 +57,7 @@ pub(super) fn load(
         .map_max_entries(names::COUNTERS, (sizes.namespaces + 1) * sizes.stripes)
         .map_max_entries(names::CLAIMS, sizes.namespaces)
         .map_max_entries(names::FRAMES, FRAMES)
+        .map_max_entries(names::SAMPLES, if preempted { FRAMES } else { 1 })
         .map_max_entries(names::PORT_CALLS, port_calls(options))
         .load(OBJECT)
         .map_err(explain)
@@ -81,7 +83,7 @@ fn settings(
     offsets: Offsets,
     values: Values,
     sizes: Sizes,
-    again: bool,
+    own: [(bool, u32); 2],
 ) -> Settings {
     let feature = |on: bool, bit: u32| if on { bit } else { 0 };
     let ring = ring_bytes(options);
@@ -98,7 +100,7 @@ fn settings(
             | feature(options.quiet_ends, FEATURE_QUIET_ENDS)
             | feature(options.births, FEATURE_BIRTHS)
             | feature(options.ports, FEATURE_PORTS)
-            | feature(again, FEATURE_AGAIN),
+            | own.map(|(on, bit)| feature(on, bit)).iter().sum::<u32>(),
         slots_mask: sizes.slots - 1,
         owners_mask: sizes.namespaces / OWNERS_TOGETHER as u32 - 1,
         stripes_mask: sizes.stripes - 1,
@@ -115,8 +117,8 @@ fn per_window(rate: u32) -> u32 {
     (rate / windows).max(1)
 }
 
-/// More than the calls that may be between a kprobe and its kretprobe at the same time where a task
-/// may be preempted there.
+/// More than the calls that may be between two programs at the same time where a task may be
+/// preempted there.
 const FRAMES: u32 = 4 * 1024;
 
 /// More than the tasks that may look for a port at the same time: a task is forgotten once this many

@@ -13,6 +13,7 @@ mod log;
 pub mod netns;
 pub mod offsets;
 mod plan;
+mod preemption;
 #[cfg(feature = "check")]
 pub(crate) mod preflight;
 pub(crate) mod privileges;
@@ -44,7 +45,7 @@ pub use witness::{Answer, Witness};
 /// How programs are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attach {
-    /// fentry/fexit where possible, else kprobe/kretprobe.
+    /// fentry/fexit where possible, else kprobe/kretprobe; with PREEMPT_RT the other way round.
     #[default]
     Auto,
     /// fentry/fexit only.

@@ -4,7 +4,7 @@
 use super::attach::adapt;
 use super::btf::{Btf, Kind};
 use super::hooks::{self, Hook, HookKind, POINTS};
-use super::{Options, offsets};
+use super::{Options, offsets, preemption};
 use crate::event::facts::{Answer, Feature, Point};
 
 /// Everything to look up in BTF.
@@ -27,6 +27,8 @@ pub(super) struct Trials<'a> {
     pub kprobe: &'a dyn Fn(&str) -> Answer,
     pub compare_exchange: Answer,
     pub missed_counts: Answer,
+    /// Whether the kernel preempts bottom halves.
+    pub preempts: bool,
 }
 
 /// Each point in the order of attaching.
@@ -57,10 +59,14 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
         planned.answer = Answer::No(hooks::UNWANTED.into());
         return planned;
     }
-    let ways = [
+    let mut ways = [
         ("fentry", point.fentry_hooks(btf, &options)),
         ("kprobe", Ok(point.kprobe_hooks(btf, &options))),
     ];
+    if trials.preempts {
+        ways.reverse();
+        planned.refused.push(preemption::WHY_KPROBE.into());
+    }
     for (way, hooks) in ways {
         let answer = match &hooks {
             Ok(hooks) => all(hooks, btf, trials),
@@ -185,6 +191,15 @@ mod tests {
 
     /// Trials that all have one answer.
     fn planned(fentry: &Answer, kprobe: &Answer, load: &Answer) -> Vec<Point> {
+        planned_where(false, fentry, kprobe, load)
+    }
+
+    fn planned_where(
+        preempts: bool,
+        fentry: &Answer,
+        kprobe: &Answer,
+        load: &Answer,
+    ) -> Vec<Point> {
         points(
             &this_kernel(),
             &Trials {
@@ -193,6 +208,7 @@ mod tests {
                 kprobe: &|_| kprobe.clone(),
                 compare_exchange: Answer::Yes,
                 missed_counts: Answer::Yes,
+                preempts,
             },
         )
     }
@@ -223,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn where_bottom_halves_are_preempted_kprobes_come_first() {
+        let way = |kprobe| {
+            let points = planned_where(true, &Answer::Yes, kprobe, &Answer::Yes);
+            assert_eq!(end(&points).answer, Answer::Yes);
+            assert_eq!(end(&points).refused[0], preemption::WHY_KPROBE);
+            end(&points).way.clone().unwrap()
+        };
+        assert_eq!(way(&Answer::Yes), "kprobe");
+        assert_eq!(way(&no()), "fentry");
+    }
+
+    #[test]
     fn where_both_are_refused_the_answer_is_no() {
         let points = planned(&no(), &no(), &Answer::Yes);
         let why = "fentry: why not; kprobe: why not".into();
@@ -248,6 +276,7 @@ mod tests {
             kprobe: &|_| no(),
             compare_exchange: no(),
             missed_counts: no(),
+            preempts: false,
         };
         let points = points(&blind, &trials);
         let drops = points.iter().find(|point| point.name == hooks::DROP);

@@ -13,7 +13,7 @@ use super::plan::{self, Trials};
 use super::sock_diag::{Kind, Shown, SockDiag, Substate};
 use super::survey::{self, Pair, Use};
 use super::threads::beside;
-use super::{offsets, privileges, syscall, sysctl};
+use super::{offsets, preemption, privileges, syscall, sysctl};
 use crate::error::{Error, Result};
 use crate::event::facts::{
     Answer, Destination, Destinations, Facts, Namespace, Point, Sysctl, Tracing, Unread,
@@ -92,6 +92,7 @@ fn tracing(path: &Path) -> Tracing {
         kprobe: &|function| may_probe(symbols.get_or_init(symbols_of_interest), function),
         compare_exchange: syscall::has_compare_exchange(),
         missed_counts: syscall::has_missed_counts(),
+        preempts: preemption::of_bottom_halves(),
     };
     tracing.points = plan::points(&btf, &trials);
     tracing.allowed = refused_by(&trials.load, unknown(&tracing.points));

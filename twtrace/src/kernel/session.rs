@@ -12,7 +12,7 @@ use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
 
-use super::attach::{Attached, Mode, attach_all, unload};
+use super::attach::{Attached, Kernel, Mode, attach_all, unload};
 use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
 use super::hooks::{Hook, HookKind, Point};
@@ -22,7 +22,7 @@ use super::spill::Spill;
 use super::syscall::{self, ProgramFacts};
 use super::threads::beside;
 use super::totals::{Totals, activity};
-use super::{Options, hooks, offsets, plan};
+use super::{Options, hooks, offsets, plan, preemption};
 use crate::error::{Error, Result};
 use crate::event::facts::Answer;
 use crate::event::{KernelCounters, Meta, Snapshot};
@@ -121,19 +121,32 @@ impl Session {
             namespaces: known.map_or(0, |known| known.1.count_all()),
             cpus: syscall::possible_cpus(),
         });
+        let kernel = Kernel {
+            slots,
+            preempts: preemption::of_bottom_halves(),
+        };
         let again = slots && hooks::has_second_birth(&btf, options.attach);
         let loader = loader?;
         let (stand_in, ebpf) = beside(
             "stand-in",
             || stand_in(&btf),
-            || load(loader, options, offsets, values, sizes, again),
+            || {
+                load(
+                    loader,
+                    options,
+                    offsets,
+                    values,
+                    sizes,
+                    [again, kernel.preempts],
+                )
+            },
         )?;
         let mut ebpf = ebpf?;
         // Missing privileges to trace are reported first, whatever namespaces can be seen.
         let namespaces = namespaces?.1;
         #[cfg(feature = "log")]
         let log = super::log::Log::start(&mut ebpf)?;
-        let attached = attach_all(&mut ebpf, &btf, &stand_in, options, slots)?;
+        let attached = attach_all(&mut ebpf, &btf, &stand_in, options, kernel)?;
 
         let session = Self {
             ring: RingBuf::try_from(take(&mut ebpf, names::RING)?)

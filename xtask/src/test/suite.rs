@@ -184,7 +184,11 @@ fn on_realtime(kernel: &Kernel) -> Job<'_> {
     Job {
         kernel,
         remark: "",
-        setup: setup(&["check, fentry"]),
+        setup: Setup {
+            // Where all share one, each is preempted by the others.
+            cpus: 1,
+            ..setup(&["--part", "realtime"])
+        },
         whole: false,
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod conflicts;
 pub(crate) mod contest;
 pub(crate) mod crowd;
 pub(crate) mod doctor;
+pub(crate) mod ends;
 pub(crate) mod exhaust;
 pub(crate) mod filters;
 pub(crate) mod flood;
