@@ -13,6 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::{Uid, setresuid};
@@ -65,6 +67,10 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 const PASSWD: &str = "/etc/passwd";
 const FIRST_SERVER_PORT: u16 = 8_001;
 const FIRST_CLIENT_PORT: u16 = 20_000;
+/// Of /proc/net/tcp.
+const TIME_WAIT: &str = "06";
+const LISTEN: &str = "0A";
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any tenant has connections.
 const PORTS_EACH: u16 = 1_000;
 
@@ -174,8 +180,34 @@ fn connections(tenant: &Tenant, args: &Args) -> Result<()> {
             one(&listener, server, port)
                 .with_context(|| format!("{} from port {port}", tenant.user))?;
         }
+        settle()?;
     }
     Ok(())
+}
+
+/// Waits until TIME_WAIT is all that is left: connect() from a bound port takes FIN_WAIT2 over, too.
+fn settle() -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let states = states()?;
+        let under_way = |state: &&String| ![LISTEN, TIME_WAIT].contains(&state.as_str());
+        let under_way: Vec<_> = states.iter().filter(under_way).collect();
+        if under_way.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < PATIENCE,
+            "sockets stay in states {under_way:?} of /proc/net/tcp"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The states of all IPv4 sockets, as /proc/net/tcp shows them.
+fn states() -> Result<Vec<String>> {
+    let table = fs::read_to_string("/proc/thread-self/net/tcp")?;
+    let of_line = |line: &str| Some(line.split_whitespace().nth(3)?.to_owned());
+    Ok(table.lines().skip(1).filter_map(of_line).collect())
 }
 
 /// The client closes first, and the server after it.

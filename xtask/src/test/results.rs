@@ -7,6 +7,8 @@ use crate::run::show;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
+    /// It failed, and passed when it ran again.
+    Again,
     Fail,
     Skip,
 }
@@ -22,6 +24,7 @@ impl Verdict {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
+            Self::Again => "again",
             Self::Fail => "FAIL",
             Self::Skip => "skip",
         }
@@ -76,9 +79,13 @@ impl Results {
     fn last_line(&self) -> String {
         let mut line = format!(
             "{} passed, {} failed",
-            self.count(Verdict::Pass),
+            self.count(Verdict::Pass) + self.count(Verdict::Again),
             self.count(Verdict::Fail)
         );
+        match self.count(Verdict::Again) {
+            0 => {}
+            again => line += &format!(", {again} only when run again"),
+        }
         match self.count(Verdict::Skip) {
             0 => {}
             skipped => line += &format!(", {skipped} skipped"),
@@ -95,17 +102,19 @@ impl Results {
             .max()
             .unwrap_or(0);
         // What failed comes last, where it is seen.
-        let (failed, others): (Vec<_>, Vec<_>) = self
-            .rows
-            .iter()
-            .partition(|row| row.verdict == Verdict::Fail);
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by_key(|row| match row.verdict {
+            Verdict::Pass | Verdict::Skip => 0,
+            Verdict::Again => 1,
+            Verdict::Fail => 2,
+        });
         for Row {
             name,
             verdict,
             detail,
-        } in others.into_iter().chain(failed)
+        } in rows
         {
-            show(&format!("{}  {name:width$}  {detail}", verdict.word()));
+            show(&format!("{:5}  {name:width$}  {detail}", verdict.word()));
         }
         show("");
         show(&self.last_line());

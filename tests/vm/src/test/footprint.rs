@@ -39,7 +39,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
 
     let mut checks = Checks::default();
     checks.equal("exit code", code, 0);
-    checks.that(alive >= u64::from(SOCKETS) * 9 / 10, || {
+    checks.that(alive >= u64::from(SOCKETS) / 2, || {
         format!("only {alive} mini-sockets were alive: the VM is too slow")
     });
     checks.that(rss < MOST_RSS_KIB, || format!("RSS {rss} KiB is too much"));

@@ -85,7 +85,9 @@ fn groups(checks: &mut Checks, written: &Written, (by, name): By) {
         let seen = reasons.filter_map(|(name, ends)| Some((name.as_str(), ends.as_u64()?)));
         let seen: BTreeMap<_, _> = seen.filter(|(_, ends)| *ends > 0).collect();
         checks.equal("ends by reason", seen, [("bound-reused", ends)].into());
-        checks.equal("lifetimes", count("time_wait_n"), ends);
+        checks.that(count("time_wait_n") == ends, || {
+            format!("of {ends} lifetimes these are known: {group}")
+        });
     }
     checks.equal(&format!("ends by {by}"), found, expected);
 }

@@ -22,6 +22,8 @@ struct State {
     working: usize,
     /// Scenarios waiting for a turn that take the longest.
     urgent: usize,
+    /// Scenarios waiting to be the only one that works.
+    lonely: usize,
     tracing: Tracing,
     /// Inode numbers of the namespaces used so far.
     claimed: HashSet<u32>,
@@ -105,9 +107,9 @@ impl Pass<'_> {
         let urgent = usize::from(self.urgent);
         self.gate.change(|state| state.urgent += urgent);
         let turns = self.gate.turns;
-        let mut state = self
-            .gate
-            .wait_while(|state| state.working >= turns || (state.urgent > 0 && !self.urgent));
+        let mut state = self.gate.wait_while(|state| {
+            state.working >= turns || state.lonely > 0 || (state.urgent > 0 && !self.urgent)
+        });
         state.urgent -= urgent;
         state.working += 1;
         drop(state);
@@ -120,6 +122,21 @@ impl Pass<'_> {
         if self.working.replace(false) {
             self.gate.change(|state| state.working -= 1);
         }
+    }
+
+    /// Does something while no other scenario works, and goes on working.
+    pub(in crate::check) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.end_turn();
+        self.gate.change(|state| state.lonely += 1);
+        let mut state = self.gate.wait_while(|state| state.working > 0);
+        state.lonely -= 1;
+        // No turn is left for others.
+        state.working = self.gate.turns;
+        drop(state);
+        let done = work();
+        self.working.set(true);
+        self.gate.change(|state| state.working = 1);
+        done
     }
 
     /// Takes a namespace for this scenario; `false` if another had one of this inode number, which
@@ -184,6 +201,33 @@ mod tests {
             gate.open(true);
         });
         assert!((1..=2).contains(&most.into_inner()));
+        assert_eq!(gate.lock().working, 0);
+    }
+
+    #[test]
+    fn what_is_done_alone_is_done_while_nobody_else_works() {
+        let gate = Gate::new(3);
+        let (working, alone) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..7 {
+                scope.spawn(|| {
+                    let pass = gate.pass(false);
+                    assert!(pass.await_tracing());
+                    pass.alone(|| {
+                        assert_eq!(working.load(Ordering::SeqCst), 0);
+                        assert_eq!(alone.fetch_add(1, Ordering::SeqCst), 0);
+                        thread::yield_now();
+                        alone.fetch_sub(1, Ordering::SeqCst);
+                    });
+                    working.fetch_add(1, Ordering::SeqCst);
+                    assert_eq!(alone.load(Ordering::SeqCst), 0);
+                    thread::yield_now();
+                    working.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            gate.await_arrivals(7);
+            gate.open(true);
+        });
         assert_eq!(gate.lock().working, 0);
     }
 

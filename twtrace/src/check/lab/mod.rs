@@ -166,6 +166,12 @@ impl<'a> Lab<'a> {
         self.pass.end_turn();
     }
 
+    /// Starts programs while no other scenario works. The child of a fork has the descriptors of
+    /// all until it executes its program: what another closes meanwhile is closed only then.
+    pub(super) fn start_programs<T>(&self, start: impl FnOnce() -> T) -> T {
+        self.pass.alone(start)
+    }
+
     /// A loopback address of the scenario's family.
     pub(super) fn address(&self, port: u16) -> SocketAddr {
         SocketAddr::new(loopback(self.family), port)

@@ -148,8 +148,9 @@ fn crowd(clients: Clients, crowd: Crowd) -> Made {
 
 /// Where it cannot be made, the scenario is skipped.
 fn field(lab: &Lab<'_>, way: Way) -> Step<Field> {
-    let made = Field::new(way, lab.family == Family::Ipv6, || {
-        lab.another_namespace().map_err(Stopped::Stop)
+    let ipv6 = lab.family == Family::Ipv6;
+    let made = lab.start_programs(|| {
+        Field::new(way, ipv6, || lab.another_namespace().map_err(Stopped::Stop))
     });
     made.map_err(|stopped| match stopped {
         Stopped::Stop(stop) => stop,
