@@ -1,5 +1,5 @@
-//! What a connection costs with and without twtrace, where the clock counts instructions; how
-//! long attaching takes, where it does not; and a recording of such a load.
+//! Cost of a connection with and without twtrace, in a VM whose clock counts instructions; time to
+//! attach, in one whose clock does not; and a recording of such a load.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::tracer::Tracer;
 /// Which rows to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these, by name.
+    /// Measure only these rows, by name.
     rows: Vec<String>,
 }
 
@@ -38,14 +38,14 @@ const RUNS: usize = 4;
 const CONNECTIONS: u32 = 2_000;
 const STARTS: usize = 5;
 
-/// So many client ports that none comes back.
+/// Enough client ports that [`refusals`] reuses none.
 const FRESH: load::Args = load::Args {
     ports: 20_000,
     hosts: 1,
 };
-/// Refused SYNs at a time.
+/// Refused SYNs per run.
 const SYNS: u32 = 20_000;
-/// What refusals are measured with; their lines are not the question.
+/// Tracers that refusals are measured with, in formats that print little.
 const WITH: &[(&str, &[&str])] = &[
     ("hist", &["hist"]),
     ("conflicts", &["conflicts", "-o", "json"]),
@@ -64,7 +64,7 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
     ("record", &["record", "/tmp/bench.twtrace"], "/dev/null"),
     ("top", &["top", "--batch"], "/dev/null"),
     ("hist, kprobe", &["hist", "--attach", "kprobe"], "/dev/null"),
-    // Of a port that nobody uses.
+    // Filters on a port that nobody uses.
     ("hist, filter", &["hist", "-L", "1"], "/dev/null"),
     ("trace, filter", &["trace", "-L", "1"], "/dev/null"),
 ];
@@ -72,7 +72,7 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
 /// Instructions per connection, for the host: /out/cost.json.
 pub(crate) fn cost(wanted: &Args) -> Result<()> {
     let mut results = Map::new();
-    // What the kernel does after booting is not the load's work; waiting takes no time here.
+    // Let the kernel's work after boot finish. Sleeping is cheap: this clock skips idle time.
     thread::sleep(Duration::from_secs(30));
     results.insert("without".to_owned(), without()?);
     for (name, args, stdout) in TRACERS.iter().filter(|row| wanted.wants(row.0)) {
@@ -94,7 +94,7 @@ pub(crate) fn cost(wanted: &Args) -> Result<()> {
     write("/out/cost.json", results)
 }
 
-/// Where that goes inside the kernel: how often each program runs for a connection, and how long.
+/// Breaks the cost down by BPF program: runs per connection, and time per run.
 fn programs(name: &str, load: &mut Load) -> Result<()> {
     const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
     fs::write(STATS, "1")?;
@@ -162,7 +162,7 @@ fn both(name: &str) -> Result<Value> {
     Ok(json!({ "connection": connection, "syn": syn }))
 }
 
-/// Connections that are recorded.
+/// Number of connections in the recording.
 const RECORDED: u32 = 100_003;
 
 /// A load in which each connection ends one mini-socket and leaves one, recorded for the host:
@@ -184,7 +184,7 @@ fn per_event(cpu: Duration) -> f64 {
     cpu.as_secs_f64() * 1e9 / f64::from(WARM_UP + CONNECTIONS * runs)
 }
 
-/// What is started to see how long attaching takes.
+/// Commands whose time to attach is measured.
 const STARTED: [&[&str]; 3] = [&["hist"], &["trace"], &["hist", "--attach", "kprobe"]];
 
 /// Times from exec to attached, for the host: /out/attach.json.

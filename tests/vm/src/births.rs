@@ -1,8 +1,8 @@
-//! The workload: births from a socket's backlog and births from a timer, on one CPU.
+//! The workload: births from a socket's backlog and births caused by a timer, on one CPU.
 //!
-//! Since 6.12 a birth from the backlog runs with bottom halves enabled, so a timer may come in the
-//! midst of it, and with the timer another birth. All servers here shut down first and have the
-//! mini-socket; they differ in how the client's FIN reaches them.
+//! Since 6.12 a birth from the backlog runs with bottom halves enabled, so a timer can interrupt it
+//! and cause another birth. Every server here shuts down first and gets the mini-socket; what
+//! differs is how the client's FIN reaches it.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -15,20 +15,20 @@ use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 use crate::load::{connect, own_namespace};
 
-/// Client ports of each kind. A late FIN takes 0.2 s, so many connections wait for theirs.
+/// Client ports of each kind. A late FIN takes 0.2 s, so many connections wait at a time.
 const PORTS: u16 = 499;
 const FIRST_CLIENT_PORT: u16 = 20_000;
-/// The server's receive buffer, and what the client writes: more than that takes.
+/// The server's receive buffer, and what the client writes: more than fits into it.
 const WINDOW: usize = 4_096;
 const DATA: [u8; 3 * WINDOW] = [7; 3 * WINDOW];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The CPU to stay on.
+    /// The CPU to run on.
     cpu: usize,
 }
 
-/// Says `ready`, then for each number on stdin makes so many mini-sockets, and says their number.
+/// Prints `ready`; for each number on stdin, makes that many mini-sockets and prints the number.
 /// The namespace lives until stdin ends.
 pub(crate) fn serve(args: &Args) -> Result<()> {
     let mut cpus = CpuSet::new();
@@ -53,7 +53,7 @@ pub(crate) fn serve(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A server, and clients whose ports come back again and again: a SYN from the same one ends the
+/// A server, and clients that cycle through the same ports: a SYN from a used port ends the
 /// mini-socket.
 struct Clients {
     listener: TcpListener,
@@ -70,7 +70,8 @@ impl Clients {
         }
     }
 
-    /// Client and server. The server has shut its side down, and the client knows.
+    /// A connected client and server. The server has shut down its side, and the client has seen
+    /// the FIN.
     fn pair(&mut self) -> io::Result<(Socket, TcpStream)> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, self.first + self.next));
         self.next = (self.next + 1) % PORTS;
@@ -82,10 +83,10 @@ impl Clients {
     }
 }
 
-/// The client has more to send than the server's window takes, and a FIN after it. When the server
-/// reads, it opens the window; the rest arrives on the spot, while the server's call still holds
-/// the socket. So it goes to the backlog, and the call itself makes the mini-socket before it
-/// returns (`release_sock`).
+/// The client sends more than the server's window takes, followed by a FIN. When the server reads,
+/// it opens the window, and the rest arrives at once, while the server's call still owns the
+/// socket. It goes to the backlog, and the call itself creates the mini-socket before it returns
+/// (`release_sock`).
 struct Backlog {
     clients: Clients,
     buffer: Vec<u8>,
@@ -110,8 +111,8 @@ impl Backlog {
     }
 }
 
-/// The server drops the first FIN. The next one is sent by a timer, 0.2 s later, wherever this CPU
-/// is then.
+/// The server drops the first FIN. A timer retransmits it 0.2 s later, whatever this CPU is doing
+/// then.
 struct Late {
     clients: Clients,
     waiting: VecDeque<TcpStream>,
@@ -120,7 +121,7 @@ struct Late {
 impl Late {
     fn new() -> Result<Self> {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        // What it accepts inherits it.
+        // Accepted sockets inherit the filter.
         drop_fins(&listener)?;
         Ok(Self {
             clients: Clients::new(listen(listener)?, FIRST_CLIENT_PORT + PORTS),
@@ -139,7 +140,7 @@ impl Late {
         Ok(())
     }
 
-    /// Waits for the FIN of the oldest.
+    /// Waits for the FIN of the oldest connection.
     fn end(&mut self) -> io::Result<()> {
         match self.waiting.pop_front() {
             Some(server) => ended(server),
@@ -169,7 +170,7 @@ fn listen(socket: Socket) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A filter sees a segment from its TCP header on: byte 13 has the flags, bit 0 of them is FIN.
+/// A socket filter sees the segment from the TCP header on: bit 0 of byte 13 is FIN.
 fn drop_fins(socket: &Socket) -> Result<()> {
     const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     const JUMP_IF_SET: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;

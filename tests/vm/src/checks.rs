@@ -1,4 +1,4 @@
-//! Facts that must hold, all of them looked at before the first that does not is complained about.
+//! Conditions that must hold. All are checked before any failure is reported.
 
 use std::fmt::Debug;
 
@@ -22,12 +22,12 @@ impl Checks {
         }
     }
 
-    /// Whether nothing has been wrong so far.
+    /// Whether every check so far has passed.
     pub(crate) fn all_hold(&self) -> bool {
         self.wrong.is_empty()
     }
 
-    /// The detail of a success, or everything that is wrong.
+    /// The detail if everything holds, else an error that lists everything that does not.
     pub(crate) fn end(self, detail: String) -> Result<String> {
         if self.wrong.is_empty() {
             return Ok(detail);

@@ -1,4 +1,4 @@
-//! The workload: connect() to a destination for which no port is left, again and again.
+//! The workload: repeated connect() calls to a destination for which no port is left.
 
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
@@ -12,14 +12,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::load::own_namespace;
 
-/// An even number of ports: of an odd number, the kernel leaves one out.
+/// The number of ports is even: the kernel ignores the last one of an odd number.
 const FIRST: u16 = 20_000;
 const PORTS: u16 = 14;
-/// How many of them are in TIME_WAIT; the others are held by live connections.
+/// Ports held by TIME_WAIT; live connections hold the others.
 pub(crate) const IN_TIME_WAIT: u16 = 7;
 
-/// Says `ready`, then for each number on stdin calls connect() until it has failed so many times,
-/// and says how many times it was told EADDRNOTAVAIL. The namespace lives until stdin ends.
+/// Prints `ready`; for each number on stdin, calls connect() until it has failed that often, and
+/// prints how many calls returned EADDRNOTAVAIL. The namespace lives until stdin ends.
 pub(crate) fn serve() -> Result<()> {
     own_namespace()?;
     let range = format!("{FIRST} {}", FIRST + PORTS - 1);
@@ -37,7 +37,7 @@ pub(crate) fn serve() -> Result<()> {
     Ok(())
 }
 
-/// A destination all of whose ports are taken.
+/// A destination for which every port is taken.
 struct Full {
     listener: TcpListener,
     address: SocketAddr,
@@ -57,7 +57,7 @@ impl Full {
             client.connect(&full.address.into())?;
             full.keep(client)?;
         }
-        // The client goes first, so the TIME_WAIT is on its side, and on its port.
+        // The client closes first, so the TIME_WAIT is on its side and holds its port.
         for (client, server) in full.living.drain(..usize::from(IN_TIME_WAIT)) {
             drop(client);
             drop(server);
@@ -78,8 +78,8 @@ impl Full {
         while failed < times {
             match client.connect(&address) {
                 Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => failed += 1,
-                Err(error) => return Err(error).context("connect() says something else"),
-                // A TIME_WAIT has run out; from now on this one holds its port.
+                Err(error) => return Err(error).context("unexpected connect() error"),
+                // A TIME_WAIT has expired; this connection takes over its port.
                 Ok(()) => self.keep(std::mem::replace(&mut client, socket()?))?,
             }
         }
@@ -87,17 +87,17 @@ impl Full {
     }
 }
 
-/// Tasks of a crowd; far more than there are kretprobes for one function.
+/// Tasks of the crowd: far more than kretprobe instances of one function.
 const CROWD: usize = 41;
-/// Ports that a crowd's call looks at, in a while that is longer than a task's turn on a CPU.
+/// Candidate ports per call: enough that a call outlasts a task's time slice.
 const CANDIDATES: u16 = 800;
-/// Calls of each task, and one more by itself.
+/// Concurrent calls per task; each task then makes one more, while no other task calls.
 const CALLS: usize = 23;
-/// All that the crowd calls.
+/// All calls of the crowd.
 pub(crate) const CROWD_CALLS: u64 = (CROWD * (CALLS + 1)) as u64;
 
-/// Calls connect() in many tasks at once, each of which is preempted within its calls, and says how
-/// many failed. All ports are bound.
+/// Calls connect() from many tasks at once, so that each is preempted during its calls, and prints
+/// how many failed. All ports are bound.
 pub(crate) fn crowd() -> Result<()> {
     own_namespace()?;
     let range = format!("{FIRST} {}", FIRST + CANDIDATES - 1);
@@ -119,8 +119,8 @@ pub(crate) fn crowd() -> Result<()> {
 }
 
 fn all_at_once(address: SocketAddr) -> Result<u64> {
-    // One after the other, at last: the next call of a task tells that the return of its last one
-    // was not seen.
+    // The last calls run one at a time: a task's next call reveals that the return of its previous
+    // one was missed.
     let alone = Mutex::new(());
     let together = Barrier::new(CROWD);
     let task = || {
@@ -143,7 +143,7 @@ fn all_at_once(address: SocketAddr) -> Result<u64> {
 fn fail(address: SocketAddr) -> Result<()> {
     match socket()?.connect(&address.into()) {
         Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => Ok(()),
-        other => bail!("connect() says {other:?}"),
+        other => bail!("connect() returned {other:?}, not EADDRNOTAVAIL"),
     }
 }
 

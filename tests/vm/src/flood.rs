@@ -1,5 +1,5 @@
-//! The workload: SYNs for connections that are over, with timestamps from long ago, as fast as this
-//! machine can send them. TIME_WAIT refuses every one.
+//! The workload: SYNs for closed connections, with old timestamps, as fast as this machine can send
+//! them. TIME_WAIT refuses every one.
 
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -12,16 +12,17 @@ use crate::load::own_namespace;
 use crate::nat::plain;
 use crate::raw::{Sender, ipv4, old_syn};
 
-/// TIME_WAITs that share the flood.
+/// TIME_WAIT sockets that share the flood.
 const TARGETS: usize = 7;
 
-/// Says `ready`, then for each number on stdin sends so many SYNs and says how many TIME_WAIT has
-/// refused by timestamp, as the kernel counts it. The namespace lives until stdin ends.
+/// Prints `ready`; for each number on stdin, sends that many SYNs and prints how many TIME_WAIT has
+/// refused by timestamp, according to the kernel's counter. The namespace lives until stdin ends.
 pub(crate) fn serve() -> Result<()> {
     own_namespace()?;
     for (name, value) in [
         ("tcp_timestamps", "2"),
-        // The ACKs for the SYNs find no socket, and come back as RSTs.
+        // The ACKs that answer the SYNs find no socket and draw RSTs, which must not end the
+        // TIME_WAIT.
         ("tcp_rfc1337", "1"),
     ] {
         fs::write(format!("/proc/sys/net/ipv4/{name}"), value)
@@ -44,7 +45,7 @@ struct Flood {
 }
 
 impl Flood {
-    /// Connections that the server closed first, and a SYN for each.
+    /// Makes connections that the server closes first, and a SYN for each.
     fn new() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 7))?;
         let mut packets = Vec::new();
@@ -66,11 +67,11 @@ impl Flood {
     }
 }
 
-/// PAWSTimewait where the kernel has it, else PAWSEstab: nothing else here moves that.
+/// PAWSTimewait where the kernel has it, else PAWSEstab, which nothing else here increments.
 fn refused() -> Result<u64> {
     let counters = counters::read_current().map_err(plain)?.tcp_ext;
     let value = |name| counters.get(name).copied();
     value("PAWSTimewait")
         .or_else(|| value("PAWSEstab"))
-        .context("the kernel has no counter of PAWS")
+        .context("the kernel has no PAWS counter")
 }

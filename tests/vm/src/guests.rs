@@ -1,5 +1,5 @@
-//! Network namespaces that come and go, as those of containers do: each has a name, makes a few
-//! connections and leaves TIME_WAITs behind.
+//! Network namespaces that come and go like those of containers: each has a name, makes a few
+//! connections and leaves TIME_WAIT sockets behind.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, Write as _};
@@ -9,17 +9,18 @@ use anyhow::{Context as _, Result};
 use crate::load::{self, Churn};
 use crate::namespace::{self, Namespace};
 
-/// Connections of each, no two from the same port.
+/// Connections per namespace, each from a different port.
 pub(crate) const CONNECTIONS: u32 = 7;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many there are at a time.
+    /// Number of namespaces at a time.
     at_once: usize,
 }
 
-/// Says `ready`, then for each number on stdin lets so many come, and the oldest go, and says how
-/// many mini-sockets those that are there have. All go when stdin ends.
+/// Prints `ready`; for each number on stdin, adds that many namespaces, removes the oldest beyond
+/// the limit, and prints how many mini-sockets the remaining ones have. Removes all when stdin
+/// ends.
 pub(crate) fn serve(args: &Args) -> Result<()> {
     let mut guests = VecDeque::new();
     let mut came = 0..;
@@ -44,14 +45,14 @@ pub(crate) fn serve(args: &Args) -> Result<()> {
     guests.into_iter().try_for_each(Guest::leave)
 }
 
-/// One namespace. It keeps no file open.
+/// One namespace, which needs no open file descriptor.
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) namespace: Namespace,
 }
 
 impl Guest {
-    /// With its connections made.
+    /// Makes the namespace and its connections.
     pub(crate) fn new(number: u32) -> Result<Self> {
         let guest = Self {
             namespace: Namespace::make(&format!("guest-{number}"))?,
@@ -60,8 +61,8 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Makes up to [`CONNECTIONS`] connections, from the same ports each time: a TIME_WAIT that is
-    /// there already ends by it.
+    /// Makes up to [`CONNECTIONS`] connections, from the same ports each time, so that each ends
+    /// the TIME_WAIT of the one before.
     pub(crate) fn connect(&self, connections: u32) -> Result<()> {
         let args = load::Args {
             ports: u16::try_from(CONNECTIONS)?,

@@ -1,7 +1,8 @@
-//! PID 1: mounts, modules, loopback, the command, its files, the verdict, the end.
+//! PID 1: mounts file systems, loads modules, brings loopback up, runs the command, sends its files
+//! and the verdict, and ends the VM.
 //!
-//! Three serial lines lead out: ttyS0 has the kernel's log and ours with the verdict, ttyS1 the
-//! command's output and nothing else, ttyS2 the files of /out as a tar stream.
+//! Output leaves by three serial lines: ttyS0 carries the kernel's log and ours with the verdict,
+//! ttyS1 only the command's output, ttyS2 the files of /out as a tar stream.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -20,14 +21,14 @@ use nix::unistd::Pid;
 
 use crate::loopback;
 
-/// What xtask puts into the image: the command's words, NUL after each.
+/// The command from xtask: its words, each terminated by NUL.
 const COMMAND: &str = "/etc/twtrace-vm/command";
-/// Paths of the modules, one a line, in the order to load them.
+/// Paths of the modules, one per line, in loading order.
 const MODULES: &str = "/etc/twtrace-vm/modules";
 /// The command leaves files here for the host.
 const OUT: &str = "/out";
 
-/// File systems: type, where. All are made for this VM alone.
+/// File systems: type and mount point. All belong to this VM alone.
 const MOUNTS: &[(&str, &str)] = &[
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
@@ -41,7 +42,7 @@ const MOUNTS: &[(&str, &str)] = &[
     ("tmpfs", OUT),
 ];
 
-/// Does PID 1's work and powers the VM off.
+/// Does PID 1's work, then reboots, which ends the VM (QEMU runs with -no-reboot).
 pub(crate) fn boot() -> ! {
     let verdict = run();
     let line = match &verdict {
@@ -51,7 +52,7 @@ pub(crate) fn boot() -> ! {
     };
     log(&line);
     if let Ok(serial) = File::open("/dev/ttyS0") {
-        // The end comes whether or not the last bytes got out.
+        // Reboot even if the last bytes could not be drained.
         let _ = termios::tcdrain(&serial);
     }
     nix::unistd::sync();
@@ -81,7 +82,7 @@ fn run() -> Result<i32> {
     Ok(code)
 }
 
-/// A serial line without any translation of bytes.
+/// Opens a serial line in raw mode.
 fn serial(path: &str) -> Result<File> {
     let file = OpenOptions::new()
         .write(true)
@@ -106,7 +107,7 @@ fn load_modules() -> Result<()> {
     Ok(())
 }
 
-/// Runs the command to its end, collecting orphans meanwhile.
+/// Runs the command until it exits, and reaps orphans meanwhile.
 fn run_command(output: &File) -> Result<i32> {
     let words = fs::read_to_string(COMMAND).with_context(|| format!("cannot read {COMMAND}"))?;
     let mut words = words.split_terminator('\0');
@@ -134,7 +135,7 @@ fn run_command(output: &File) -> Result<i32> {
     }
 }
 
-/// The files of /out, as a tar stream; an empty one if there are none.
+/// Sends the files of /out as a tar stream, an empty one if there are none.
 fn send_files() -> Result<()> {
     let serial = serial("/dev/ttyS2")?;
     let mut archive = tar::Builder::new(io::BufWriter::with_capacity(1 << 16, &serial));
@@ -146,7 +147,7 @@ fn send_files() -> Result<()> {
     Ok(())
 }
 
-/// A line on the console; nothing can be done if even that fails.
+/// Writes a line to the console; nothing can be done if even that fails.
 fn log(line: &str) {
     let text = format!("\n{line}\n");
     let console = OpenOptions::new().write(true).open("/dev/ttyS0");

@@ -1,7 +1,7 @@
-//! The workload: short connections over loopback, one thread, the server closes first.
+//! The workload: short connections over loopback, from one thread; the server closes first.
 //!
-//! Each client port comes back after `ports x hosts` connections, so with more connections than
-//! that every SYN meets the TIME_WAIT of its predecessor and reopens it.
+//! Each address pair is reused after `ports x hosts` connections; from then on every SYN meets the
+//! TIME_WAIT of its predecessor and reopens it.
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Client ports to cycle through.
     #[arg(long, default_value_t = 400)]
     pub(crate) ports: u16,
-    /// Server addresses to cycle through, once all ports have had their turn.
+    /// Server addresses to cycle through, each with all client ports.
     #[arg(long, default_value_t = 1)]
     pub(crate) hosts: u16,
 }
@@ -61,7 +61,7 @@ impl Churn {
         })
     }
 
-    /// Makes so many connections, each to its end, and says how long they took.
+    /// Makes this many connections, closes each, and returns the time taken.
     pub(crate) fn run(&mut self, connections: u32) -> Result<Duration> {
         let started = Instant::now();
         for _ in 0..connections {
@@ -95,8 +95,8 @@ impl Churn {
     }
 }
 
-/// Connects from a port of choice. Its last owner may still wait for the ACK of its FIN: after
-/// a hiccup of the VM that takes a retransmission.
+/// Connects from the given port. The previous connection from it may still be in LAST_ACK: if the
+/// VM stalled, its FIN has to be retransmitted.
 pub(crate) fn connect(client: SocketAddr, server: SocketAddr) -> io::Result<Socket> {
     let started = Instant::now();
     loop {
@@ -116,8 +116,8 @@ pub(crate) fn connect(client: SocketAddr, server: SocketAddr) -> io::Result<Sock
     }
 }
 
-/// Says `ready`, then for each number on stdin makes so many connections and says in how many ns.
-/// The namespace lives until stdin ends.
+/// Prints `ready`; for each number on stdin, makes that many connections and prints the time taken
+/// in ns. The namespace lives until stdin ends.
 pub(crate) fn serve(args: &Args) -> Result<()> {
     own_namespace()?;
     let mut churn = Churn::new(args.clone())?;
@@ -145,12 +145,12 @@ impl Load {
         Ok(Self(Served::start(&args)?))
     }
 
-    /// Orders connections and does not wait for them.
+    /// Orders connections without waiting for them.
     pub(crate) fn order(&mut self, connections: u32) -> Result<()> {
         self.0.order(connections)
     }
 
-    /// Waits for the connections that were ordered, and says how long they took.
+    /// Waits for the ordered connections and returns the time taken.
     pub(crate) fn wait(&mut self) -> Result<Duration> {
         Ok(Duration::from_nanos(self.0.answer()?))
     }
@@ -165,13 +165,13 @@ impl Load {
         self.0.netns()
     }
 
-    /// Mini-sockets alive in the workload's namespace, by the kernel's own count.
+    /// Mini-sockets alive in the workload's namespace, according to sockstat.
     pub(crate) fn population(&self) -> Result<u64> {
         self.0.mini_sockets()
     }
 
-    /// Mini-sockets alive in the workload's namespace, by the kernel's socket table. They are
-    /// counted in both substates: /proc/net/tcp shows FIN_WAIT2 as 05 and TIME_WAIT as 06.
+    /// Mini-sockets alive in the workload's namespace, in both substates, according to
+    /// /proc/net/tcp: it shows FIN_WAIT2 as 05 and TIME_WAIT as 06.
     pub(crate) fn mini_sockets(&self) -> Result<u64> {
         let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.0.id()))?;
         let states = table

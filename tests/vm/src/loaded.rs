@@ -1,4 +1,4 @@
-//! What of BPF is in the kernel.
+//! BPF programs, maps and links loaded in the kernel.
 
 use std::io;
 
@@ -14,13 +14,13 @@ pub(crate) fn maps() -> Result<Vec<MapInfo>> {
     still_there(loaded_maps())
 }
 
-/// Numbers of the links.
+/// IDs of the links.
 pub(crate) fn links() -> Result<Vec<u32>> {
     still_there(loaded_links().map(|link| Ok::<_, aya::programs::links::LinkError>(link?.id())))
 }
 
-/// The kernel tells a number first and opens what it stands for later: what an earlier test left
-/// to a grace period may go between the two (ENOENT), and is no longer there then.
+/// Iteration fetches an ID first and opens the object later. An object of an earlier test that
+/// waits for its grace period may be freed in between (ENOENT) and is then left out.
 fn still_there<T, E>(found: impl Iterator<Item = Result<T, E>>) -> Result<Vec<T>>
 where
     E: std::error::Error + Send + Sync + 'static,

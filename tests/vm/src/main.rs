@@ -1,5 +1,5 @@
-//! Runs inside twtrace's test VMs only: as PID 1 it brings the VM up and runs one command; with
-//! arguments it is a workload or an assertion.
+//! Runs inside twtrace's test VMs only: as PID 1 it brings the VM up and runs one command;
+//! otherwise it is a workload or a test.
 
 mod bench;
 mod births;
@@ -29,58 +29,59 @@ mod tracer;
 
 use clap::Parser;
 
-/// Workloads and assertions for twtrace's test VMs.
+/// Workloads and tests for twtrace's VMs.
 #[derive(Debug, Parser)]
 enum Task {
-    /// Do nothing, successfully.
+    /// Do nothing and exit 0.
     True,
     /// Trace a mixed workload and show it.
     Demo,
     /// The demo's workload.
     DemoLoad,
-    /// Make loopback connections in a network namespace of its own, as told on stdin.
+    /// Make loopback connections in a network namespace of its own, controlled by stdin.
     Load(load::Args),
-    /// Make mini-sockets from backlogs and timers of one CPU, as told on stdin.
+    /// Create mini-sockets from backlogs and timers on one CPU, controlled by stdin.
     Births(births::Args),
-    /// Make network namespaces come and go, as told on stdin.
+    /// Create and remove network namespaces, controlled by stdin.
     Guests(guests::Args),
-    /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, as told on stdin.
+    /// Send SYNs that TIME_WAIT refuses, in a network namespace of its own, controlled by stdin.
     Flood,
-    /// Call connect() where no port is left, in a network namespace of its own, as told on stdin.
+    /// Call connect() where no port is left, in a network namespace of its own, controlled by
+    /// stdin.
     Exhaust,
-    /// Do so in many tasks at once.
+    /// Call connect() where no port is left, from many tasks at once, controlled by stdin.
     ExhaustCrowd,
-    /// Run out of ports, in a network namespace of its own, as told on stdin.
+    /// Run out of ports in a network namespace of its own, controlled by stdin.
     Pressure,
-    /// Make connections through a NAT that changes ports at random.
+    /// Make connections through a NAT that randomizes ports.
     Nat,
-    /// Run a program as if the kernel did not heed one of its settings.
+    /// Run a program as if the kernel ignored one of its settings.
     Mutate(mutate::Args),
-    /// Be one of three users in three cgroups, and make connections.
+    /// Make connections as one of three users in three cgroups.
     Tenant(tenants::Args),
-    /// Run a command over and over, until it fails.
+    /// Run a command repeatedly until it fails.
     Repeat(repeat::Args),
-    /// Run the assertions and `twtrace check`; results go to /out/results.
+    /// Run the tests and `twtrace check`; results go to /out/results.
     Suite(suite::Args),
     /// Measure what a connection costs with and without twtrace (for VMs that count instructions).
     BenchCost(bench::Args),
     /// Measure what a refused SYN costs with and without twtrace (for VMs that count instructions).
     BenchRefusals(bench::Args),
-    /// List 200,003 mini-sockets that are there (for VMs that count instructions).
+    /// List 200,003 existing mini-sockets (for VMs that count instructions).
     BenchSeeding,
-    /// Show a million connections in `top`, no two alike: its memory stays as it is.
+    /// Show a million distinct connections in `top`, whose memory must not grow.
     Soak,
-    /// Trace so many births from backlogs and timers at once: none is missed.
+    /// Trace births from backlogs and timers at once; none may be missed.
     LoadBirths(test::births::Args),
     /// Trace many network namespaces.
     Crowd(test::crowd::Args),
-    /// Trace connections, forged SYNs and namespaces that come and go, for an hour.
+    /// Trace connections, forged SYNs and short-lived namespaces for an hour.
     SoakHour(test::soak::Args),
-    /// Record a load, for the host to play.
+    /// Record a load, for the host to replay.
     BenchRecording,
     /// Measure the time from exec to attached.
     BenchAttach(bench::Args),
-    /// Say into a file who this is, and stay.
+    /// Write this process's credentials to a file, then wait.
     Whoami(test::privileges::Whoami),
 }
 
@@ -117,9 +118,9 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// A line of output.
+/// Prints a line.
 fn say(line: &str) {
     use std::io::Write as _;
-    // A closed stdout ends the VM anyway.
+    // If stdout is closed, the VM ends anyway.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! twtrace's maps, looked at from outside.
+//! twtrace's maps, read from outside.
 
 use std::fs;
 use std::mem::offset_of;
@@ -13,10 +13,10 @@ use crate::loaded;
 
 const WORD: usize = size_of::<u64>();
 
-/// A slot, word by word.
+/// A slot as words.
 type Words = [u64; size_of::<Slot>() / WORD];
 
-/// How many mini-sockets it keeps something of.
+/// Number of mini-sockets that twtrace keeps state for.
 pub(crate) fn occupied() -> Result<u64> {
     let slots: Array<MapData, Words> = Map::Array(of_name(names::SLOTS)?).try_into()?;
     let spill: HashMap<MapData, u64, Words> = Map::HashMap(of_name(names::SPILL)?).try_into()?;
@@ -31,7 +31,7 @@ pub(crate) fn occupied() -> Result<u64> {
     Ok(count)
 }
 
-/// What the kernel charges for all of its maps, and for that of the counters, in KiB.
+/// KiB that the kernel charges for all maps, and for the counters map.
 pub(crate) fn charged_kib() -> Result<[u64; 2]> {
     let [mut all, mut counters] = [0; 2];
     for info in twtraces()? {
@@ -44,7 +44,7 @@ pub(crate) fn charged_kib() -> Result<[u64; 2]> {
     Ok([all, counters])
 }
 
-/// The maps of the one twtrace that runs.
+/// All maps that are loaded: only one twtrace runs in the VM.
 fn twtraces() -> Result<Vec<MapInfo>> {
     loaded::maps()
 }
@@ -60,8 +60,8 @@ fn memlock(map: &MapInfo) -> Result<u64> {
     let map = map.fd()?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd()))?;
     let line = info.lines().find_map(|line| line.strip_prefix("memlock:"));
-    line.context("the kernel does not tell how large a map is")?
+    line.context("the kernel does not report the size of a map")?
         .trim()
         .parse()
-        .context("the size of a map is no number")
+        .context("the size of a map is not a number")
 }

@@ -1,5 +1,5 @@
-//! A kernel that is wrong, without building one: settings that have no effect. What runs in it
-//! sees no difference but in what the kernel then does.
+//! Simulates a faulty kernel by settings that have no effect. A program run this way can tell only
+//! from how the kernel behaves.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,10 +18,10 @@ use seccompiler::{
 
 const NET: &str = "/proc/sys/net";
 const FOLDER: &str = "ipv4";
-/// Where it is once it is covered.
+/// Where the original files are once [`NET`] is covered.
 const BEHIND: &str = "/tmp/mutant-net";
 
-/// What the kernel does not heed.
+/// The setting without effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mutant {
     Rfc1337,
@@ -35,13 +35,13 @@ pub(crate) enum Mutant {
     Linger2,
 }
 
-/// How it is kept from it.
+/// How the setting is kept from taking effect.
 enum How {
-    /// Writes to the file of this sysctl are lost. Reading it tells nothing.
+    /// Writes to this sysctl's file are discarded, and reads return nothing.
     Lost(&'static str),
-    /// They go to a file of ours, and what is read is what was written.
+    /// Writes go to a regular file, and reads return what was written.
     Kept(&'static str),
-    /// setsockopt() with this level and name succeeds and does nothing.
+    /// setsockopt() with this level and name succeeds without effect.
     Option(i32, i32),
 }
 
@@ -64,7 +64,7 @@ impl Mutant {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     mutant: Mutant,
-    /// What to run instead of this program.
+    /// The command to run.
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
@@ -85,9 +85,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bail!("cannot run {program}: {error}")
 }
 
-/// Puts a file in the place of a sysctl's, for this process and its children alone. Each network
-/// namespace has its own files below /proc/sys/net, but that folder is the same for all: it is
-/// covered by links to what was there.
+/// Replaces a sysctl's file for this process and its children only. What /proc/sys/net shows
+/// depends on the reader's network namespace, so it is covered by symbolic links to a bind mount of
+/// the original, which still depends on it.
 fn cover(name: &str, by: &str) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none = None::<&str>;
@@ -102,12 +102,12 @@ fn cover(name: &str, by: &str) -> Result<()> {
     fs::create_dir(&folder)?;
     link_all(&behind, &folder, name)?;
     symlink(by, folder.join(name))?;
-    // Or a setting that this kernel does not have could be made by writing to it.
+    // Otherwise, writing to a sysctl that this kernel lacks would create the file.
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     mount(none, NET, none, read_only, none).with_context(|| format!("cannot close {NET}"))
 }
 
-/// Links all in a folder but one.
+/// Links every entry of a folder except one.
 fn link_all(from: &Path, into: &Path, but: &str) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;

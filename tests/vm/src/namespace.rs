@@ -1,4 +1,4 @@
-//! Network namespaces with a name, as `ip netns add` makes them.
+//! Named network namespaces, as `ip netns add` makes them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -13,14 +13,14 @@ use crate::loopback;
 const FOLDER: &str = "/run/netns";
 const CURRENT: &str = "/proc/thread-self/ns/net";
 
-/// One that is mounted at its name, which keeps it alive.
+/// A namespace, kept alive by a bind mount at its name.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     path: PathBuf,
 }
 
 impl Namespace {
-    /// Makes it with `lo` up.
+    /// Makes a namespace with `lo` up.
     pub(crate) fn make(name: &str) -> Result<Self> {
         let path = PathBuf::from(FOLDER).join(name);
         fs::create_dir_all(FOLDER)?;
@@ -35,7 +35,7 @@ impl Namespace {
         Ok(Self { path })
     }
 
-    /// One that was made before.
+    /// A namespace that was made before.
     pub(crate) fn of_name(name: &str) -> Self {
         Self {
             path: PathBuf::from(FOLDER).join(name),
@@ -46,7 +46,7 @@ impl Namespace {
         Ok(fs::metadata(&self.path)?.ino())
     }
 
-    /// Does the work inside.
+    /// Runs `work` inside the namespace.
     pub(crate) fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = File::open(CURRENT)?;
         let inside = File::open(&self.path)
@@ -57,7 +57,7 @@ impl Namespace {
         done
     }
 
-    /// Takes the name away, and with it all that kept the namespace alive.
+    /// Unmounts and removes the name, which is all that kept the namespace alive.
     pub(crate) fn end(self) -> Result<()> {
         umount2(&self.path, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.path.display()))?;
@@ -70,7 +70,7 @@ pub(crate) fn mini_sockets() -> Result<u64> {
     mini_sockets_of("thread-self")
 }
 
-/// The same in that of a process.
+/// The same in the namespace of a process.
 pub(crate) fn mini_sockets_of(process: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/net/sockstat"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("TCP: "));
@@ -79,7 +79,7 @@ pub(crate) fn mini_sockets_of(process: &str) -> Result<u64> {
     number
         .context("sockstat has no number of mini-sockets")?
         .parse()
-        .context("sockstat's number of mini-sockets is none")
+        .context("sockstat's number of mini-sockets is not a number")
 }
 
 /// Sets a sysctl of the current namespace.

@@ -1,5 +1,5 @@
-//! The workload: one client behind `MASQUERADE --random-fully`, whose connections come back to the
-//! same few ports of the NAT.
+//! The workload: one client behind `MASQUERADE --random-fully`, whose connections reuse the same
+//! few ports of the NAT.
 
 use std::io::{self, Write as _};
 
@@ -8,7 +8,7 @@ use twtrace::check::net::field::{Field, Way};
 use twtrace::error::Error;
 use twtrace::kernel::netns::{self, Netns};
 
-/// About half of the NAT's ports, so that half of the SYNs meet the TIME_WAIT of another.
+/// About half of the NAT's ports, so that half of the SYNs meet another connection's TIME_WAIT.
 const AT_ONCE: usize = 53;
 const ROUNDS: usize = 4;
 
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
         came += field.round(AT_ONCE).map_err(plain)?.delays.len();
         field.forget().map_err(plain)?;
     }
-    // Stdout is the tracer's.
+    // Stdout belongs to the tracer.
     let of = AT_ONCE * ROUNDS;
     writeln!(io::stderr(), "{came} of {of} came through")?;
     Ok(())

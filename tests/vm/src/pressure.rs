@@ -1,6 +1,6 @@
 //! The workload that runs out of ports: clients that close first, and two servers.
 //!
-//! In a namespace of its own with a short ephemeral range and tcp_tw_reuse off, so that each
+//! It runs in a namespace of its own with a short ephemeral range and tcp_tw_reuse off, so each
 //! connection keeps its local port for the length of TIME_WAIT.
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -11,20 +11,20 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::load::own_namespace;
 
-/// Ports of the range: even, because one call leaves the last port of an odd number out
+/// Size of the range: even, because the kernel ignores the last port of an odd number
 /// (`__inet_hash_connect`, `remaining &= ~1U`).
 pub(crate) const PORTS: u32 = 214;
 const LOW: u32 = 40_000;
-/// The destination that is exhausted, and another.
+/// The destination that runs out of ports, and another.
 pub(crate) const FULL: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 5432);
 pub(crate) const OTHER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)), 5433);
-/// What the failing command is called.
+/// Name of the failing command.
 pub(crate) const COMMAND: &str = "php-fpm";
 
-/// Says `ready`, then for each number on stdin makes so many connections to the first server and
-/// one to the other; says how many of the first failed for lack of a port.
+/// Prints `ready`; for each number on stdin, makes that many connections to the first server and
+/// one to the other, and prints how many to the first failed for lack of a port.
 pub(crate) fn serve() -> Result<()> {
     own_namespace()?;
     set("ip_local_port_range", &format!("{LOW} {}", LOW + PORTS - 1))?;
@@ -45,7 +45,7 @@ pub(crate) fn serve() -> Result<()> {
         for _ in 0..wanted {
             failed += u32::from(!connect(FULL)?);
         }
-        ensure!(connect(OTHER)?, "the other destination has no port");
+        ensure!(connect(OTHER)?, "no port is left for the other destination");
         writeln!(stdout, "{failed}")?;
     }
     Ok(())
@@ -59,18 +59,18 @@ fn set(sysctl: &str, value: &str) -> Result<()> {
 /// Reads until the client closes, then closes too.
 fn serve_one(listener: &TcpListener) {
     for client in listener.incoming().flatten() {
-        // A client that went away is served.
+        // A read error means that the client is gone, too.
         let _ = (&client).read(&mut [0]);
     }
 }
 
-/// One connection from its begin to TIME_WAIT; `false` if there was no port for it.
+/// Makes one connection and closes it into TIME_WAIT; `false` if there was no port for it.
 fn connect(to: SocketAddr) -> Result<bool> {
     match TcpStream::connect(to) {
         Ok(client) => {
             client.shutdown(std::net::Shutdown::Write)?;
             let end = (&client).read(&mut [0])?;
-            ensure!(end == 0, "the server said something");
+            ensure!(end == 0, "the server sent data");
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),

@@ -1,4 +1,4 @@
-//! IPv4 packets made by hand, IP header and all.
+//! Forged IPv4 packets, including the IP header.
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -13,22 +13,23 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// Packets per system call.
 const BATCH: usize = 64;
-/// A timestamp of the first ms after booting: with tcp_timestamps=2 all others are later.
+/// A TSval from the first ms after boot: with tcp_timestamps=2 (no random offset) all others are
+/// later.
 pub(crate) const LONG_AGO: u32 = 1;
 const WINDOW: u16 = 1_024;
 
-/// Sends over the loopback interface of the namespace that it was made in.
+/// Sends over the loopback interface of the namespace in which it was opened.
 #[derive(Debug)]
 pub(crate) struct Sender(Socket);
 
 impl Sender {
     pub(crate) fn open() -> Result<Self> {
-        // One that receives nothing.
+        // An IPPROTO_RAW socket receives nothing.
         let raw = Protocol::from(nix::libc::IPPROTO_RAW);
         Ok(Self(Socket::new(Domain::IPV4, Type::RAW, Some(raw))?))
     }
 
-    /// Sends so many packets, each of these in its turn.
+    /// Sends `count` packets, cycling through `packets`.
     pub(crate) fn send(&self, packets: &[Vec<u8>], count: usize) -> Result<()> {
         let to = Some(SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
         let mut headers = MultiHeaders::preallocate(BATCH.min(count), None);
@@ -52,7 +53,7 @@ impl Sender {
     }
 }
 
-/// A segment from the first end to the second, of which `made` says the rest.
+/// A segment from the first address to the second; `made` sets flags and options.
 pub(crate) fn segment(
     [from, to]: [SocketAddrV4; 2],
     sequence: u32,
@@ -68,7 +69,7 @@ pub(crate) fn segment(
 
 type Made = PacketBuilderStep<TcpHeader>;
 
-/// A SYN with a timestamp from long ago.
+/// A SYN with an old timestamp.
 pub(crate) fn old_syn(ends: [SocketAddrV4; 2]) -> Result<Vec<u8>> {
     let options = [
         TcpOptionElement::Noop,
@@ -78,7 +79,7 @@ pub(crate) fn old_syn(ends: [SocketAddrV4; 2]) -> Result<Vec<u8>> {
     segment(ends, 0, |builder| builder.syn().options(&options))
 }
 
-/// Swallows what is sent to an address, so that nobody answers it by a RST.
+/// Swallows segments sent to an address, so that the kernel does not answer them with a RST.
 pub(crate) fn deaf(address: SocketAddrV4) -> Result<Socket> {
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -89,10 +90,9 @@ pub(crate) fn deaf(address: SocketAddrV4) -> Result<Socket> {
     Ok(socket)
 }
 
-/// As IPv4.
 pub(crate) fn ipv4(address: SocketAddr) -> Result<SocketAddrV4> {
     match address {
         SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(_) => bail!("{address} is no IPv4 address"),
+        SocketAddr::V6(_) => bail!("{address} is not an IPv4 address"),
     }
 }

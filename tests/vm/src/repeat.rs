@@ -1,4 +1,4 @@
-//! A command over and over: what fails once in a hundred times is found on an afternoon.
+//! Runs a command repeatedly, to find failures that occur once in a hundred runs.
 
 use std::process::Command;
 
@@ -8,13 +8,13 @@ use crate::say;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How often, at most.
+    /// Maximum number of runs.
     times: u32,
     #[arg(trailing_var_arg = true, required = true)]
     command: Vec<String>,
 }
 
-/// Runs it until it fails.
+/// Runs the command until it fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (program, rest) = args.command.split_first().context("no command")?;
     for time in 1..=args.times {

@@ -1,4 +1,5 @@
-//! A workload in a process of its own: it says `ready`, then takes numbers and answers by numbers.
+//! A workload in a process of its own: it prints `ready`, then answers each number on stdin with a
+//! number on stdout.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::namespace;
 
-/// A running `twtrace-vm` with one of its workloads.
+/// A running `twtrace-vm` workload.
 #[derive(Debug)]
 pub(crate) struct Served {
     child: Child,
@@ -37,7 +38,7 @@ impl Served {
         Ok(served)
     }
 
-    /// Of its process.
+    /// PID of the workload.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -48,18 +49,18 @@ impl Served {
         Ok(std::fs::metadata(path)?.ino())
     }
 
-    /// Mini-sockets alive in its network namespace, by the kernel's own count.
+    /// Mini-sockets alive in its network namespace, according to sockstat.
     pub(crate) fn mini_sockets(&self) -> Result<u64> {
         namespace::mini_sockets_of(&self.id().to_string())
     }
 
-    /// Orders work and does not wait for it.
+    /// Orders work without waiting for it.
     pub(crate) fn order(&mut self, number: u32) -> Result<()> {
         let orders = self.orders.as_mut().context("the workload has ended")?;
         writeln!(orders, "{number}").context("the workload has died")
     }
 
-    /// Waits for the work that was ordered.
+    /// Waits for the ordered work and returns the answer.
     pub(crate) fn answer(&mut self) -> Result<u64> {
         self.line()?
             .parse()
@@ -76,7 +77,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // It ends when its stdin does.
+        // The workload exits when its stdin is closed.
         let _ = self.child.wait();
     }
 }

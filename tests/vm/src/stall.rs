@@ -1,7 +1,6 @@
-//! Whether this VM stood still: its host has other things to do, and virtual CPUs wait for real ones.
+//! Detects stalls of this VM: its host is busy, and virtual CPUs wait for real ones.
 //!
-//! TCP retransmits then by itself, and timers run late, so that what a test expects of the kernel
-//! does not come to pass.
+//! TCP then retransmits and timers fire late, so the kernel does not behave as a test expects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +12,12 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// TCP_RTO_MIN: from here on TCP does what nobody has asked it for.
+/// TCP_RTO_MIN: a stall of this length makes TCP retransmit.
 pub(crate) const LONG: Duration = Duration::from_millis(200);
-/// How often each CPU is looked at.
+/// How often each CPU is checked.
 const PERIOD: Duration = Duration::from_millis(20);
-/// Ahead of all that tests run. Not SCHED_FIFO: with PREEMPT_RT the kernel's own timers run there.
+/// Ahead of everything that tests run. Not SCHED_FIFO: on PREEMPT_RT the kernel's own timers run in
+/// that class.
 const NICENESS: libc::c_int = -20;
 
 /// Watches all CPUs until the VM ends.
@@ -37,7 +37,7 @@ impl Watch {
             thread::spawn(move || {
                 let prepared = prepare(cpu);
                 let failed = prepared.is_err();
-                // Whoever waits for it is there.
+                // The receiver still waits, so this cannot fail.
                 let _ = ready.send(prepared);
                 if failed {
                     return;
@@ -53,13 +53,13 @@ impl Watch {
         Ok(watch)
     }
 
-    /// For how long a CPU did nothing, at most, since this was asked last.
+    /// The longest stall of any CPU since the last call.
     pub(crate) fn longest(&self) -> Duration {
         Duration::from_nanos(self.longest_ns.swap(0, Ordering::Relaxed))
     }
 }
 
-/// Moves this thread to a CPU, ahead of all others there.
+/// Pins this thread to a CPU, ahead of all other threads there.
 fn prepare(cpu: usize) -> Result<(), Errno> {
     let mut here = CpuSet::new();
     here.set(cpu)?;

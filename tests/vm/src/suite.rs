@@ -1,4 +1,4 @@
-//! All assertions in one VM, one after another.
+//! All tests in one VM, one after another.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,32 +17,32 @@ use crate::test::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only those whose name contains this.
+    /// Run only tests whose name contains this.
     #[arg(default_value = "")]
     only: String,
-    /// K/N: of what says the same of every kernel, only the K-th of N shares, from 0 on.
+    /// K/N: of the tests shared among kernels, run only the K-th of N shares, counted from 0.
     #[arg(long, value_name = "K/N")]
     share: Option<Share>,
-    /// Only this part.
+    /// Run only this part.
     #[arg(long)]
     part: Option<Part>,
-    /// How many tests may fail once, and are told, if they pass when they run again.
+    /// How many tests may fail once and pass when repeated; the report names them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     spare: u32,
 }
 
-/// A choice of assertions.
+/// A subset of the tests.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Part {
-    /// Enough to trust a change: what takes seconds, and `check` once.
+    /// Enough to trust a change: tests that take seconds, and `check` once.
     Quick,
-    /// Where more CPUs may make a difference.
+    /// Tests that may depend on the number of CPUs.
     Cpus,
-    /// What preemption may break, attached as twtrace chooses.
+    /// Tests that preemption may break, attached in the way twtrace chooses.
     Realtime,
 }
 
-/// One of several shares.
+/// One of several shares of the tests.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     nth: usize,
@@ -51,7 +51,7 @@ struct Share {
 
 type Test = fn(&str) -> Result<String>;
 
-/// Name, test and its argument: how to attach.
+/// Name, test and its argument (how to attach).
 const TESTS: &[(&str, Test, &str)] = &[
     ("check, fentry", check::run, "fentry"),
     ("check, kprobe", check::run, "kprobe"),
@@ -138,8 +138,8 @@ const REALTIME: &[(&str, Test, &str)] = &[
     ("last bytes with a FIN", last_words::run, "auto"),
 ];
 
-/// What proves something of twtrace and little of the kernel: where there are several kernels, each
-/// runs its share of these.
+/// Tests that depend on twtrace much more than on the kernel: with several kernels, each runs a
+/// share of them.
 const SHARED: &[&str] = &[
     "check on wrong kernels",
     "soak of all, kprobe",
@@ -170,7 +170,7 @@ const SHARED: &[&str] = &[
     "exhausted destination, kprobe",
 ];
 
-/// What says in some minutes whether tracing works.
+/// Tests that show within minutes whether tracing works.
 const QUICK: &[&str] = &[
     "check, fentry",
     "check, kill -9",
@@ -195,7 +195,7 @@ const QUICK: &[&str] = &[
     "programs, kprobe",
 ];
 
-/// What CPUs may do to each other.
+/// Tests in which CPUs may interfere with each other.
 const CPUS: &[&str] = &[
     "check, fentry",
     "births in the midst of others, fentry",
@@ -206,10 +206,10 @@ const CPUS: &[&str] = &[
     "kill -9, fentry",
 ];
 
-/// How often a test runs in a VM that stands still meanwhile.
+/// Maximum runs of a test whose failures coincide with stalls of the VM.
 const TRIES: u32 = 3;
 
-/// Results for the host, a line each: verdict, name and detail with tabs between.
+/// Results for the host, one per line: verdict, name and detail, separated by tabs.
 const RESULTS: &str = "/out/results";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -257,9 +257,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Runs a test, and once more if it failed while the VM stood still for so long that TCP did of
-/// itself what no test expects; or for no such reason, if one can be spared. Beside the detail of a
-/// success is why it failed before.
+/// Runs a test. If it fails after a stall of the VM that is long enough for TCP to retransmit, it
+/// runs again, at most [`TRIES`] times in all; if it fails without one, it runs once more if a
+/// failure can be spared. Returns the detail of a success, and why the test failed before it.
 fn in_motion(
     stood: impl Fn() -> Duration,
     spare: &mut u32,
@@ -291,7 +291,7 @@ fn in_motion(
 }
 
 impl Share {
-    /// Whether this share has a test.
+    /// Whether this share includes a test.
     fn has(self, name: &str) -> bool {
         let shared = SHARED.iter().position(|shared| *shared == name);
         shared.is_none_or(|at| at % self.of == self.nth)
@@ -302,7 +302,7 @@ impl FromStr for Share {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (nth, of) = text.split_once('/').context("it is not like 0/3")?;
+        let (nth, of) = text.split_once('/').context("it must be like 0/3")?;
         let share = Self {
             nth: nth.parse()?,
             of: of.parse()?,

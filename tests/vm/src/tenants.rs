@@ -1,11 +1,12 @@
-//! A workload with owners: three users in three cgroups and two network namespaces, each of which
-//! makes a prime number of connections, so that every sum tells whose they are.
+//! A workload with owners: three users in three cgroups and two network namespaces. Each makes a
+//! prime number of connections, so that every sum shows whose they are.
 //!
 //! [`Tenants::settle`] makes namespaces and user names, before a tracer starts.
-//! [`Tenants::connect`] makes the cgroups, and the connections in rounds: the first leaves a TIME_WAIT of each, and
-//! in each other one a connect() from the same bound ports takes those over. So `rounds - 1` times
-//! its number of connections have ended by `bound-reused`, and that number is alive, when it
-//! returns. What is left goes when the tenants are dropped.
+//! [`Tenants::connect`] makes the cgroups, and the connections in rounds. The first round leaves
+//! one TIME_WAIT per connection; in each later round, a connect() from the same bound port takes it
+//! over. When it returns, `rounds - 1` times the number of connections have ended by
+//! `bound-reused`, and that number is alive. Dropping the tenants removes their namespaces and
+//! cgroups.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -27,12 +28,12 @@ use crate::namespace::{Namespace, sysctl};
 pub(crate) struct Tenant {
     pub(crate) user: &'static str,
     pub(crate) uid: u32,
-    /// Below the mount of cgroup2.
+    /// Path below the cgroup2 mount.
     pub(crate) cgroup: &'static str,
-    /// What twtrace calls it: unit, container, or pod and container.
+    /// Its name in twtrace's output: unit, container, or pod and container.
     pub(crate) cgroup_name: &'static str,
     pub(crate) netns: &'static str,
-    /// A prime; so are no two of the sums.
+    /// A prime; no two sums of them are equal.
     pub(crate) connections: u16,
 }
 
@@ -67,11 +68,11 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 const PASSWD: &str = "/etc/passwd";
 const FIRST_SERVER_PORT: u16 = 8_001;
 const FIRST_CLIENT_PORT: u16 = 20_000;
-/// Of /proc/net/tcp.
+/// States in /proc/net/tcp.
 const TIME_WAIT: &str = "06";
 const LISTEN: &str = "0A";
 const PATIENCE: Duration = Duration::from_secs(10);
-/// More than any tenant has connections.
+/// Distance between the tenants' client ports: more than any has connections.
 const PORTS_EACH: u16 = 1_000;
 
 impl Tenant {
@@ -79,13 +80,13 @@ impl Tenant {
         Path::new(CGROUPS).join(self.cgroup)
     }
 
-    /// The id of its cgroup.
+    /// ID of its cgroup.
     pub(crate) fn cgroup_id(&self) -> Result<u64> {
         Ok(fs::metadata(self.directory())?.ino())
     }
 }
 
-/// Namespaces, cgroups and names that are there as long as this is.
+/// Namespaces and cgroups that are removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Tenants {
     namespaces: Vec<Namespace>,
@@ -105,16 +106,16 @@ impl Tenants {
             let namespace = Namespace::make(name)?;
             // The default limit follows the VM's memory.
             namespace.run(|| sysctl("tcp_max_tw_buckets", "262144"))?;
-            // Where a VM stalls, the server's FIN is sent again, and acknowledged twice. The second
-            // ACK finds no socket, and the RST for it would end the TIME_WAIT.
+            // If the VM stalls, the server's FIN is retransmitted and acknowledged twice. The
+            // second ACK finds no socket, and the RST that answers it would end the TIME_WAIT.
             namespace.run(|| sysctl("tcp_rfc1337", "1"))?;
             tenants.namespaces.push(namespace);
         }
         Ok(tenants)
     }
 
-    /// All tenants one after another, each in a process of its own. A cgroup is made only when its
-    /// tenant comes, so a tracer that knows the earlier ones has to look it up.
+    /// Runs all tenants one after another, each in its own process. A cgroup is made just before
+    /// its tenant starts, so a tracer that already knows the earlier ones has to look it up.
     pub(crate) fn connect(&self, rounds: u16) -> Result<()> {
         for (index, tenant) in TENANTS.iter().enumerate() {
             let directory = tenant.directory();
@@ -133,12 +134,12 @@ impl Tenants {
 impl Drop for Tenants {
     fn drop(&mut self) {
         for namespace in self.namespaces.drain(..) {
-            // The VM goes soon; a next test would complain.
+            // The VM ends soon, and a later test would notice.
             let _ = namespace.end();
         }
         for tenant in &TENANTS {
             let mut directory = tenant.directory();
-            // Upwards while nobody else is there.
+            // Remove the parents, too, as long as they are empty.
             while directory != Path::new(CGROUPS) && fs::remove_dir(&directory).is_ok() {
                 directory.pop();
             }
@@ -152,14 +153,15 @@ pub(crate) struct Args {
     rounds: u16,
 }
 
-/// Moves this process to where the tenant is and becomes that user, then makes its connections.
+/// Moves this process to the tenant's cgroup and namespace, becomes that user, and makes its
+/// connections.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let tenant = TENANTS.get(usize::from(args.index));
     let tenant = tenant.context("there is no such tenant")?;
     fs::write(tenant.directory().join("cgroup.procs"), "0").context("cannot enter the cgroup")?;
     Namespace::of_name(tenant.netns).run(|| {
         let uid = Uid::from_raw(tenant.uid);
-        // Only the effective uid: it must come back to where it was.
+        // Change only the effective uid: leaving the namespace takes root again.
         setresuid(Uid::from_raw(u32::MAX), uid, Uid::from_raw(u32::MAX))?;
         let made = connections(tenant, args);
         setresuid(
@@ -185,7 +187,7 @@ fn connections(tenant: &Tenant, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Waits until TIME_WAIT is all that is left: connect() from a bound port takes FIN_WAIT2 over, too.
+/// Waits until only TIME_WAIT is left: a connect() from a bound port takes over FIN_WAIT2, too.
 fn settle() -> Result<()> {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A running `twtrace`, and what it said in the end.
+//! A running `twtrace`, and its JSON output.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Tracer {
     child: Child,
-    /// From exec to attached.
+    /// Time from exec to attached.
     pub(crate) attached_in: Duration,
 }
 
@@ -30,12 +30,12 @@ impl Tracer {
         Self::with_stdout(args, File::create(stdout)?.into())
     }
 
-    /// The same with stdout of any kind.
+    /// The same with any kind of stdout.
     pub(crate) fn with_stdout(args: &[&str], stdout: Stdio) -> Result<Self> {
         Self::with_streams(args, stdout, Stdio::inherit())
     }
 
-    /// The same with stderr, too.
+    /// The same with any kind of stdout and stderr.
     pub(crate) fn with_streams(args: &[&str], stdout: Stdio, stderr: Stdio) -> Result<Self> {
         let ready = Path::new("/tmp/ready");
         if ready.exists() {
@@ -80,13 +80,13 @@ impl Tracer {
         self.stop_by(Signal::SIGINT)
     }
 
-    /// Sends a signal, and returns the exit code.
+    /// Sends a signal and returns the exit code.
     pub(crate) fn stop_by(self, signal: Signal) -> Result<i32> {
         self.signal(signal)?;
         self.end(END_LIMIT)
     }
 
-    /// Waits for its end and returns the exit code. After so long, it is killed.
+    /// Waits until it exits and returns the exit code; kills it after `limit`.
     pub(crate) fn end(mut self, limit: Duration) -> Result<i32> {
         let started = Instant::now();
         loop {
@@ -102,14 +102,14 @@ impl Tracer {
         }
     }
 
-    /// Kills it on the spot.
+    /// Sends SIGKILL.
     pub(crate) fn kill9(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Of its process.
+    /// PID of the tracer.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -129,7 +129,7 @@ impl Tracer {
             .context("memory is not a number")
     }
 
-    /// The most resident memory it has had, in KiB.
+    /// Peak resident memory in KiB.
     pub(crate) fn peak_kib(&self) -> Result<u64> {
         self.memory_kib("VmHWM:")
     }
@@ -139,7 +139,7 @@ impl Tracer {
         Ok(self.threads()?.iter().map(|(_, cpu)| *cpu).sum())
     }
 
-    /// CPU time of its threads of this name.
+    /// CPU time of its threads with this name.
     pub(crate) fn cpu_of(&self, thread: &str) -> Result<Duration> {
         let threads = self.threads()?;
         let named = threads.iter().filter(|(name, _)| name == thread);
@@ -160,7 +160,7 @@ impl Tracer {
     }
 }
 
-/// What `-o json` wrote: the events and the summary.
+/// Output of `-o json`: the events and the summary.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) events: Vec<Value>,
@@ -181,7 +181,7 @@ impl Written {
         }
         let summary = events.pop().context("twtrace wrote nothing")?;
         if summary["event"] != "summary" {
-            bail!("the last line is no summary: {summary}");
+            bail!("the last line is not a summary: {summary}");
         }
         Ok(Self { events, summary })
     }
@@ -192,7 +192,7 @@ impl Written {
         value.with_context(|| format!("the summary has no number {path}: {}", self.summary))
     }
 
-    /// Ends in total, by reason.
+    /// Total number of ends by reason.
     pub(crate) fn totals(&self) -> Result<Vec<(String, u64)>> {
         let totals = self.summary["totals"].as_object().context("no totals")?;
         let number = |(reason, count): (&String, &Value)| Some((reason.clone(), count.as_u64()?));

@@ -21,11 +21,11 @@ pub(crate) use parts::run as load;
 
 const RECORDING: &str = "/tmp/demo.twt";
 const LOAD: &str = "/bin/twtrace-vm demo-load";
-/// What the books say if twtrace and the kernel counted the same.
+/// Text of the summary if twtrace and the kernel counted the same.
 const AGREE: &str = "kernel counters agree";
 
-/// Shows everything; fails unless the books agree, nothing was lost, and every connection that was
-/// made is in them.
+/// Shows everything; fails unless the books agree, nothing was lost, and they contain every
+/// connection that was made.
 pub(crate) fn run() -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     say(&format!(
@@ -77,7 +77,7 @@ struct Trace {
     agrees: bool,
 }
 
-/// Traces the workload, handing on each line.
+/// Traces the workload and passes each line on.
 fn trace() -> Result<Trace> {
     title(&format!("twtrace trace -c '{LOAD}'"));
     let mut child = Command::new(TWTRACE)
@@ -110,7 +110,7 @@ fn report(more: &[&str]) -> Result<Written> {
     written.with_context(|| format!("twtrace report -o json ended with {status}"))
 }
 
-/// What was made is what was seen, and nothing was lost.
+/// Everything that was made was seen, and nothing was lost.
 fn balanced(checks: &mut Checks, written: &Written) -> Result<()> {
     checks.equal("agree", written.summary["agree"].as_bool(), Some(true));
     checks.equal(

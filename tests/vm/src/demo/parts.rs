@@ -16,21 +16,21 @@ use crate::nat;
 use crate::say;
 
 const SERVER_PORT: u16 = 80;
-/// The only local port there is where connect() has to take one that is in TIME_WAIT.
+/// The only local port in part `reuse`, where connect() has to take over a TIME_WAIT.
 const CLIENT_PORT: u16 = 50_000;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// What tcp_max_tw_buckets is where it is too small.
+/// tcp_max_tw_buckets in part `overflow`.
 const ROOM: u16 = 2;
 /// Between the birth of mini-sockets and what ends them.
 const PAUSE: Duration = Duration::from_millis(800);
 /// Between one end and the next, so that they differ.
 const STEP: Duration = Duration::from_millis(130);
-/// Between two looks at what has not ended yet, and two lines about it.
+/// Between two checks of what has not ended yet, and between two lines about it.
 const LOOK: Duration = Duration::from_millis(200);
 const REMIND: Duration = Duration::from_secs(10);
-/// For a local port to become free, and for all timers to run out.
+/// Limits for a local port to become free, and for all timers to expire.
 const RETRY: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -38,16 +38,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 type Kept = Vec<TcpStream>;
 
 pub(super) struct Part {
-    /// Of the namespace too.
+    /// Also the name of its namespace.
     pub(super) name: &'static str,
     what: &'static str,
     connections: u16,
     make: fn(u16) -> Result<Kept>,
-    /// How their mini-sockets end; connections beyond them get none.
+    /// How their mini-sockets end; connections beyond [`ROOM`] get none.
     ends: &'static str,
 }
 
-/// Those that take their time come first.
+/// The slowest come first.
 pub(super) const PARTS: &[Part] = &[
     Part {
         name: "expiry",
@@ -113,7 +113,7 @@ pub(super) const PARTS: &[Part] = &[
         ends: "netns-exit",
     },
 ];
-/// The part whose namespace does not live to see the end.
+/// The part whose namespace is removed before the end.
 const LEAVING: &str = "exit";
 
 /// How many mini-sockets must end for this reason.
@@ -129,7 +129,7 @@ pub(super) fn overflows() -> u64 {
     PARTS.iter().map(|part| u64::from(part.refused())).sum()
 }
 
-/// The connections that the parts make and close; those that take over from them are not counted.
+/// Connections that the parts make and close; connections that take over from them do not count.
 pub(super) fn connections() -> u64 {
     PARTS.iter().map(|part| u64::from(part.connections)).sum()
 }
@@ -149,7 +149,7 @@ impl Part {
     }
 }
 
-/// Does all parts and waits until the last mini-socket has ended.
+/// Runs all parts and waits until the last mini-socket has ended.
 pub(crate) fn run() -> Result<()> {
     let started = Instant::now();
     let mut kept = Vec::new();
@@ -233,8 +233,8 @@ fn reset(connections: u16) -> Result<Kept> {
     Ok(Kept::new())
 }
 
-/// Each time the first client's connection leaves a TIME_WAIT with a timestamp that the second
-/// client's SYN is behind. The second's connection leaves nothing.
+/// Each time, the first client's connection leaves a TIME_WAIT whose ts_recent is ahead of the
+/// second client's SYN. The second client's connection leaves nothing.
 fn behind_nat(connections: u16) -> Result<Kept> {
     let field = nat::field(Way::OnePort)?;
     let [first, second] = field.by_clock().map_err(nat::plain)?;
@@ -350,14 +350,14 @@ fn connect_from(client: SocketAddr, listener: &TcpListener) -> io::Result<TcpStr
     Ok(socket.into())
 }
 
-/// Ends a connection by a RST, so that nothing is left of it.
+/// Ends a connection with a RST, so that nothing is left of it.
 fn hang_up(pair: Pair) -> Result<()> {
     SockRef::from(&pair.client).set_linger(Some(Duration::ZERO))?;
     drop(pair.client);
     Ok(())
 }
 
-/// Tries until the local address is free.
+/// Retries until the local address is free.
 fn once_free(mut connect: impl FnMut() -> io::Result<TcpStream>) -> Result<TcpStream> {
     let started = Instant::now();
     loop {
@@ -375,11 +375,11 @@ fn taken(error: &io::Error) -> bool {
     matches!(error.kind(), AddrInUse | AddrNotAvailable)
 }
 
-/// An acknowledgement from long ago. TIME_WAIT answers it, and the peer, which has forgotten the
-/// connection, answers that by a RST with the very number that TIME_WAIT expects.
+/// An old ACK. TIME_WAIT answers it, and the peer, which has forgotten the connection, answers with
+/// a RST that has exactly the sequence number that TIME_WAIT expects.
 fn send_old_segment(from: SocketAddr, to: SocketAddr) -> Result<()> {
     let (SocketAddr::V6(from), SocketAddr::V6(to)) = (from, to) else {
-        bail!("{from} is no IPv6 address");
+        bail!("{from} is not an IPv6 address");
     };
     let mut header = TcpHeader::new(from.port(), to.port(), 0, 0);
     header.ack = true;

@@ -1,4 +1,4 @@
-//! What was seen, in words. Every figure comes from the recording.
+//! A description of what was seen. Every figure comes from the recording.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::tracer::Written;
 
 const EXPIRED: &str = "expired";
 
-/// The reasons to end early, in words that go after a number.
+/// The reasons to end early, worded to follow a number.
 const EARLY: &[(&str, &str)] = &[
     ("syn-reopened", "reopened by the peer's next SYN"),
     ("connect-reused", "taken over by a connect()"),
@@ -23,7 +23,8 @@ const EARLY: &[(&str, &str)] = &[
     ("other", "for a reason unknown"),
 ];
 
-/// Four lines: who waited to the end, who did not, who never began, who was kept out.
+/// Four lines: sockets that expired, that ended early, that never entered TIME_WAIT, and clients
+/// that were refused.
 pub(super) fn lines(written: &Written, conflicts: &Written) -> Result<[String; 4]> {
     let ends = || {
         written
@@ -50,7 +51,7 @@ pub(super) fn lines(written: &Written, conflicts: &Written) -> Result<[String; 4
     ])
 }
 
-/// The conflicts and how long each kept a client out.
+/// The number of conflicts, and how long they kept clients out.
 fn kept_out(conflicts: &Written) -> String {
     let all: Vec<_> = conflicts
         .events

@@ -1,4 +1,4 @@
-//! No birth is missed, wherever on a CPU it comes.
+//! No birth is missed, in whatever context on a CPU it happens.
 
 use std::path::Path;
 use std::thread;
@@ -11,13 +11,13 @@ use crate::say;
 use crate::served::Served;
 use crate::tracer::{Tracer, Written};
 
-/// A prime. `twtrace-vm load-births` makes as many as one likes.
+/// A prime. `twtrace-vm load-births` takes any number.
 const BIRTHS: u32 = 10_007;
 const STDOUT: &str = "/tmp/births.json";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// On all CPUs together.
+    /// Number of births, over all CPUs.
     births: u32,
     /// fentry or kprobe.
     #[arg(long, default_value = "fentry")]
@@ -33,7 +33,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     both_kinds(BIRTHS, attach)
 }
 
-/// Whether this kernel counts a TIME_WAIT when its timer fires (5.10), which none of these does.
+/// Whether this kernel counts a TIME_WAIT only when its timer fires (5.10): no timer fires here.
 fn is_counted_at_expiry(written: &Written) -> bool {
     written.summary["kernel"]
         .as_str()
@@ -50,7 +50,7 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
     let started = Instant::now();
     let cpus = u32::try_from(loads.len())?;
     for (cpu, load) in (0..cpus).zip(&mut loads) {
-        // These add up.
+        // The orders add up to `births`.
         load.order((births + cpu) / cpus)?;
     }
     for load in &mut loads {
@@ -67,7 +67,7 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
     let mut checks = Checks::default();
     let seen = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
     let ends = written.number("/seen")?;
-    // More than that have run out meanwhile.
+    // A mini-socket that expires between the two counts is in both.
     checks.that(ends + alive >= births.into(), || {
         format!("only {ends} ends were seen, and {alive} were alive")
     });
@@ -76,14 +76,15 @@ fn both_kinds(births: u32, attach: &str) -> Result<String> {
     let unseen = u64::from(births).saturating_sub(seen);
     let agree = written.summary["agree"].as_bool();
     if attach == "kprobe" && missed.is_some_and(|missed| missed > 0) {
-        // The kernel runs no kprobe program on top of another, so one of them may be missing. It is
-        // told then.
+        // The kernel skips a kprobe program that would run on top of another one, so births may be
+        // missed, but then the loss must be reported.
         checks.equal("exit code", code, 3);
         checks.that(missed >= Some(unseen), || {
             format!("{unseen} births are unseen, and {missed:?} programs were skipped")
         });
     } else if attach == "kprobe" && missed.is_none() && unseen > 0 {
-        // Before 6.7 the kernel does not tell; but its counter does where it counts births.
+        // Before 6.7 the kernel does not report skipped programs, but its counter shows the
+        // difference where it counts births.
         checks.that(
             agree == Some(false) || is_counted_at_expiry(&written),
             || format!("{unseen} births are unseen, and agree is {agree:?}"),

@@ -1,4 +1,5 @@
-//! Every birth and end of a known workload is accounted for, with room and without.
+//! Every birth and end of a known workload is accounted for, with enough room in the ring and
+//! without.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,7 +26,7 @@ const LOAD: Args = Args {
     hosts: 1,
 };
 
-/// With a ring of the usual size nothing is lost.
+/// With the default ring nothing is lost.
 pub(crate) fn churn(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/churn.json");
     let mut load = Load::start(&LOAD)?;
@@ -46,8 +47,8 @@ pub(crate) fn churn(attach: &str) -> Result<String> {
     ))
 }
 
-/// With a tiny ring and a reader that is stopped meanwhile, what is lost is counted exactly, and
-/// the totals are what they are without loss.
+/// With a tiny ring and a reader that is stopped for a while, the loss is counted exactly, and the
+/// totals are the same as without loss.
 pub(crate) fn tiny_ring(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/tiny.json");
     let mut load = Load::start(&LOAD)?;
@@ -85,7 +86,7 @@ pub(crate) fn tiny_ring(attach: &str) -> Result<String> {
     ))
 }
 
-/// A recording tells the same as a live trace of the same load would.
+/// A recording gives the same results as a live trace of the same load.
 pub(crate) fn recording(attach: &str) -> Result<String> {
     let file = "/tmp/churn.twt";
     let mut load = Load::start(&LOAD)?;

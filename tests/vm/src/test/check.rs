@@ -1,4 +1,4 @@
-//! The scenarios inside the product: all pass, and none is skipped but where the kernel cannot do it.
+//! `twtrace check`: every scenario passes, or is skipped only because the kernel cannot do it.
 
 use std::process::{Command, Stdio};
 
@@ -9,16 +9,16 @@ use crate::checks::Checks;
 use crate::say;
 use crate::tracer::TWTRACE;
 
-/// What is there goes to the host.
+/// Files in this directory go to the host.
 const OUT: &str = "/out";
-/// What a scenario may be skipped for: its name begins so, and its reason contains that.
+/// Permitted skips: start of the scenario's name, and a part of the reason.
 const MAY_SKIP: &[(&str, &str)] = &[
     ("destroyed", "EOPNOTSUPP"),
     ("reuse-delay", "no tcp_tw_reuse_delay"),
 ];
 
 pub(crate) fn run(attach: &str) -> Result<String> {
-    // The host gives these to parsers that we did not write, and compares the baselines.
+    // The host feeds these reports to third-party parsers, and compares the baselines.
     let file = |kind: &str| format!("{OUT}/check-{attach}.{kind}");
     let output = Command::new(TWTRACE)
         .args(["check", "-o", "json", "--attach", attach])

@@ -1,5 +1,5 @@
-//! `twtrace conflicts` on one client behind a NAT that changes ports at random: conflicts where the
-//! kernel hashes ports into the clock, none elsewhere.
+//! `twtrace conflicts` with one client behind a NAT that randomizes ports: conflicts occur where
+//! the kernel hashes ports into the timestamp offset, and nowhere else.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::checks::Checks;
 use crate::tracer::{TWTRACE, Written};
 
 const LOAD: &str = "/bin/twtrace-vm nat";
-/// Half of 159 SYNs over the TIME_WAIT of another, and half of those with an older clock; with
-/// far less, something is not seen.
+/// Of the 159 SYNs after the first round, about half meet another connection's TIME_WAIT, and half
+/// of those have an older clock. Far fewer mean that some were missed.
 const FEWEST: u64 = 8;
-/// The function that hashes ports into the offset.
+/// The kernel function that hashes ports into the offset.
 const BY_PORTS: &[u8] = b"\0secure_tcp_seq_and_ts_off\0";
 
 pub(crate) fn run(attach: &str) -> Result<String> {
@@ -27,7 +27,8 @@ pub(crate) fn run(attach: &str) -> Result<String> {
         .context("cannot start twtrace conflicts")?;
     let written = Written::read(stdout)?;
     let mut checks = Checks::default();
-    // With kprobes the kernel may skip a run of ours. It must be told then, and all of this be there.
+    // With kprobes the kernel may skip a program of ours. That must be reported, and everything
+    // else must still hold.
     let missed = written.number("/lost/missed").unwrap_or(0);
     let skipped = attach == "kprobe" && missed > 0;
     let code = if skipped { 3 } else { 0 };
@@ -68,10 +69,10 @@ fn refused(checks: &mut Checks, written: &Written, syns: u64, conflicts: &[&Valu
     );
     let done = |one: &&&Value| one["outcome"] == "recovered" || one["outcome"] == "reopened";
     let recovered: Vec<_> = conflicts.iter().filter(done).collect();
-    checks.that(!recovered.is_empty(), || "nobody recovered".to_owned());
+    checks.that(!recovered.is_empty(), || "no client recovered".to_owned());
     let delay = |one: &Value| one["delay_ms"].as_f64().is_some_and(|ms| ms > 0.0);
     checks.that(recovered.iter().all(|one| delay(one)), || {
-        "a conflict is over after no time".to_owned()
+        "a recovered conflict has no delay".to_owned()
     });
 }
 

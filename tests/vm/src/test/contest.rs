@@ -1,8 +1,8 @@
-//! Two CPUs with segments for the same mini-socket: one kills it, the other's segment kills nothing.
-//! The end is attributed to what killed it.
+//! Two CPUs process segments for the same mini-socket: one segment is a RST that kills it, the
+//! other kills nothing. The end must be attributed to the RST.
 //!
-//! The other one has to come between the RST and the kill, which is a matter of a hundred
-//! instructions. So the kernel is made to note stack traces there.
+//! The other segment has to arrive between the RST and the kill, a window of a hundred
+//! instructions. Stack traces that the kernel takes there make it wider.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
@@ -24,20 +24,20 @@ use crate::say;
 use crate::tracer::{Tracer, Written};
 
 const TARGETS: u16 = 101;
-/// All clients have this port, each at an address of its own.
+/// All clients use this port, each with its own address.
 const CLIENTS: u16 = 20_000;
-/// Segments per look at whose turn it is.
+/// Segments sent between two checks of the current target.
 const BATCH: usize = 8;
-/// Stack traces of each kill: together they take longer than a segment does.
+/// Stack traces per kill: together they take longer than processing a segment.
 const NOTES: u8 = 8;
-/// What the kernel calls the places where it takes them.
+/// Name of the group of kprobe events that take them.
 const GROUP: &str = "twtrace_vm";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Noise = fn(&Target) -> &[Vec<u8>];
 
-/// What comes beside the RST: ACKs, which `trace` looks at because they restart the timer, and SYNs,
-/// which everybody looks at.
+/// Segments that race with the RST: ACKs, which `trace` inspects because they restart the timer,
+/// and SYNs, which every command inspects.
 const ROUNDS: [(&str, Noise); 2] = [
     ("trace", |target| &target.acks),
     ("hist", |target| &target.syns),
@@ -49,7 +49,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     for (command, noise) in ROUNDS {
         let namespace = Namespace::make("contest")?;
         let targets = namespace.run(targets)?;
-        // In the place of the peers, so that nobody answers the answers.
+        // Stands in for the peers, so that the kernel does not answer the replies with a RST.
         let peers = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENTS);
         let peers = namespace.run(|| deaf(peers))?;
         let tracer = Tracer::start(&[command, "-o", "json", "--attach", attach], stdout)?;
@@ -67,7 +67,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
         for (reason, count) in written.totals()? {
             let expected = match &*reason {
                 "reset" => u64::from(TARGETS),
-                // What earlier tests left may go now.
+                // Namespaces of earlier tests may be cleaned up now.
                 "netns-exit" => count,
                 _ => 0,
             };
@@ -77,7 +77,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     checks.end(format!("{TARGETS} ended by a RST, twice"))
 }
 
-/// A mini-socket in TIME_WAIT, and what may be said to it in its peer's name.
+/// A mini-socket in TIME_WAIT, and forged segments from its peer.
 #[derive(Debug)]
 struct Target {
     rst: Vec<Vec<u8>>,
@@ -86,7 +86,8 @@ struct Target {
 }
 
 fn targets() -> Result<Vec<Target>> {
-    // All clocks are the host's, so a timestamp of the first ms is old to all.
+    // Without a random offset in the timestamps, a TSval from the first ms is old on every
+    // connection.
     sysctl("tcp_timestamps", "2")?;
     sysctl("tcp_max_tw_buckets", "262144")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 7))?;
@@ -119,7 +120,8 @@ fn target(listener: &TcpListener, ear: &Socket, client: SocketAddrV4) -> Result<
     })
 }
 
-/// What TIME_WAIT expects next from the peer, and what it has acknowledged.
+/// The sequence number that TIME_WAIT expects next, and the last acknowledgement number of its
+/// peer.
 fn last_fin(mut ear: &Socket, [from, to]: [SocketAddrV4; 2]) -> Result<[u32; 2]> {
     let mut buffer = [0; 256];
     loop {
@@ -136,7 +138,7 @@ fn last_fin(mut ear: &Socket, [from, to]: [SocketAddrV4; 2]) -> Result<[u32; 2]>
     }
 }
 
-/// Makes the kernel note stack traces before each kill by a RST, which takes its time.
+/// Makes the kernel take stack traces before each kill by a RST, to slow it down.
 #[derive(Debug)]
 struct Slow;
 
@@ -170,7 +172,7 @@ impl Drop for Slow {
     }
 }
 
-/// Writes to a file of the kernel's own tracing, and takes away nothing that is there.
+/// Appends to a tracefs file: truncating `kprobe_events` would remove the events of others.
 fn tracing(file: &str, text: &str) -> Result<()> {
     let path = Path::new("/sys/kernel/tracing").join(file);
     let write = || {
@@ -182,7 +184,8 @@ fn tracing(file: &str, text: &str) -> Result<()> {
     write().with_context(|| format!("cannot write {text} to {}", path.display()))
 }
 
-/// Sends a RST to each from one CPU, while all the others send something else to the same.
+/// Sends a RST to each target from CPU 0, while all other CPUs send other segments to the same
+/// target.
 fn contest(targets: &[Target], sender: &Sender, noise: Noise) -> Result<()> {
     let cpus = thread::available_parallelism()?.get();
     ensure!(cpus > 1, "there is only one CPU");
@@ -207,10 +210,10 @@ fn contest(targets: &[Target], sender: &Sender, noise: Noise) -> Result<()> {
     })
 }
 
-/// In place of a target's number.
+/// Stands for the end of the contest, in place of a target's index.
 const OVER: usize = usize::MAX;
 
-/// Keeps sending to the target whose turn it is, and says which it has reached: 1 is the first.
+/// Keeps sending to the current target, and publishes which one it has reached: 1 is the first.
 fn rival(
     cpu: usize,
     targets: &[Target],

@@ -1,5 +1,5 @@
-//! Many network namespaces with live TIME_WAITs: what twtrace takes to attach, to remember and to
-//! look at them, and whether each has its own totals.
+//! Many network namespaces with live TIME_WAIT sockets: what attaching, memory and a frame of `top`
+//! cost, and whether each namespace has its own totals.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,19 +15,19 @@ use crate::maps;
 use crate::say;
 use crate::tracer::{Tracer, Written};
 
-/// In the suite. `twtrace-vm crowd` takes as many as one likes.
+/// For the suite. `twtrace-vm crowd` takes any number.
 const NAMESPACES: u32 = 307;
 const STDOUT: &str = "/tmp/crowd.json";
-/// What a login shell allows, and most services.
+/// The usual soft limit of login shells and services.
 const OPEN_FILES: &str = "1024";
-/// Loose, as the VM shares its CPUs with others; what matters is that they do not follow the
-/// number of namespaces that could be there.
+/// Loose, because the VM shares its CPUs with others. The point is that cost does not scale with
+/// the largest possible number of namespaces.
 const MOST_ATTACH: Duration = Duration::from_secs(10);
 const MOST_GLANCE: Duration = Duration::from_millis(500);
-/// Each frame begins so.
+/// How each frame begins.
 const FRAME: &str = " twtrace top";
 const FRAMES: usize = 5;
-/// The threads that survey: one orders, one goes there.
+/// The threads that survey: one schedules, the other enters the namespaces.
 const SURVEYORS: [&str; 2] = ["lookout", "abroad"];
 const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_RSS_KIB: u64 = 32 * 1024;
@@ -71,7 +71,7 @@ fn crowd(namespaces: u32, attach: &str) -> Result<String> {
     ))
 }
 
-/// Or what follows would prove less.
+/// With a higher limit the test would not notice too many open files.
 fn open_files() -> Result<()> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line = limits
@@ -82,8 +82,8 @@ fn open_files() -> Result<()> {
     Ok(())
 }
 
-/// Each namespace makes another number of connections, twice: the second time each ends the
-/// TIME_WAIT of the first.
+/// Namespaces differ in their number of connections. Each makes its connections twice: the second
+/// time ends the TIME_WAIT sockets of the first.
 fn totals(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<String> {
     let args = ["trace", "-o", "json", "--attach", attach];
     let tracer = Tracer::start(&args, Path::new(STDOUT))?;
@@ -126,8 +126,8 @@ fn totals(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<String>
     ))
 }
 
-/// The kernel's counters were read in each namespace, and agree. Linux 5.10 counts when the timer
-/// fires, so there no counter has moved, and none is compared.
+/// The kernel's counters were read in each namespace and agree. Linux 5.10 counts when the timer
+/// fires, so no counter has moved there and none is compared.
 fn compared(checks: &mut Checks, written: &Written, expected: &BTreeMap<u64, u64>) -> Result<()> {
     let rows = written.summary["counters"].as_array().into_iter().flatten();
     let agree = rows.filter(|row| row["name"] == "TW+TWKilled" && row["agree"] == true);
@@ -145,8 +145,8 @@ fn compared(checks: &mut Checks, written: &Written, expected: &BTreeMap<u64, u64
     Ok(())
 }
 
-/// The CPU time of a frame of `top`, when something has happened in each namespace, and that of the
-/// threads that list and survey the namespaces beside it.
+/// CPU time per frame of `top` after something has happened in each namespace, and CPU time of the
+/// threads that list and survey the namespaces meanwhile.
 fn glance(checks: &mut Checks, guests: &[Guest], attach: &str) -> Result<(Duration, Duration)> {
     let file = Path::new("/tmp/crowd.txt");
     let tracer = Tracer::start(&["top", "--batch", "--attach", attach], file)?;

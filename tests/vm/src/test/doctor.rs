@@ -1,5 +1,5 @@
-//! `twtrace doctor` against the facts: what it says can be attached, what the settings do, what
-//! runs out; as root, as a user, from inside a namespace and from outside.
+//! Checks `twtrace doctor` against the facts: what can be attached, what the settings do, which
+//! limits are reached; as root, as a user, from inside a namespace and from outside.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::load::own_namespace;
 use crate::tracer::TWTRACE;
 
 const SYSCTLS: &str = "/proc/sys/net/ipv4";
-/// Nobody.
+/// The user nobody.
 const USER: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,7 +36,7 @@ pub(crate) fn run(_attach: &str) -> Result<String> {
     ))
 }
 
-/// The same limits, seen from the namespace that has them and from another one.
+/// Limits and settings of another namespace are found from this one.
 pub(crate) fn elsewhere(_attach: &str) -> Result<String> {
     let mut checks = Checks::default();
     let (send, receive) = std::sync::mpsc::channel::<()>();
@@ -62,14 +62,14 @@ pub(crate) fn elsewhere(_attach: &str) -> Result<String> {
         checks.equal("tcp_fin_timeout", there("fin-timeout"), "note".into());
         let own = namespace()?;
         let here = doctor.finding("fin-timeout", own);
-        checks.that(here.is_null(), || format!("of our own it says {here}"));
+        checks.that(here.is_null(), || format!("our own namespace has {here}"));
         drop(send);
         Ok(())
     })?;
     checks.end("a danger in another namespace is found and named".to_owned())
 }
 
-/// What it said, and its exit code.
+/// Its JSON output and its exit code.
 struct Doctor {
     said: Value,
     code: i32,
@@ -109,7 +109,7 @@ impl Doctor {
             .unwrap_or(&Value::Null)
     }
 
-    /// The programs of all points that are seen.
+    /// Number of programs of all points that can be seen.
     fn programs(&self) -> usize {
         let seen = self
             .list("hooks")
@@ -127,7 +127,7 @@ impl Doctor {
     }
 }
 
-/// What is planned is what is attached then.
+/// `record` attaches what `doctor` plans.
 fn plan(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     checks.equal("exit code", doctor.code, 0);
     checks.equal("btf", doctor.said["btf"]["answer"].as_str(), Some("yes"));
@@ -152,7 +152,7 @@ fn plan(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// Values and absences are those of /proc.
+/// Values, and which sysctls are missing, match /proc/sys.
 fn settings(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     let rows = doctor.list("sysctls");
     checks.that(rows.len() > 10, || format!("{} settings", rows.len()));
@@ -166,7 +166,7 @@ fn settings(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     }
     let recycle = doctor.sysctl("tcp_tw_recycle");
     checks.that(recycle["value"].is_null() && !recycle.is_null(), || {
-        format!("of tcp_tw_recycle it says {recycle}")
+        format!("it reports {recycle} for tcp_tw_recycle")
     });
     let limit = doctor.sysctl("tcp_max_tw_buckets");
     checks.that(
@@ -184,7 +184,8 @@ fn settings(doctor: &Doctor, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// Without privileges the answer is the same, less what may not be known, and never a wrong no.
+/// Without privileges the answers are the same, except for what cannot be known, and never a wrong
+/// "no".
 fn user(root: &Doctor, checks: &mut Checks) -> Result<()> {
     let user = Doctor::ask(Command::new(TWTRACE).uid(USER).gid(USER))?;
     checks.equal("a user's exit code", user.code, 0);
@@ -192,20 +193,20 @@ fn user(root: &Doctor, checks: &mut Checks) -> Result<()> {
     checks.equal("allowed for a user", allowed.as_str(), Some("unknown"));
     let told = |code: &str| user.list("findings").iter().any(|one| one["code"] == code);
     for code in ["needs-privileges", "namespaces-unread"] {
-        checks.that(told(code), || format!("a user is not told {code}"));
+        checks.that(told(code), || format!("{code} is missing for a user"));
     }
     let sysctls = user.list("sysctls") == root.list("sysctls");
-    checks.that(sysctls, || "a user is told of other settings".to_owned());
+    checks.that(sysctls, || "a user sees other settings".to_owned());
     for (mine, roots) in user.list("hooks").iter().zip(root.list("hooks")) {
         let no = |hook: &Value| hook["answer"] == "no";
         checks.that(no(mine) == no(roots) && mine["way"] == roots["way"], || {
-            format!("a user is told {mine}, root {roots}")
+            format!("a user sees {mine}, root sees {roots}")
         });
     }
     Ok(())
 }
 
-/// In a namespace of its own: useless settings, and what runs out.
+/// In a namespace of its own: settings without effect, and limits that are reached.
 fn inside(checks: &mut Checks) -> Result<Duration> {
     own_namespace()?;
     let netns = namespace()?;
@@ -268,7 +269,7 @@ fn inside(checks: &mut Checks) -> Result<Duration> {
     reuse_age(&sockets, checks)
 }
 
-/// When a port may be taken over is as the sentence says.
+/// A port is reused at the age that `doctor` states.
 fn reuse_age(sockets: &Sockets, checks: &mut Checks) -> Result<Duration> {
     const DELAY_MS: u64 = 300;
     set("tcp_tw_reuse", "1")?;
@@ -313,7 +314,7 @@ impl Sockets {
         Ok(Self { listener, address })
     }
 
-    /// One connection: its client closes first, and waits in TIME_WAIT if it may.
+    /// Makes one connection, whose client closes first and enters TIME_WAIT if there is room.
     fn connect(&self) -> io::Result<()> {
         let client = TcpStream::connect(self.address)?;
         let (mut server, _) = self.listener.accept()?;
@@ -321,7 +322,7 @@ impl Sockets {
         server.read(&mut [0]).map(drop)
     }
 
-    /// So many more mini-sockets, for which there must be room.
+    /// Adds this many mini-sockets, for which there must be room.
     fn close(&self, count: u64) -> Result<()> {
         let before = sockstat()?;
         for _ in 0..count {
@@ -329,7 +330,7 @@ impl Sockets {
         }
         let started = Instant::now();
         while sockstat()? < before + count {
-            ensure!(started.elapsed() < PATIENCE, "TIME_WAITs do not come");
+            ensure!(started.elapsed() < PATIENCE, "too few mini-sockets");
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
@@ -341,7 +342,7 @@ fn is_out_of_ports(connected: &io::Result<()>) -> bool {
     kind == Some(io::ErrorKind::AddrNotAvailable)
 }
 
-/// Does something in a thread, which may have a namespace of its own.
+/// Runs `work` in a thread, which may enter a namespace of its own.
 fn beside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let done = scope.spawn(work).join();
@@ -359,7 +360,7 @@ fn sockstat() -> Result<u64> {
     let words: Vec<_> = text.split_whitespace().collect();
     let at = words.iter().position(|&word| word == "tw");
     let count = at.and_then(|at| words.get(at + 1)?.parse().ok());
-    count.context("sockstat tells no number of mini-sockets")
+    count.context("sockstat has no number of mini-sockets")
 }
 
 /// The inode number of this thread's namespace.

@@ -1,6 +1,6 @@
-//! No end is missed while a namespace with thousands of mini-sockets goes away beside SYNs that end
-//! others: where a kernel preempts what runs with bottom halves disabled (PREEMPT_RT from 6.18 on),
-//! the one may come in the midst of the other.
+//! No end is missed while a namespace with thousands of mini-sockets exits and SYNs end others at
+//! the same time. Where the kernel preempts code with bottom halves disabled (PREEMPT_RT since
+//! 6.18), one end may interrupt another.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::tracer::{Tracer, Written};
 
 const STDOUT: &str = "/tmp/ends.json";
 const ROUNDS: u32 = 3;
-/// Primes. The ones end each other, the others end with their namespace.
+/// Primes. The first are ended by later connections, the others by the exit of their namespace.
 const CONNECTIONS: u32 = 6_007;
 const LEFT: u32 = 4_001;
 const STAYING: Args = Args {
@@ -26,7 +26,7 @@ const LEAVING: Args = Args {
     ports: 4_096,
     hosts: 1,
 };
-/// The kernel takes namespaces away in the background.
+/// The kernel cleans up namespaces in the background.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(attach: &str) -> Result<String> {
@@ -71,7 +71,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-/// Ends so far.
+/// Ends written so far.
 fn reported() -> Result<u64> {
     let text = fs::read_to_string(STDOUT)?;
     let ends = text

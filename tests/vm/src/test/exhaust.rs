@@ -1,5 +1,5 @@
-//! An application that gets no port and tries again at once: every failure is counted, and none
-//! takes an end's place in the ring.
+//! An application gets no port and retries at once: every failure is counted, and none takes an
+//! end's place in the ring.
 
 use std::fs;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::served::Served;
 use crate::tracer::{Tracer, Written};
 
 const FAILURES: u32 = 200_003;
-/// Of connections that end with their namespace, one after the other.
+/// Rounds of connections, each of which ends with its namespace.
 const ROUNDS: u32 = 7;
 const CONNECTIONS: u32 = 149;
-/// No port comes back, so no connect() of theirs fails.
+/// No port is used twice, so no connect() of the load fails.
 const LOAD: Args = Args {
     ports: 149,
     hosts: 1,
@@ -84,8 +84,8 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-/// With kprobes, the returns of most calls are not seen where many look for a port at the same time:
-/// each one that is missing is counted.
+/// With kprobes, most returns are missed when many tasks look for a port at the same time: each
+/// miss is counted.
 pub(crate) fn crowd(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/crowd.json");
     let args = ["trace", "--ports", "-o", "json", "--attach", attach];
@@ -119,7 +119,8 @@ fn is_ours(event: &Value, pid: u32, command: &str) -> bool {
         && held.is_some_and(|held| held <= IN_TIME_WAIT.into())
 }
 
-/// Those of the load, and those of the exhausted destination whose time is over.
+/// The load's ends are all there. The exhausted destination's own TIME_WAIT sockets may have
+/// expired, too.
 fn ends(checks: &mut Checks, written: &Written) -> Result<()> {
     let of_load = lines(written, "end").filter(|end| end["reason"] == "netns-exit");
     let count = of_load.count() as u64;
@@ -131,7 +132,7 @@ fn ends(checks: &mut Checks, written: &Written) -> Result<()> {
     Ok(())
 }
 
-/// Namespaces go in the background.
+/// Namespaces are cleaned up in the background.
 fn await_ends(stdout: &Path) -> Result<()> {
     let started = Instant::now();
     while fs::read_to_string(stdout)?

@@ -16,7 +16,7 @@ const LOAD: Args = Args {
 /// Each port twice: the first SYN ends a mini-socket from before the trace, the second one whose
 /// birth was seen.
 const CONNECTIONS: u32 = 2 * 97;
-/// A stray RST may end one more, or one before the next SYN comes.
+/// A stray RST may end one more, or end one before the next SYN arrives.
 const STRAY: u64 = 3;
 
 /// Flags, and how many ends pass them.
@@ -30,7 +30,7 @@ const FILTERS: &[(&[&str], u64)] = &[
     (&["--addr", "127.1.0.0/16"], 194),
     (&["--addr", "127.0.0.1"], 194),
     (&["--addr", "127.0.0.2/31"], 0),
-    // Who owned a mini-socket from before the trace is not known, so it does not pass.
+    // The owner of a preexisting mini-socket is unknown, so it does not pass.
     (&["--uid", "0"], 97),
     (&["--uid", "5"], 0),
     (&["--cgroup", "1"], 97),

@@ -1,4 +1,4 @@
-//! A flood of refused SYNs loses no count, and takes no end's place in the ring.
+//! In a flood of refused SYNs every one is counted, and none takes an end's place in the ring.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ const LOAD: Args = Args {
 };
 
 pub(crate) fn run(attach: &str) -> Result<String> {
-    // What waits for the CPU must not be dropped: all is counted.
+    // Packets that wait for the CPU must not be dropped: every one is counted.
     fs::write("/proc/sys/net/core/netdev_max_backlog", "1000000")
         .context("cannot set netdev_max_backlog")?;
     let stdout = Path::new("/tmp/flood.json");
@@ -69,8 +69,8 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-/// The flood's own mini-sockets live on. Of the others' that were alive before the flood was over,
-/// some may have run out since: `still` are alive after the trace.
+/// The flood's own mini-sockets stay alive. Some of the load's that were alive before the end of
+/// the flood may have expired since: `still` are alive after the trace.
 fn ends(checks: &mut Checks, written: &Written, [alive, still]: [u64; 2]) -> Result<()> {
     let ends = written.number("/seen")?;
     let most = u64::from(CONNECTIONS);

@@ -1,4 +1,4 @@
-//! What twtrace costs at rest: memory, time to attach, work for the verifier.
+//! What twtrace costs when idle: memory, time to attach, work for the verifier.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,9 +21,9 @@ const SPREAD: Args = Args {
 const SOCKETS: u32 = 65_536;
 const MOST_RSS_KIB: u64 = 12 * 1024;
 const MOST_VERIFIED: u32 = 2_000;
-/// Of those that look through the options of a segment and for its slot.
+/// For programs that parse a segment's options and look up its slot.
 const MOST_VERIFIED_OF_REFUSALS: u32 = 2_300;
-/// Loose, as the VM may share its CPUs with another; `cargo xtask bench` measures.
+/// Loose, because the VM may share its CPUs; `cargo xtask bench` measures precisely.
 const MOST_ATTACH: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(attach: &str) -> Result<String> {
@@ -31,7 +31,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     load.run(SOCKETS)?;
     let tracer = Tracer::start(&["hist", "--attach", attach], Path::new("/tmp/hist.out"))?;
     let alive = load.mini_sockets()?;
-    // Memory is given back right after attaching.
+    // twtrace returns memory right after attaching.
     thread::sleep(Duration::from_secs(1));
     let rss = tracer.rss_kib()?;
     let attached_in = tracer.attached_in;
@@ -52,7 +52,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-/// Every program is small enough for the verifier of any kernel, and loads at once.
+/// Every program is small enough for any kernel's verifier, and loads quickly.
 pub(crate) fn programs(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
     let mut words = Vec::new();
@@ -78,7 +78,7 @@ pub(crate) fn programs(attach: &str) -> Result<String> {
     ))
 }
 
-/// The largest program, in words, after checking each.
+/// Checks each program and describes the largest.
 fn verified(programs: &[(String, u32)], checks: &mut Checks) -> String {
     for (name, verified) in programs {
         let most = if name.starts_with("refused") {
@@ -101,7 +101,8 @@ fn ids() -> Result<BTreeSet<u32>> {
     Ok(programs.iter().map(ProgramInfo::id).collect())
 }
 
-/// Names of the programs that were not there before, with what the verifier walked through.
+/// Names of the programs that were not there before, with the number of instructions that the
+/// verifier processed.
 fn new_programs(before: &BTreeSet<u32>) -> Result<Vec<(String, u32)>> {
     let mut programs = Vec::new();
     for program in loaded::programs()? {

@@ -1,5 +1,5 @@
-//! `twtrace check` killed in the middle of its work: nothing of it stays, and nothing of the host's
-//! was touched.
+//! `twtrace check` is killed in the middle of its work: it leaves nothing behind and has changed
+//! nothing of the host's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,9 +14,9 @@ use super::kill9::Traces;
 use crate::checks::Checks;
 use crate::tracer::TWTRACE;
 
-/// The kernel takes namespaces and programs away in the background.
+/// The kernel frees namespaces and programs in the background.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// By then many scenarios are at work.
+/// With this many namespaces, many scenarios are running.
 const NAMESPACES: usize = 20;
 const SETTINGS: [&str; 2] = ["/proc/sys/net/ipv4", "/proc/sys/net/ipv6"];
 
@@ -44,7 +44,7 @@ impl Host {
     }
 }
 
-/// Every file that can be read, those of each device included.
+/// Reads every readable file, including those of each device.
 fn read_all(folder: &Path, into: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -102,12 +102,12 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     ))
 }
 
-/// Waits until scenarios are in the midst of it, and traced: how many namespaces there are.
+/// Waits until scenarios are running and traced; returns the number of namespaces.
 fn await_work(child: &mut Child, before: &Traces) -> Result<usize> {
     let started = Instant::now();
     loop {
         let found = namespaces().len();
-        // While a link is being made, the kernel answers EAGAIN to whoever asks for it.
+        // The kernel answers EAGAIN for a link that is still being created.
         let attached = Traces::look().is_ok_and(|now| now.since(before).is_attached());
         if found > NAMESPACES && attached {
             return Ok(found);

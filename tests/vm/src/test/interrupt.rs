@@ -1,4 +1,4 @@
-//! SIGINT at any moment after the ready file ends a trace in order: with its summary.
+//! SIGINT at any time after the ready file appears ends a trace properly, with its summary.
 
 use std::path::Path;
 

@@ -39,13 +39,13 @@ impl Traces {
         })
     }
 
-    /// Whether programs are at work.
+    /// Whether programs are attached.
     pub(super) fn is_attached(&self) -> bool {
         !self.links.is_empty()
     }
 
-    /// What was not there before. Numbers are not given twice, so what an earlier test left to a
-    /// grace period may go meanwhile without being mistaken for ours.
+    /// What was not there before. IDs are not reused, so what an earlier test left to a grace
+    /// period may go meanwhile without being mistaken for ours.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             programs: &self.programs - &before.programs,
@@ -77,7 +77,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     }
 
     let mut checks = Checks::default();
-    // Else this test could not fail.
+    // Otherwise this test could not fail.
     checks.that(!during.programs.is_empty(), || {
         "no program was attached".to_owned()
     });

@@ -1,5 +1,5 @@
-//! A kernel without a function that twtrace hooks, as far as its type information tells: without
-//! one of some it warns and traces on, without one of the others it says so and attaches nothing.
+//! A kernel whose BTF lacks a function that twtrace hooks: without an optional one twtrace warns
+//! and traces on, without a required one it fails and attaches nothing.
 
 use std::fs;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::loaded;
 use crate::tracer::{TWTRACE, Tracer, Written};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-/// Lies over it while twtrace runs.
+/// Mounted over it while twtrace runs.
 const ALTERED: &str = "/tmp/altered.btf";
 const LOAD: Args = Args {
     ports: 50,
     hosts: 1,
 };
-/// Each port comes back once.
+/// Each port is used twice.
 const CONNECTIONS: u32 = 2 * 50;
-/// A stray RST may end one before the next SYN comes.
+/// A stray RST may end one before the next SYN arrives.
 const STRAY: u64 = 3;
 
 pub(crate) fn run(attach: &str) -> Result<String> {
@@ -50,7 +50,7 @@ fn without_each(attach: &str) -> Result<String> {
         format!("{ends} ends without tcp_abort, not 50")
     });
 
-    // The symbol is still there, so the other way of attaching works.
+    // The symbol still exists, so a kprobe can attach.
     let output = run_briefly("trace", "auto")?;
     let lines = complaints(&output);
     checks.equal("exit code with a kprobe", output.status.code(), Some(0));
@@ -80,7 +80,7 @@ fn without_each(attach: &str) -> Result<String> {
     )
 }
 
-/// Hides this kernel's BTF behind one with one letter of a name changed.
+/// Hides this kernel's BTF behind a copy in which one letter of the function's name is changed.
 fn without(function: &str) -> Result<()> {
     with_all()?;
     let mut btf = fs::read(VMLINUX)?;
@@ -96,16 +96,17 @@ fn without(function: &str) -> Result<()> {
         .context("cannot mount the altered BTF")
 }
 
-/// Shows it again.
+/// Shows this kernel's BTF again.
 fn with_all() -> Result<()> {
     match umount2(VMLINUX, MntFlags::empty()) {
-        // Nothing lies over it.
+        // Nothing is mounted over it.
         Err(Errno::EINVAL) => Ok(()),
         result => result.context("cannot unmount the altered BTF"),
     }
 }
 
-/// `trace` goes on without refusals, and does not compare what it did not count; `conflicts` cannot.
+/// `trace` works without refusals and does not compare counters that it did not count; `conflicts`
+/// fails.
 fn no_refusals(attach: &str, checks: &mut Checks) -> Result<()> {
     let output = run_briefly("trace", attach)?;
     let lines = complaints(&output);
@@ -129,7 +130,7 @@ fn no_refusals(attach: &str, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// A trace that ends as soon as it has begun.
+/// Runs a trace that ends as soon as it has begun.
 fn run_briefly(command: &str, attach: &str) -> Result<Output> {
     Command::new(TWTRACE)
         .args([command, "-o", "json"])
@@ -138,7 +139,7 @@ fn run_briefly(command: &str, attach: &str) -> Result<Output> {
         .context("cannot start twtrace")
 }
 
-/// What it said, without the lines that every trace has.
+/// Its messages, without the lines that every trace prints.
 fn complaints(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stderr);
     text.lines()

@@ -1,5 +1,5 @@
-//! Clients that send their last bytes and their FIN in one segment, to a server that has closed: no
-//! SYN is refused there, whatever was refused elsewhere just before.
+//! Clients send their last bytes and their FIN in one segment, to a server that has closed. This is
+//! not reported as a refused SYN, whatever was refused elsewhere just before.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,9 +17,9 @@ use crate::processor;
 use crate::raw::{LONG_AGO, Sender, deaf, ipv4, old_syn};
 use crate::tracer::{Tracer, Written};
 
-/// Where SYNs are refused.
+/// The port where SYNs are refused.
 const HTTPS: u16 = 443;
-/// Where clients send their last bytes.
+/// The port where clients send their last bytes.
 const HTTP: u16 = 80;
 const TIMES: u64 = 13;
 const POLL: Duration = Duration::from_millis(1);
@@ -29,7 +29,8 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/last-words.json");
     let tracer = Tracer::start(&["conflicts", "-o", "json", "--attach", attach], stdout)?;
     let namespace = Namespace::make("last-words")?;
-    // The sample that a program keeps of a segment is one per CPU.
+    // Unless bottom halves can be preempted, programs keep one sample per CPU: both segments have
+    // to meet there.
     processor::on(0, || namespace.run(clients))?;
     let code = tracer.stop()?;
     namespace.end()?;
@@ -48,11 +49,12 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     let late = of(&written, "refusal", HTTP);
     checks.equal("segments refused by 80", late.len() as u64, TIMES);
     let strange = late.into_iter().find(|one| !is_last(one));
-    checks.equal("a refusal that never was", strange, None);
+    checks.equal("an unexpected refusal", strange, None);
     checks.end(format!("{TIMES} clients sent their last bytes with a FIN"))
 }
 
-/// It is told for what it is: data that nobody reads any more, in its place and by its own clock.
+/// The refusal is reported correctly: data that nobody will read, at the expected sequence number
+/// and with the client's own clock.
 fn is_last(one: &Value) -> bool {
     one["stage"] == "fin-wait-2"
         && one["rule"] == "unexpected"
@@ -72,7 +74,8 @@ fn of<'a>(written: &'a Written, kind: &str, port: u16) -> Vec<&'a Value> {
 }
 
 fn clients() -> Result<()> {
-    // All clocks are the host's, so a timestamp of the first ms is old to all.
+    // Without a random offset in the timestamps, a TSval from the first ms is old on every
+    // connection.
     sysctl("tcp_timestamps", "2")?;
     let [https, http] = [HTTPS, HTTP].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
     let (https, http) = (https?, http?);
@@ -81,12 +84,13 @@ fn clients() -> Result<()> {
         let client = closed_by_server(&https)?;
         let ends = [ipv4(client.local_addr()?)?, ipv4(client.peer_addr()?)?];
         drop(client);
-        // Else the answer to the SYN is answered with a RST, and that is the last segment then.
+        // Otherwise the answer to the SYN would draw a RST, which would be the last segment before
+        // the client's.
         let _deaf = deaf(ends[0])?;
         sender.send(&[old_syn(ends)?], 1)?;
         let before = mini_sockets()?;
         let client = closed_by_server(&http)?;
-        // The client's ACK may be delayed.
+        // The client's ACK of the FIN may be delayed.
         while mini_sockets()? == before {
             thread::sleep(POLL);
         }
@@ -104,7 +108,7 @@ fn closed_by_server(listener: &TcpListener) -> Result<TcpStream> {
     Ok(client)
 }
 
-/// A cork holds the bytes back, and close() sends them with its FIN.
+/// TCP_CORK holds the bytes back, and close() sends them with the FIN.
 fn last_words(mut client: TcpStream) -> Result<()> {
     SockRef::from(&client).set_tcp_cork(true)?;
     client.write_all(LAST).context("cannot send")

@@ -1,4 +1,4 @@
-//! The assertions, one file each. Each returns a line of detail for the report.
+//! The tests, one file each. Each returns a line of detail for the report.
 
 pub(crate) mod births;
 pub(crate) mod books;

@@ -1,4 +1,4 @@
-//! `twtrace check` on kernels that are wrong on purpose: the right scenarios fail, and no other.
+//! `twtrace check` on deliberately faulty kernels: the right scenarios fail, and no others.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,12 +13,12 @@ use crate::mutate::Mutant;
 use crate::say;
 use crate::tracer::TWTRACE;
 
-/// A wrong kernel.
+/// A faulty kernel.
 struct Case {
     mutant: Mutant,
-    /// Scenarios that must find it.
+    /// Scenarios that must fail.
     caught: &'static [&'static str],
-    /// Scenarios that have nothing to do with it, and must pass.
+    /// Unrelated scenarios, which must pass.
     spared: &'static [&'static str],
 }
 
@@ -74,11 +74,11 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// What a mutant may not be on an older kernel.
+/// Mutants of sysctls that older kernels lack.
 const YOUNG: &[(Mutant, &str)] = &[(Mutant::ReuseDelay, "/proc/sys/net/ipv4/tcp_tw_reuse_delay")];
 
-/// One after another: a namespace's number is given away again as soon as it is gone, and what
-/// another `check` then does in it would be taken for this one's.
+/// One after another: the kernel reuses a namespace's inode number as soon as the namespace is
+/// gone, so the work of a concurrent `check` could be taken for this one's.
 pub(crate) fn run(attach: &str) -> Result<String> {
     let here = |case: &&Case| {
         let young = YOUNG.iter().find(|(mutant, _)| *mutant == case.mutant);

@@ -1,5 +1,5 @@
-//! Mini-sockets that are older than the trace: each gets a reason, whatever else is there; and where
-//! there is no room to note one, that is told.
+//! Preexisting mini-sockets: each gets an end reason, whatever else exists; and where there is no
+//! room for a mark, the loss is reported.
 
 use std::fs;
 use std::io::Read as _;
@@ -18,9 +18,9 @@ const WANTED_PORT: u16 = 8_888;
 const WANTED: u16 = 99;
 const OTHER_PORT: u16 = 9_999;
 const OTHERS: u16 = 401;
-/// Room for all that are wanted, not for all that are there, with hash map or array.
+/// Room for all wanted mini-sockets but not for all that exist, with a hash map or an array.
 const ROOM: &str = "400";
-/// In FIN_WAIT2: longer than it takes to attach, so that none is gone by then.
+/// Time in FIN_WAIT2: longer than attaching takes, so that none ends before.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// The timer wheel may fire an eighth late.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Exit code of a trace that lost something.
 const INCOMPLETE: i32 = 3;
 
-/// Those on one port pass a filter. What the others do meanwhile takes no room from them.
+/// Only the mini-sockets on one port pass a filter; the others take no room from them.
 pub(crate) fn filtered(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/older.json");
     let namespace = Namespace::make("older")?;
@@ -84,15 +84,15 @@ fn lossless(checks: &mut Checks, written: &Written) {
     checks.equal("lost", some, vec![]);
 }
 
-/// Some that were there, and then so many more that there is no room left in any map.
+/// A few preexisting mini-sockets, and then enough new ones to fill every map.
 const FEW: u16 = 53;
 const MORE: [u16; 5] = [199; 5];
 
-/// A mark for which there is no room is counted, and the end without it makes the trace incomplete.
+/// A mark without room is counted as lost, and an end without its mark makes the trace incomplete.
 pub(crate) fn no_room(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/no-room.json");
     let namespace = Namespace::make("no-room")?;
-    // What TIME_WAIT may hold depends on the VM's memory.
+    // The default limit depends on the VM's memory.
     namespace.run(|| sysctl("tcp_max_tw_buckets", "262144"))?;
     let old = namespace.run(|| orphans(WANTED_PORT, FEW, TIMEOUT))?;
     let args = ["--attach", attach, "--max-sockets", "1"];
@@ -141,7 +141,7 @@ fn orphans(port: u16, count: u16, timeout: Duration) -> Result<Vec<TcpStream>> {
     (0..count).map(orphan).collect()
 }
 
-/// Waits until none on that port is in FIN_WAIT2, and says how many are.
+/// Waits until no mini-socket on that port is in FIN_WAIT2; returns how many still are.
 fn await_timeouts(port: u16) -> Result<usize> {
     let started = Instant::now();
     loop {

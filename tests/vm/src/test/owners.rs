@@ -1,5 +1,5 @@
-//! `hist --by` names every owner with exactly its connections, live and from a recording that is
-//! read when the owners are gone.
+//! `hist --by` names every owner with exactly its connections, both live and from a recording that
+//! is read after the owners are gone.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::tracer::{TWTRACE, Tracer, Written};
 /// The second round ends what the first left.
 const ROUNDS: u16 = 2;
 
-/// What groups are made by, and what a tenant is called there.
+/// A way to group, and the name of a tenant's group in it.
 pub(super) type By = (&'static str, fn(&Tenant) -> &'static str);
 
 pub(super) const BY: [By; 3] = [
@@ -66,7 +66,7 @@ pub(crate) fn recorded(attach: &str) -> Result<String> {
     checks.end(format!("{} owners each", TENANTS.len()))
 }
 
-/// There is a group for each owner and nothing else, with the ends that it made.
+/// There is exactly one group per owner, with that owner's ends.
 fn groups(checks: &mut Checks, written: &Written, (by, name): By) {
     let mut expected = BTreeMap::new();
     for tenant in &TENANTS {
@@ -92,7 +92,7 @@ fn groups(checks: &mut Checks, written: &Written, (by, name): By) {
     checks.equal(&format!("ends by {by}"), found, expected);
 }
 
-/// Each group of a cgroup is told by the id and path that the file system tells.
+/// Each cgroup's group has the ID and path that the file system shows.
 fn ids(checks: &mut Checks, written: &Written) -> Result<()> {
     for tenant in &TENANTS {
         let of = |group: &&Value| group["name"] == tenant.cgroup_name;

@@ -1,5 +1,5 @@
-//! `twtrace ports`: what was there before is counted, and a destination is named before it runs
-//! out of ports and when it has.
+//! `twtrace ports` counts preexisting sockets, and reports a destination before and after it runs
+//! out of ports.
 
 use std::path::Path;
 use std::thread;
@@ -15,22 +15,23 @@ use crate::pressure::{COMMAND, FULL, OTHER, PORTS};
 use crate::served::Served;
 use crate::tracer::{Tracer, Written};
 
-/// Made before the start, one after the other within a minute: what an emulated machine can.
+/// Preexisting sockets, made one after another within a minute: as many as an emulated machine can.
 const SOCKETS: u32 = 20_011;
-/// What a VM that counts instructions can, and what it may take.
+/// As many as a VM that counts instructions can make, and the limits there.
 const MANY: u32 = 200_003;
 const MOST_CPU: Duration = Duration::from_secs(1);
 const MOST_MEMORY_KIB: u64 = 64 * 1024;
 /// Over 90 % of the ports.
 const MANY_PORTS: u32 = 197;
-/// Calls beyond the ports that there are.
+/// Calls beyond the number of ports.
 const MORE: u32 = 7;
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What one look found.
+/// Result of one run.
 struct Seeded {
-    /// In the namespace of the workload, by twtrace and by the kernel, before and after its look.
+    /// Mini-sockets in the workload's namespace: as counted by twtrace, and by the kernel before
+    /// and after that.
     counted: u64,
     kernel: [u64; 2],
     cpu: Duration,
@@ -48,7 +49,8 @@ pub(crate) fn seeding(attach: &str) -> Result<String> {
     checks.end(said(&seeded))
 }
 
-/// The same with 200,003, for a VM that counts instructions: there a second of CPU time is one.
+/// The same with 200,003, for a VM that counts instructions, where CPU time does not depend on the
+/// host.
 pub(crate) fn many() -> Result<()> {
     let seeded = seed(MANY, "fentry")?;
     let mut checks = Checks::default();
@@ -74,7 +76,7 @@ fn said(seeded: &Seeded) -> String {
     )
 }
 
-/// Some may run out while it is looked.
+/// Some may expire meanwhile.
 fn same(checks: &mut Checks, seeded: &Seeded) {
     let [before, after] = seeded.kernel;
     checks.that((after..=before).contains(&seeded.counted), || {
@@ -114,7 +116,7 @@ fn seed(sockets: u32, attach: &str) -> Result<Seeded> {
     })
 }
 
-/// The first count of this namespace that has what was there before.
+/// The first count for this namespace that includes the listing.
 fn await_population(stdout: &Path, netns: u64) -> Result<u64> {
     let found = await_event(stdout, |event| {
         event["event"] == "population" && event["netns"] == netns && event["listed"] == true
@@ -123,7 +125,7 @@ fn await_population(stdout: &Path, netns: u64) -> Result<u64> {
     Ok(sum("time_wait") + sum("fin_wait_2"))
 }
 
-/// The first event of this kind, once it is there.
+/// Waits for the first event of this kind.
 fn await_event(stdout: &Path, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
@@ -132,17 +134,18 @@ fn await_event(stdout: &Path, wanted: impl Fn(&Value) -> bool) -> Result<Value> 
         }
         thread::sleep(POLL);
     }
-    bail!("it never came")
+    bail!("the awaited event did not come")
 }
 
-/// What was written so far; the last line may not be whole.
+/// Events written so far; the last line may be incomplete.
 fn events(stdout: &Path) -> io::Result<Vec<Value>> {
     let text = fs::read_to_string(stdout)?;
     let lines = text.lines();
     Ok(lines.flat_map(serde_json::from_str).collect())
 }
 
-/// A destination is exhausted, with the failing command named, while another works.
+/// A destination runs out of ports and the failing command is named, while another destination
+/// still works.
 pub(crate) fn exhaustion(attach: &str) -> Result<String> {
     let stdout = Path::new("/tmp/exhausted.json");
     let args = [
@@ -190,8 +193,8 @@ pub(crate) fn exhaustion(attach: &str) -> Result<String> {
     checks.equal("reuse", full["reuse"].as_str(), Some("would-help"));
     let early = warned["time_wait"].as_u64() <= Some(MANY_PORTS.into());
     checks.that(early, || format!("warned late: {warned}"));
-    // Each call beyond the ports fails, but where a stray RST has ended a TIME_WAIT and so freed
-    // one (`tcp_timewait_state_process` without tcp_rfc1337).
+    // Each call beyond the ports fails, except where a stray RST has ended a TIME_WAIT and freed
+    // its port (`tcp_timewait_state_process` without tcp_rfc1337).
     let freed = written.number("/totals/reset")?;
     checks.that((failed..=failed + freed).contains(&MORE.into()), || {
         format!("{failed} of {MORE} failed, {freed} ended by an RST")

@@ -1,4 +1,4 @@
-//! What a tracer keeps of root, and as whom the command of `-c` runs.
+//! Which capabilities a tracer keeps, and as which user the command of `-c` runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const DAC_READ_SEARCH: u64 = 1 << 2;
 const KILL: u64 = 1 << 5;
 const NAMESPACES: u64 = SYS_ADMIN | SYS_PTRACE | DAC_READ_SEARCH;
 
-/// Arguments, and what every thread holds at most once all is attached.
+/// Arguments, and the capabilities that the main thread keeps once everything is attached.
 const KEPT: &[(&[&str], u64)] = &[
     (&["trace"], BPF | NAMESPACES),
     (&["trace", "-L", "9"], BPF | DAC_READ_SEARCH),
@@ -39,10 +39,10 @@ const KEPT: &[(&[&str], u64)] = &[
         BPF | DAC_READ_SEARCH | KILL,
     ),
 ];
-/// Dropping begins after the ready file, and what is there is listed first.
+/// Capabilities are dropped after the ready file appears and existing sockets are listed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Each command keeps what it needs, and the threads that only write keep nothing.
+/// Each command keeps the capabilities it needs, and no thread keeps any other.
 pub(crate) fn kept(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
     for (args, kept) in KEPT {
@@ -69,11 +69,11 @@ pub(crate) fn kept(attach: &str) -> Result<String> {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Permitted to the first thread.
+    /// Permitted capabilities of the main thread.
     main: u64,
     bounding: u64,
     no_new: bool,
-    /// Permitted to any other thread.
+    /// Permitted capabilities of all other threads.
     others: u64,
 }
 
@@ -113,8 +113,8 @@ fn held(tracer: &Tracer) -> Result<Held> {
     Ok(held)
 }
 
-/// The command runs as the user that is named, and is ended with the trace although it is not
-/// ours; an unknown one is told before anything is attached.
+/// The command runs as the named user, and ends with the trace although it belongs to another user;
+/// an unknown user is reported before anything is attached.
 pub(crate) fn user(attach: &str) -> Result<String> {
     let said = Path::new("/tmp/user.said");
     let command = "twtrace-vm whoami /tmp/user.said";
@@ -123,13 +123,13 @@ pub(crate) fn user(attach: &str) -> Result<String> {
     let tracer = Tracer::start(&args, Path::new("/tmp/user.out"))?;
     let started = Instant::now();
     let text = loop {
-        ensure!(started.elapsed() < PATIENCE, "the command said nothing");
+        ensure!(started.elapsed() < PATIENCE, "the command wrote nothing");
         match fs::read_to_string(said) {
             Ok(text) if text.ends_with('\n') => break text,
             _ => thread::sleep(Duration::from_millis(10)),
         }
     };
-    let pid = text.split_whitespace().next().context("it said nothing")?;
+    let pid = text.split_whitespace().next().context("it wrote no PID")?;
     let code = tracer.stop()?;
     let started = Instant::now();
     while Path::new("/proc").join(pid).exists() && started.elapsed() < PATIENCE {
@@ -159,7 +159,7 @@ pub(crate) struct Whoami {
     file: PathBuf,
 }
 
-/// Says who it is, in one line of a file: pid, uid, gid, groups, HOME, NoNewPrivs; then stays.
+/// Writes pid, uid, gid, groups, HOME and NoNewPrivs to a file, as one line; then waits.
 pub(crate) fn whoami(args: &Whoami) -> Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let no_new = status

@@ -1,5 +1,4 @@
-//! The library's own way to trace: a known number of connections by `twtrace::Session`, in this
-//! process.
+//! The library API: `twtrace::Session` traces a known number of connections in this process.
 
 use std::fs;
 use std::thread;
@@ -34,7 +33,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
     checks.end(format!("{ends} ends of {CONNECTIONS} connections"))
 }
 
-/// Each event, until another thread says that it is enough.
+/// Receives each event, until another thread stops the session.
 fn events(attach: Attach, load: &mut Load, checks: &mut Checks) -> Result<u64> {
     let mut session = Session::builder().attach(attach).births(true).start()?;
     let stopper = session.stopper();
@@ -67,7 +66,7 @@ fn events(attach: Attach, load: &mut Load, checks: &mut Checks) -> Result<u64> {
     Ok(ends)
 }
 
-/// Totals only, of the load's namespace, for a second.
+/// Totals only, for the load's namespace, for one second.
 fn totals(attach: Attach, load: &mut Load, checks: &mut Checks) -> Result<()> {
     let netns = u32::try_from(load.netns()?)?;
     let started = Instant::now();
@@ -103,7 +102,7 @@ fn complete(summary: &Summary, ends: u64, checks: &mut Checks) {
     checks.equal("reported ends", summary.books.ends.reported, ends);
 }
 
-/// Those of this thread.
+/// Capabilities of this thread, and whether it may gain more.
 fn capabilities() -> Result<String> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
     let wanted = |line: &&str| line.starts_with("Cap") || line.starts_with("NoNewPrivs");

@@ -1,4 +1,4 @@
-//! A reader that is slow or stands still holds up neither the end of a trace nor its books.
+//! A slow or stalled reader neither delays the end of a trace nor breaks its books.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read as _, pipe};
@@ -26,19 +26,20 @@ const LOAD: Args = Args {
     hosts: 1,
 };
 const DURATION: Duration = Duration::from_secs(3);
-/// 2 s are promised; an emulated CPU that also makes the load may take more. A trace that waits
-/// for the reader takes minutes.
+/// The promise is 2 s; an emulated CPU that also makes the load may take longer. A trace that waits
+/// for the reader would take minutes.
 const GRACE: Duration = Duration::from_secs(15);
-/// After which the tracer is killed.
+/// The tracer is killed after this.
 const LIMIT: Duration = Duration::from_secs(40);
 const SAID: &str = "/tmp/slow.err";
 /// Exit code of a trace that did not show everything.
 const INCOMPLETE: i32 = 3;
 
-/// `--duration` ends a trace in time that is read at 2.5 KB/s, and all lines are accounted for.
+/// `--duration` ends a trace on time although it is read at 2.5 KB/s, and every line is accounted
+/// for.
 pub(crate) fn duration(attach: &str) -> Result<String> {
     let mut load = Load::start(&LOAD)?;
-    // So many that they go on all the time.
+    // Enough to last for the whole trace.
     load.order(3 * CONNECTIONS)?;
     let (reader, writer) = small_pipe()?;
     let args = [
@@ -69,7 +70,7 @@ pub(crate) fn duration(attach: &str) -> Result<String> {
     checks.end(format!("{detail}, in {took:.1?}"))
 }
 
-/// SIGTERM ends one that nobody reads at all.
+/// SIGTERM ends a trace that nobody reads at all.
 pub(crate) fn sigterm(attach: &str) -> Result<String> {
     let mut load = Load::start(&LOAD)?;
     let (mut reader, writer) = small_pipe()?;
@@ -94,7 +95,8 @@ pub(crate) fn sigterm(attach: &str) -> Result<String> {
     checks.end(format!("{detail}, in {took:.1?}"))
 }
 
-/// A recording into a pipe that nobody empties is cut in order, and both sides say so.
+/// A recording into a pipe that nobody reads is cut off cleanly, and both `record` and `report` say
+/// so.
 pub(crate) fn recording(attach: &str) -> Result<String> {
     let (fifo, cut) = ("/tmp/slow.fifo", "/tmp/slow.twt");
     mkfifo(fifo, Mode::S_IRUSR | Mode::S_IWUSR).context("cannot make a FIFO")?;
@@ -132,14 +134,14 @@ pub(crate) fn recording(attach: &str) -> Result<String> {
     ))
 }
 
-/// One that a few lines fill.
+/// A pipe that a few lines fill.
 fn small_pipe() -> Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = pipe()?;
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4_096)).context("cannot make a pipe small")?;
     Ok((reader, writer))
 }
 
-/// 2.5 KB/s until the writer is gone, then the rest at once.
+/// Reads 2.5 KB/s until the trace is over, then the rest at once.
 fn read_slowly(
     mut reader: PipeReader,
     over: Arc<AtomicBool>,
@@ -157,7 +159,8 @@ fn read_slowly(
     })
 }
 
-/// What was seen was read, cut off (as stderr tells) or lost in the ring; what was read is whole.
+/// Every event seen was read, cut off (according to stderr) or lost in the ring, and every line
+/// read is complete.
 fn accounted(checks: &mut Checks, read: &[u8]) -> Result<(String, u64)> {
     let said = fs::read_to_string(SAID)?;
     let text = std::str::from_utf8(read)?;
@@ -173,7 +176,7 @@ fn accounted(checks: &mut Checks, read: &[u8]) -> Result<(String, u64)> {
     let seen = number_before(&said, " ends").unwrap_or(0) + refused;
     let lost = number_before(&said, " (ring").unwrap_or(0);
     checks.that(cut > 0 && seen > 0, || format!("it said {said:?}"));
-    // The books are a line, too.
+    // The summary is a line, too.
     checks.equal("read, cut and lost", lines + cut + lost, seen + 1);
     let detail = format!("{seen} events, {lines} lines read, {cut} cut off, {lost} lost");
     Ok((detail, lost))

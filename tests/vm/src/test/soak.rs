@@ -1,5 +1,5 @@
 //! Everything at once for a long time: connections as fast as the CPUs make them, forged SYNs,
-//! namespaces that come and go. What twtrace keeps stays in bounds, and its books are right.
+//! namespaces that come and go. twtrace's state stays bounded, and its books are right.
 
 use std::io::{BufRead as _, BufReader, PipeReader, pipe};
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use crate::say;
 use crate::served::Served;
 use crate::tracer::{Tracer, Written};
 
-/// Of each load in a round; a prime.
+/// Connections per load and round; a prime.
 const CONNECTIONS: u32 = 2_003;
-/// Of the flood in a round; a prime.
+/// SYNs per round; a prime.
 const SYNS: u32 = 4_001;
-/// However long they take.
+/// Run at least this many rounds, however long they take.
 const FEWEST_ROUNDS: u32 = 6;
-/// Room for what a round brings.
+/// Room for the records of a round.
 const RING: &str = "4194304";
 /// Exit code of a trace that did not report everything: refusals beyond the rate.
 const INCOMPLETE: i32 = 3;
 const SOCKETS: &str = "32768";
 /// Far below what the flood sends.
 const REFUSALS: &str = "500";
-/// What the allocator may take more after the first third.
+/// How much more memory the allocator may take after the first third.
 const MORE_KIB: u64 = 2 * 1024;
-/// The kernel takes namespaces away in the background.
+/// The kernel cleans up namespaces in the background.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Each port comes back in every round.
+/// Ports are reused within every round.
 const LOAD: load::Args = load::Args {
     ports: 1_499,
     hosts: 1,
@@ -44,7 +44,7 @@ const LOAD: load::Args = load::Args {
 pub(crate) struct Args {
     #[arg(long, default_value_t = 3_600)]
     seconds: u64,
-    /// Network namespaces that are there at a time.
+    /// Network namespaces at a time.
     #[arg(long, default_value_t = 200)]
     namespaces: u32,
     /// fentry or kprobe.
@@ -57,7 +57,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A short one.
+/// A short soak.
 pub(crate) fn run(attach: &str) -> Result<String> {
     soak(&Args {
         seconds: 25,
@@ -116,13 +116,13 @@ struct Work {
     loads: Vec<Load>,
     flood: Served,
     guests: Option<Served>,
-    /// Of them in a round.
+    /// New guests per round.
     come: u32,
     rounds: u32,
     births: u64,
     refused: u64,
     came: u64,
-    /// Mini-sockets of the guests that are there.
+    /// Mini-sockets of the present guests.
     of_guests: u64,
 }
 
@@ -133,7 +133,7 @@ impl Work {
         let flood = Served::start(&["flood"])?;
         Ok(Self {
             loads,
-            // One of each connection; refused SYNs keep them alive.
+            // One per connection; refused SYNs keep them alive.
             births: flood.mini_sockets()?,
             flood,
             guests: Some(Served::start(&["guests", &args.namespaces.to_string()])?),
@@ -145,7 +145,7 @@ impl Work {
         })
     }
 
-    /// All at once; returns when all is quiet.
+    /// Starts all workloads at once and waits for them.
     fn round(&mut self) -> Result<()> {
         let guests = self.guests.as_mut().context("the guests have left")?;
         guests.order(self.come)?;
@@ -165,14 +165,15 @@ impl Work {
         Ok(())
     }
 
-    /// Mini-sockets that are alive now, but for those of namespaces that are being taken away.
+    /// Mini-sockets alive now, except in namespaces that are being cleaned up.
     fn alive(&self) -> Result<u64> {
         let loads = self.loads.iter().map(Load::population);
         let alive = loads.sum::<Result<u64>>()? + self.flood.mini_sockets()?;
         Ok(alive + self.of_guests)
     }
 
-    /// Nothing is kept of mini-sockets that are no more. Those that end meanwhile do no harm.
+    /// No state is kept for mini-sockets that have ended. Those that end between the two counts do
+    /// no harm.
     fn look(&self, checks: &mut Checks) -> Result<()> {
         let going = match self.guests {
             Some(_) => 2 * u64::from(self.come * guests::CONNECTIONS),
@@ -189,7 +190,7 @@ impl Work {
         Ok(())
     }
 
-    /// Waits until all their mini-sockets have been reported.
+    /// Removes the guests and waits until the ends of all their mini-sockets have been reported.
     fn last_guests_leave(&mut self, lines: &Lines) -> Result<()> {
         drop(self.guests.take());
         self.of_guests = 0;
@@ -200,7 +201,7 @@ impl Work {
         Ok(())
     }
 
-    /// `alive` are mini-sockets before the trace ended and after.
+    /// `alive`: mini-sockets before and after the end of the trace.
     fn books(&self, checks: &mut Checks, written: &Written, alive: [u64; 2]) -> Result<()> {
         let number = |path| written.number(path);
         let births = number("/births/fin-wait-2")? + number("/births/time-wait")?;
@@ -224,7 +225,7 @@ impl Work {
     }
 }
 
-/// What twtrace writes, read as it comes, and forgotten but for what is wrong.
+/// Reads twtrace's output as it comes, and keeps only the summary and what is wrong.
 struct Lines {
     ends: Arc<AtomicU64>,
     reader: JoinHandle<Result<Vec<String>>>,
@@ -252,14 +253,14 @@ impl Lines {
         Self { ends, reader }
     }
 
-    /// How many so far.
+    /// Number of ends so far.
     fn ends(&self) -> u64 {
         self.ends.load(Ordering::Relaxed)
     }
 
-    /// The summary, and before it what is strange.
+    /// The summary, and the unexpected ends before it.
     fn end(self) -> Result<Written> {
         let kept = self.reader.join();
-        Written::parse(&kept.map_err(|_| anyhow!("the reader died"))??.join("\n"))
+        Written::parse(&kept.map_err(|_| anyhow!("reader panicked"))??.join("\n"))
     }
 }

@@ -1,5 +1,5 @@
-//! SIGTERM while connections come and go as fast as they can: nothing that was born while tracing is
-//! called older than the trace because one side of the books closed before the other.
+//! SIGTERM while connections come and go as fast as they can: no mini-socket born during the trace
+//! is called preexisting because one side of the books closed before the other.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use crate::checks::Checks;
 use crate::load::{Args, Load};
 use crate::tracer::{Tracer, Written};
 
-/// So few ports that none lives longer than a few connections.
+/// Few ports, so that no mini-socket outlives a few connections.
 const LOAD: Args = Args { ports: 7, hosts: 1 };
-/// Ends all that was there before, and leaves one on each port.
+/// Connections that end all preexisting mini-sockets and leave one on each port.
 const ROUND: u32 = 14;
-/// Between two looks at whether to go on.
+/// Connections between two checks of whether to stop.
 const PIECE: u32 = 101;
 const TIMES: usize = 3;
-/// Lines, so that the load is at work.
+/// Lines to wait for, so that the load is running.
 const SOME: usize = 97;
 /// Exit code of a trace that lost something.
 const INCOMPLETE: i32 = 3;
@@ -41,7 +41,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
             tracer.stop_by(Signal::SIGTERM)
         })?;
         let written = Written::read(stdout)?;
-        // With kprobes the kernel may skip a run of ours. It must be told then.
+        // With kprobes the kernel may skip a program of ours. That must be reported.
         let skipped = attach == "kprobe" && written.number("/lost/missed").unwrap_or(0) > 0;
         checks.equal("exit code", code, if skipped { INCOMPLETE } else { 0 });
         one(&mut checks, &written, load.netns()?)?;
@@ -57,7 +57,7 @@ fn one(checks: &mut Checks, written: &Written, netns: u64) -> Result<()> {
         });
         like.count() as u64
     };
-    // Of those that were there before, the round right after the start ended each.
+    // The round right after the start ended each preexisting mini-socket.
     let ports = u64::from(LOAD.ports);
     checks.that(ours(true) <= ports, || {
         let (old, last) = (ours(true), last_old(written));
@@ -68,7 +68,7 @@ fn one(checks: &mut Checks, written: &Written, netns: u64) -> Result<()> {
     });
     let births = written.number("/births/fin-wait-2")? + written.number("/births/time-wait")?;
     let born_and_ended = written.number("/seen")? - written.number("/untracked")?;
-    // One per port is alive, and one more may be on its way.
+    // One per port is alive, and one more may be about to be born.
     checks.that(
         (born_and_ended..=born_and_ended + ports + 1).contains(&births),
         || format!("{births} births and {born_and_ended} ends of them"),
@@ -83,13 +83,13 @@ fn one(checks: &mut Checks, written: &Written, netns: u64) -> Result<()> {
     Ok(())
 }
 
-/// Which of all ends is the last that is called preexisting.
+/// Index of the last end that is called preexisting.
 fn last_old(written: &Written) -> usize {
     let old = |event: &serde_json::Value| event["preexisting"] == true;
     written.events.iter().rposition(old).unwrap_or(0)
 }
 
-/// Does something while connections come and go.
+/// Runs `work` while connections come and go.
 fn while_busy<T>(load: &mut Load, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! `top`: each owner with exactly its mini-sockets, and memory that stays as it is.
+//! `top` shows each owner with exactly its mini-sockets, and its memory does not grow.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ const ROUNDS: u16 = 2;
 
 pub(crate) fn owners(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
-    // Namespaces have a table of their own, which is looked at besides.
+    // Namespaces have a table of their own, which is checked below.
     for (by, name) in BY.into_iter().filter(|by| by.0 != "netns") {
         let tenants = Tenants::settle()?;
         let args = [
@@ -54,28 +54,28 @@ pub(crate) fn owners(attach: &str) -> Result<String> {
     checks.end(format!("{} owners each", TENANTS.len()))
 }
 
-/// As many different connections as a test may take, and some more that reopen them.
+/// As many distinct connections as a test has time for, and some more that reopen them.
 const SPREAD: Args = Args {
     ports: 4_096,
     hosts: 16,
 };
 const BEFORE: u32 = 70_003;
 const AFTER: u32 = 70_003;
-/// More than a million different ones.
+/// More than a million distinct ones.
 const MILLION: Args = Args {
     ports: 20_000,
     hosts: 51,
 };
 const BEFORE_MILLION: u32 = 300_003;
 const UP_TO_MILLION: u32 = 700_003;
-/// What the allocator and the page cache of maps may take more.
+/// How much more the allocator and the pages of maps may take.
 const MORE_KIB: u64 = 2 * 1024;
 
 pub(crate) fn soak(attach: &str) -> Result<String> {
     memory(&SPREAD, [BEFORE, AFTER], attach)
 }
 
-/// No connection is like another, and as many as live for a minute are there at any time.
+/// No two connections are alike, and all those of the last minute are alive at any time.
 pub(crate) fn million() -> Result<()> {
     say(&memory(
         &MILLION,
@@ -85,10 +85,10 @@ pub(crate) fn million() -> Result<()> {
     Ok(())
 }
 
-/// Two lots of connections: the second takes no more memory than the first.
+/// Two batches of connections: the second takes no more memory than the first.
 fn memory(spread: &Args, [first, second]: [u32; 2], attach: &str) -> Result<String> {
     let mut load = Load::start(spread)?;
-    // The load sets the limit of its own namespace only.
+    // The default follows tcp_max_tw_buckets of our namespace; the load raises only its own.
     let room = (2 * u32::from(spread.ports) * u32::from(spread.hosts)).min(MOST_SOCKETS);
     let room = room.to_string();
     let args = ["top", "--batch", "--max-sockets", &room, "--attach", attach];
@@ -121,7 +121,7 @@ fn memory(spread: &Args, [first, second]: [u32; 2], attach: &str) -> Result<Stri
     ))
 }
 
-/// So many frames and no more, each of so many lines at most.
+/// `-n` limits the number of frames, and no line of them is wider than the screen.
 pub(crate) fn frames(attach: &str) -> Result<String> {
     let output = std::process::Command::new(TWTRACE)
         .args(["top", "--batch", "-n", "3", "--interval", "300ms"])
@@ -132,7 +132,7 @@ pub(crate) fn frames(attach: &str) -> Result<String> {
     let mut checks = Checks::default();
     checks.equal("exit code", output.status.code(), Some(0));
     checks.equal("frames", text.matches("twtrace top").count(), 3);
-    // What comes after the last frame is the summary, as long as its lines are.
+    // The summary that follows the last frame has lines of any width.
     let lines = text
         .split("twtrace top")
         .skip(1)
@@ -142,14 +142,14 @@ pub(crate) fn frames(attach: &str) -> Result<String> {
     checks.end("3 frames".to_owned())
 }
 
-/// What stands from the last title on.
+/// The output from the last title on.
 fn last_frame() -> Result<String> {
     let text = fs::read_to_string(STDOUT)?;
     let at = text.rfind(" twtrace top").context("no frame")?;
     Ok(text[at..].to_owned())
 }
 
-/// The first two figures of each row with this name: a namespace may be called as an owner is.
+/// The first two figures of each row with this name: a namespace and an owner may share it.
 fn figures(frame: &str, name: &str) -> Vec<[u64; 2]> {
     let number = |word: &str| word.replace(',', "").parse().ok();
     let row = |line: &str| {
