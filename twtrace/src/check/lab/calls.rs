@@ -1,5 +1,5 @@
-//! connect() and bind() where they may get no port: what the caller was told is the witness that
-//! depends on nothing of ours.
+//! connect() and bind() calls that may get no port. What they return is a witness that does not
+//! depend on the tracer.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,7 +11,7 @@ use super::sockets::tcp_socket;
 use crate::check::life::{PortFailed, Window, now_ns};
 use crate::event::Call;
 
-/// Calls that got no port, in their order.
+/// Calls that got no port, in order.
 #[derive(Debug, Default)]
 pub(in crate::check) struct Calls(RefCell<Vec<PortFailed>>);
 
@@ -36,8 +36,9 @@ impl Calls {
         Ok(socket)
     }
 
-    /// connect() from `local`: what the socket is bound to, or the address that it will get, with
-    /// port 0. `time_wait` candidates are held by mini-sockets only, if anybody knows.
+    /// connect() from `local`: the address that the socket is bound to, or the one that it will
+    /// get, with port 0. `time_wait` is the number of candidates held by mini-sockets only, if
+    /// known.
     pub(in crate::check) fn connect(
         &self,
         socket: Socket,
@@ -61,7 +62,7 @@ impl Calls {
         Ok(socket.into())
     }
 
-    /// All so far; forgets them.
+    /// Takes all calls noted so far.
     pub(in crate::check) fn take(&self) -> Vec<PortFailed> {
         self.0.take()
     }

@@ -12,14 +12,14 @@ use nix::sys::wait::waitpid;
 use crate::check::lab::step::{Attempt, Step, Stop};
 use crate::host::cgroup2_mount;
 
-/// Enough for what is done in there: connecting and accepting.
+/// Enough for connecting and accepting.
 const STACK: usize = 256 * 1024;
 
-/// The cgroup of this process by id; `None` where there is no cgroup2, or it cannot be seen.
+/// ID of this process's cgroup; `None` if there is no cgroup2 or the cgroup is not visible.
 pub(in crate::check) fn own() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    // Outside of the namespace it is shown as ../.., which the mount does not have.
+    // A cgroup outside the cgroup namespace is shown as ../.., which the mount does not have.
     if path.split('/').any(|name| name == "..") {
         return None;
     }
@@ -27,7 +27,7 @@ pub(in crate::check) fn own() -> Option<u64> {
     Some(fs::metadata(directory).ok()?.ino())
 }
 
-/// A cgroup directly below the root, which goes when this is dropped.
+/// A cgroup directly below the root, removed on drop.
 #[derive(Debug)]
 pub(in crate::check) struct Cgroup {
     directory: PathBuf,
@@ -36,7 +36,7 @@ pub(in crate::check) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one; skips where there is no cgroup2, or where it may not be changed.
+    /// Makes a cgroup; skips where there is no cgroup2, or where it may not be changed.
     pub(in crate::check) fn make(name: &str) -> Step<Self> {
         let mount = cgroup2_mount().ok_or_else(|| Stop::Skip("no cgroup2 is mounted".into()))?;
         let directory = mount.join(name);
@@ -56,9 +56,9 @@ impl Cgroup {
         })
     }
 
-    /// Does some work in a process that is in this cgroup and has this file system uid. It shares
-    /// memory and open files with ours, so what it makes is ours, and its namespaces are those of
-    /// the calling thread, which waits.
+    /// Runs `work` in a process in this cgroup with this file system uid. The process shares our
+    /// memory and open files, so the sockets it makes are ours. It is in the namespaces of the
+    /// calling thread, which waits for it.
     pub(in crate::check) fn inside<T>(&self, uid: u32, work: impl Fn() -> Step<T>) -> Step<T> {
         let mut result = None;
         let mut stack = vec![0; STACK];
@@ -80,15 +80,15 @@ impl Cgroup {
     }
 }
 
-/// Moves the calling process there, then changes its file system uid: in the other order it may
-/// not move.
+/// Moves the calling process to the cgroup, then changes its file system uid: with the other uid it
+/// would not be allowed to move.
 fn enter(procs: &PathBuf, uid: u32) -> Step<()> {
     let moved = File::options().write(true).open(procs);
     let moved = moved.and_then(|mut procs| procs.write_all(b"0"));
     moved.attempt("move a process to a cgroup")?;
     // SAFETY: setfsuid changes credentials of the calling task and nothing else.
     unsafe { libc::setfsuid(uid) };
-    // It tells no errors, but the uid before.
+    // setfsuid reports no error but returns the previous uid.
     // SAFETY: as above; -1 is no uid, so nothing changes.
     let now = unsafe { libc::setfsuid(u32::MAX) };
     if now.cast_unsigned() == uid {
@@ -100,7 +100,7 @@ fn enter(procs: &PathBuf, uid: u32) -> Step<()> {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // It is empty; if it cannot go, nothing but its name is left.
+        // If it cannot be removed, an empty cgroup is left.
         let _ = fs::remove_dir(&self.directory);
     }
 }

@@ -1,8 +1,8 @@
 //! Holds all scenarios until tracing has begun, and lets only a few work at a time.
 //!
-//! Too many at once keep the machine so busy that TCP retransmits by itself, and its timers and
-//! the RSTs that follow end mini-sockets in ways that no scenario asked for. Kernels before 6.5
-//! suffer most, where packets wait for ksoftirqd as soon as it runs.
+//! Too many at once keep the machine so busy that TCP retransmits, and its timers and the resulting
+//! RSTs end mini-sockets in ways that no scenario asked for. Kernels before 6.5 suffer most: there,
+//! packets wait for ksoftirqd as soon as it runs.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ struct State {
     claimed: HashSet<u32>,
 }
 
-/// Scenarios arrive one by one; the runner opens it once for all.
+/// Scenarios arrive one by one; the runner opens the gate once for all.
 #[derive(Debug)]
 pub(in crate::check) struct Gate {
     state: Mutex<State>,
@@ -38,8 +38,8 @@ pub(in crate::check) struct Gate {
     turns: usize,
 }
 
-/// One scenario's pass. Whoever drops it without having waited is counted as arrived, so that one
-/// that stops early holds nobody up.
+/// One scenario's pass. Dropping it counts as arriving, so a scenario that stops early does not
+/// hold up the others.
 #[derive(Debug)]
 pub(in crate::check) struct Pass<'a> {
     gate: &'a Gate,
@@ -72,7 +72,7 @@ impl Gate {
         drop(self.wait_while(|state| state.arrived < count));
     }
 
-    /// Lets all scenarios go on, or go home.
+    /// Lets all scenarios continue, or cancels them.
     pub(in crate::check) fn open(&self, tracing: bool) {
         let tracing = if tracing {
             Tracing::Begun
@@ -92,7 +92,7 @@ impl Gate {
         waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread that panicked says so by itself; the state stays sound.
+    /// Ignores poisoning: a panic is reported elsewhere, and the state stays consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,20 +117,20 @@ impl Pass<'_> {
         self.gate.changed.notify_all();
     }
 
-    /// Lets another work while this one only waits.
+    /// Lets another scenario work while this one only waits.
     pub(in crate::check) fn end_turn(&self) {
         if self.working.replace(false) {
             self.gate.change(|state| state.working -= 1);
         }
     }
 
-    /// Does something while no other scenario works, and goes on working.
+    /// Runs `work` while no other scenario works, then keeps the turn.
     pub(in crate::check) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
         self.end_turn();
         self.gate.change(|state| state.lonely += 1);
         let mut state = self.gate.wait_while(|state| state.working > 0);
         state.lonely -= 1;
-        // No turn is left for others.
+        // Leave no turn for others.
         state.working = self.gate.turns;
         drop(state);
         let done = work();
@@ -139,13 +139,13 @@ impl Pass<'_> {
         done
     }
 
-    /// Takes a namespace for this scenario; `false` if another had one of this inode number, which
-    /// the kernel gives away again as soon as a namespace is gone.
+    /// Claims a namespace for this scenario; `false` if another scenario had one with this inode
+    /// number, which the kernel reuses as soon as a namespace is gone.
     pub(in crate::check) fn claim(&self, netns: u32) -> bool {
         self.gate.lock().claimed.insert(netns)
     }
 
-    /// Whether tracing has begun in the end.
+    /// Waits for tracing to begin; `false` if it was cancelled.
     pub(in crate::check) fn await_tracing(&self) -> bool {
         self.end_turn();
         self.arrive();
@@ -157,7 +157,7 @@ impl Pass<'_> {
         tracing == Tracing::Begun
     }
 
-    /// Whether it waited for tracing already.
+    /// Whether it has waited for tracing already.
     pub(in crate::check) fn has_arrived(&self) -> bool {
         self.arrived.get()
     }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kernel::btf::{Btf, Kind};
 use crate::kernel::counters;
 
-/// Asks it; its types may come from a file.
+/// Looks for every sign; the BTF may come from a file.
 pub(in crate::check) fn shown(btf: &Path) -> Result<Shown> {
     let wanted: Vec<_> = SIGNS
         .iter()
@@ -42,7 +42,7 @@ mod tests {
     fn this_kernel_shows_each_sign_or_not() {
         let shown = shown(Path::new(VMLINUX)).unwrap();
         assert_eq!(shown.by_name().len(), SIGNS.len());
-        // Never both: the one came years after the other had gone.
+        // Never both: one was added years after the other had been removed.
         assert!(!(shown.has(Sign::TwKill) && shown.has(Sign::EntryStamp)));
     }
 }

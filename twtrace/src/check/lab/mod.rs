@@ -1,4 +1,4 @@
-//! A fresh network namespace with one end of every connection on each side of its loopback.
+//! A fresh network namespace, and connections over its loopback with both ends in it.
 
 pub(super) mod calls;
 pub(super) mod cgroup;
@@ -33,7 +33,7 @@ use socket_table::SocketTable;
 use sockets::{Pair, loopback, reset, tcp_socket};
 use step::{Attempt, PATIENCE, Step, Stop};
 
-/// What a scenario wants of its namespace.
+/// What a scenario requires of its namespace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) family: Family,
@@ -41,7 +41,7 @@ pub(super) struct Terms {
     pub(super) uid: u32,
     /// How many connections to make.
     pub(super) count: usize,
-    /// Nobody minds what TCP does by itself on a busy machine.
+    /// TCP may retransmit on a busy machine.
     pub(super) may_retransmit: bool,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Reports that everything that must be older than the tracer is there, and waits for it.
+    /// Reports that all preexisting sockets are there, and waits for tracing to begin.
     pub(super) fn await_tracing(&self) -> Step<()> {
         if self.pass.await_tracing() {
             Ok(())
@@ -113,17 +113,17 @@ impl<'a> Lab<'a> {
             .attempt(&format!("set {name} to {value}"))
     }
 
-    /// The same where the kernel may say no.
+    /// The same, where the kernel may refuse.
     pub(super) fn try_sysctl(&self, name: &str, value: &str) -> io::Result<()> {
         let current = Netns::current().map(|current| current.inode);
         if current.ok() != Some(self.netns) {
-            // Never the host's.
+            // Never set the host's.
             return Err(io::Error::other("the thread has left its own namespace"));
         }
         fs::write(sysctl_path(name), value)
     }
 
-    /// Whether the running kernel has it.
+    /// Whether the running kernel shows this sign.
     pub(super) fn shows(&self, sign: Sign) -> bool {
         self.shown.has(sign)
     }
@@ -152,7 +152,7 @@ impl<'a> Lab<'a> {
         TcpListener::bind(self.address(0)).attempt("listen")
     }
 
-    /// A namespace beside this one, with nothing in it.
+    /// A new namespace with nothing in it.
     pub(super) fn another_namespace(&self) -> Step<Netns> {
         let own = Netns::current()?;
         enter_unclaimed(self.pass)?;
@@ -166,8 +166,8 @@ impl<'a> Lab<'a> {
         self.pass.end_turn();
     }
 
-    /// Starts programs while no other scenario works. The child of a fork has the descriptors of
-    /// all until it executes its program: what another closes meanwhile is closed only then.
+    /// Starts programs while no other scenario works. Between fork and exec, the child holds all
+    /// descriptors, so a socket closed meanwhile stays open until exec.
     pub(super) fn start_programs<T>(&self, start: impl FnOnce() -> T) -> T {
         self.pass.alone(start)
     }
@@ -178,7 +178,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Connects [`Self::count`] times to the lab's listener; the clients close first. No port is
-    /// taken twice: what is told of one connection must not be taken for another's.
+    /// used twice, so events of one connection cannot be taken for another's.
     pub(super) fn connect_all(&self) -> Step<Vec<Pair>> {
         (0..self.count).map(|_| self.connect_anew()).collect()
     }
@@ -190,7 +190,7 @@ impl<'a> Lab<'a> {
         self.accept(&self.listener, client)
     }
 
-    /// Connects once, from a port that none of its kind had before.
+    /// Connects once, from a port that [`Self::connect_all`] has not used before.
     fn connect_anew(&self) -> Step<Pair> {
         loop {
             let pair = self.connect()?;
@@ -212,7 +212,7 @@ impl<'a> Lab<'a> {
         self.accept(&self.listener, socket.into())
     }
 
-    /// Connects from `port`, as soon as what is left of an earlier connection allows it.
+    /// Connects from `port`, as soon as the remains of an earlier connection allow it.
     pub(super) fn connect_from(&self, port: u16) -> Step<Pair> {
         let local = self.address(port);
         let listening = address_of(&self.listener)?;
@@ -224,7 +224,7 @@ impl<'a> Lab<'a> {
         self.accept(&self.listener, client)
     }
 
-    /// Connects to a listener of its own, as soon as a local port is free.
+    /// Connects to the given listener, as soon as a local port is free.
     pub(super) fn connect_to(&self, listener: &TcpListener) -> Step<Pair> {
         let listening = address_of(listener)?;
         let client = retry(|| {
@@ -246,7 +246,7 @@ impl<'a> Lab<'a> {
         Ok(pair)
     }
 
-    /// The same, and the sockets stay whose they are.
+    /// Accepts without changing the owner of the sockets.
     pub(super) fn accept_as_made(&self, listener: &TcpListener, client: TcpStream) -> Step<Pair> {
         let (server, _) = listener.accept().attempt("accept a connection")?;
         for end in [&client, &server] {
@@ -264,13 +264,13 @@ impl<'a> Lab<'a> {
         SocketTable::read().attempt("read the socket tables")
     }
 
-    /// Lets other scenarios work until `due` (CLOCK_MONOTONIC ns), and while this one waits on.
+    /// Lets other scenarios work from now on, and sleeps until `due` (CLOCK_MONOTONIC ns).
     pub(super) fn sleep_until(&self, due: u64) {
         self.pass.end_turn();
         thread::sleep(Duration::from_nanos(due.saturating_sub(now_ns())));
     }
 
-    /// Stops if TCP did what the scenario did not ask for.
+    /// Stops if TCP retransmitted or left a closed socket full, which no scenario asks for.
     pub(super) fn check_undisturbed(&self) -> Step<()> {
         if self.may_retransmit {
             return Ok(());
@@ -286,7 +286,7 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// Looks again and again until it is as wanted.
+    /// Polls until `done` returns `true`.
     pub(super) fn poll(&self, wanted: &str, mut done: impl FnMut() -> Step<bool>) -> Step<()> {
         let poll = Poll::start();
         while !done()? {
@@ -301,7 +301,7 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// Polls the socket table until it is as wanted.
+    /// Polls the socket table until `done` accepts it.
     pub(super) fn await_table(
         &self,
         wanted: &str,
@@ -318,7 +318,7 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Polls counters of this namespace until their sum is that.
+    /// Polls counters of this namespace until their sum is `value`.
     pub(super) fn await_counters(&self, names: &[&str], value: usize) -> Step<()> {
         self.poll(&format!("{} to be {value}", names.join(" + ")), || {
             Ok(sum(&counters::read_current()?, names) == value as u64)
@@ -358,12 +358,12 @@ fn enter_unclaimed(pass: &Pass<'_>) -> Step<u32> {
         if pass.claim(netns) {
             return Ok(netns);
         }
-        // As long as this one is open, the next gets another number.
+        // As long as this one is open, the kernel cannot reuse its number.
         claimed.push(Netns::current()?);
     }
 }
 
-/// Looks again and again, ever more rarely, until it is too late.
+/// Polls at growing intervals, for [`PATIENCE`] at most.
 struct Poll {
     start: Instant,
 }

@@ -1,5 +1,4 @@
-//! Segments made by hand and sent in a peer's name, on the loopback interface of our own
-//! namespace only.
+//! Segments forged in a peer's name and sent over the loopback interface of our own namespace only.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +9,13 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::check::lab::step::PATIENCE;
 use crate::check::life::{Window, now_ns};
 
-/// A raw socket that speaks for the ports of one address.
+/// A raw socket that sends from any port of one address.
 #[derive(Debug)]
 pub(in crate::check) struct Forger {
     socket: Socket,
 }
 
-/// What to put into a segment; the acknowledgement is sent if it is `Some`.
+/// Contents of a segment; it has the ACK flag if `acknowledgement` is `Some`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::check) struct Segment<'a> {
     pub(in crate::check) sequence: u32,
@@ -30,7 +29,7 @@ pub(in crate::check) struct Segment<'a> {
     /// TSecr, if it has a TSval.
     pub(in crate::check) echo: u32,
     pub(in crate::check) window: u16,
-    /// Or hop limit.
+    /// TTL or hop limit.
     pub(in crate::check) ttl: u8,
 }
 
@@ -52,12 +51,12 @@ impl Default for Segment<'_> {
 }
 
 impl Segment<'_> {
-    /// It opens a connection.
+    /// Whether it opens a connection.
     pub(in crate::check) fn opens(&self) -> bool {
         self.syn && !self.rst && self.acknowledgement.is_none()
     }
 
-    /// Byte 13 of its header.
+    /// Byte 13 of the TCP header.
     pub(in crate::check) fn flags(&self) -> u8 {
         u8::from(self.fin)
             | u8::from(self.syn) << 1
@@ -86,7 +85,7 @@ impl Segment<'_> {
 }
 
 impl Forger {
-    /// One that sends from `address` (for IPv4-mapped addresses, from the IPv4 one).
+    /// Opens one that sends from `address` (for IPv4-mapped addresses, from the IPv4 one).
     pub(in crate::check) fn open(address: IpAddr) -> io::Result<Self> {
         let local = SocketAddr::new(address.to_canonical(), 0);
         let socket = Socket::new(Domain::for_address(local), Type::RAW, Some(Protocol::TCP))?;
@@ -94,7 +93,7 @@ impl Forger {
         Ok(Self { socket })
     }
 
-    /// Sends one segment; the window tells when.
+    /// Sends one segment; returns when it was sent.
     pub(in crate::check) fn send(
         &self,
         from: SocketAddr,
@@ -116,14 +115,14 @@ impl Forger {
     }
 }
 
-/// Hears what TCP says to the peers that we speak for.
+/// Receives what TCP sends to the peers whose segments we forge.
 #[derive(Debug)]
 pub(in crate::check) struct Ear {
     socket: Socket,
 }
 
 impl Ear {
-    /// Hears all that comes to `address` from now on.
+    /// Receives everything sent to `address` from now on.
     pub(in crate::check) fn open(address: IpAddr) -> io::Result<Self> {
         let Forger { socket } = Forger::open(address)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -144,7 +143,7 @@ impl Ear {
     }
 }
 
-/// A raw IPv4 socket hears the IP header too.
+/// A raw IPv4 socket receives the IP header, too.
 fn without_ip(packet: &[u8], to: SocketAddr) -> &[u8] {
     let length = match to.ip().to_canonical() {
         IpAddr::V4(_) => usize::from(packet.first().map_or(0, |first| first & 15)) * 4,

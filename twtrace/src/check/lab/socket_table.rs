@@ -1,5 +1,5 @@
-//! What the socket tables of the calling thread's namespace show (`/proc/net/tcp`, `tcp6`): the look
-//! that depends on no module, and on nothing that tracing uses.
+//! The socket tables of the calling thread's namespace (`/proc/net/tcp`, `tcp6`): a view that needs
+//! no module, and nothing that tracing uses.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,15 +32,15 @@ impl SocketTable {
         Ok(table)
     }
 
-    /// No full socket is there but listeners.
+    /// Whether all full sockets left are listeners.
     pub(in crate::check) fn is_settled(&self) -> bool {
         self.full.iter().all(|row| row.state == LISTEN)
     }
 
-    /// Sockets that were closed, are in FIN_WAIT2, and yet are not mini-sockets.
+    /// Closed sockets in FIN_WAIT2 that are not mini-sockets.
     ///
-    /// The ACK of a FIN that arrives while close() still owns the socket leaves it as it is, with
-    /// a keepalive timer (`tcp_rcv_state_process`, TCP_FIN_WAIT1, sock_owned_by_user).
+    /// If the ACK of its FIN arrives while close() still owns the socket, it stays a full socket
+    /// with a keepalive timer (`tcp_rcv_state_process`, TCP_FIN_WAIT1, sock_owned_by_user).
     pub(in crate::check) fn stuck(&self) -> usize {
         let stuck = |row: &&Row| row.orphan && row.state == FIN_WAIT2;
         self.full.iter().filter(stuck).count()
@@ -59,7 +59,7 @@ impl SocketTable {
     }
 }
 
-/// For complaints: the first few of each kind.
+/// For error messages: the first few of each kind.
 impl fmt::Display for SocketTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (minis, full) = (self.mini_sockets.len(), self.full.len());

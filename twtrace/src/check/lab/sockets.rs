@@ -1,5 +1,4 @@
-//! Connections whose two ends are both in our hands, and the socket options that do what a
-//! scenario needs.
+//! Connections with both ends in our hands, and the socket options that scenarios need.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -14,7 +13,7 @@ use crate::event::Family;
 use crate::kernel::disconnect;
 
 sockopt_impl!(
-    /// Seconds in FIN_WAIT2 after close(); below 0 there is none.
+    /// Seconds in FIN_WAIT2 after close(); negative means no FIN_WAIT2.
     TcpLinger2,
     Both,
     libc::IPPROTO_TCP,
@@ -22,7 +21,7 @@ sockopt_impl!(
     i32
 );
 sockopt_impl!(
-    /// The first bytes of `struct tcp_info`: the kernel gives as many as are asked for.
+    /// The first bytes of `struct tcp_info`: the kernel returns as many as are asked for.
     InfoHead,
     GetOnly,
     libc::IPPROTO_TCP,
@@ -30,7 +29,7 @@ sockopt_impl!(
     [u8; 8]
 );
 sockopt_impl!(
-    /// The queue that TCP_QUEUE_SEQ tells about.
+    /// The queue that TCP_QUEUE_SEQ refers to.
     RepairQueue,
     Both,
     libc::IPPROTO_TCP,
@@ -76,7 +75,7 @@ pub(in crate::check) struct Sequence {
     pub(in crate::check) own: u32,
     /// The next byte of the passive closer, before its FIN.
     pub(in crate::check) peer: u32,
-    /// The last timestamp of a passive closer that is deaf; `None` if it has none, or another.
+    /// The last TSval of a deaf passive closer; `None` if it is not deaf or has no timestamps.
     pub(in crate::check) clock: Option<u32>,
 }
 
@@ -89,7 +88,7 @@ pub(in crate::check) fn loopback(family: Family) -> IpAddr {
     }
 }
 
-/// A socket bound to `local`, whose address may be shared with what is left of others.
+/// A socket bound to `local` with SO_REUSEADDR.
 pub(in crate::check) fn bound(local: SocketAddr) -> io::Result<Socket> {
     let socket = tcp_socket(local)?;
     socket.set_reuse_address(true)?;
@@ -97,7 +96,7 @@ pub(in crate::check) fn bound(local: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket of the address's kind.
+/// A TCP socket of the address's family.
 pub(in crate::check) fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(
         Domain::for_address(address),
@@ -133,43 +132,43 @@ pub(in crate::check) fn has_timestamps(stream: &TcpStream) -> io::Result<bool> {
     Ok(getsockopt(stream, InfoHead)?[OPTIONS] & TIMESTAMPS != 0)
 }
 
-/// Makes a socket hear nothing and say nothing, not even when it is closed. TCP still finds it, so
-/// nobody answers in its place by a RST.
+/// Makes a socket receive and send nothing, not even when it is closed. TCP still finds it, so no
+/// RST is sent in its place.
 pub(in crate::check) fn deafen(stream: &TcpStream) -> io::Result<()> {
     drop_all(&SockRef::from(stream))?;
     Ok(setsockopt(stream, TcpRepair, &REPAIR_ON)?)
 }
 
-/// Makes a socket hear nothing.
+/// Makes a socket drop everything it receives.
 pub(in crate::check) fn drop_all(socket: &Socket) -> io::Result<()> {
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
 }
 
-/// Closes without sending anything, as a host that loses its power does.
+/// Closes without sending anything, like a host that loses power.
 pub(in crate::check) fn vanish(stream: TcpStream) -> io::Result<()> {
     setsockopt(&stream, TcpRepair, &REPAIR_ON)?;
     drop(stream);
     Ok(())
 }
 
-/// Closes with a RST at once. close() alone would wait for others that have the descriptor for a
-/// moment, as a program does that another thread is starting: it then closes the two ends of a
-/// connection in the order of their numbers.
+/// Closes with a RST at once. close() alone takes effect only when all other holders of the
+/// descriptor are gone, such as a child that another thread has forked: on exec the child closes
+/// both ends of a connection, in the order of their descriptor numbers.
 pub(in crate::check) fn reset(stream: TcpStream) -> io::Result<()> {
     disconnect(&stream)?;
     drop(stream);
     Ok(())
 }
 
-/// Closes with a RST because of SO_LINGER.
+/// Closes with a RST by SO_LINGER 0.
 pub(in crate::check) fn abort(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     drop(stream);
     Ok(())
 }
 
-/// Limits this socket's time in FIN_WAIT2; below 0 there is none.
+/// Limits this socket's time in FIN_WAIT2; negative means no FIN_WAIT2.
 pub(in crate::check) fn set_linger2(socket: &impl AsFd, seconds: i32) -> io::Result<()> {
     Ok(setsockopt(socket, TcpLinger2, &seconds)?)
 }

@@ -1,14 +1,14 @@
-//! The steps of a scenario, and why one is the last.
+//! The steps of a scenario, and why it stops.
 
 use std::io;
 use std::time::Duration;
 
 use crate::error::Error;
 
-/// How long anything may take, but for a timer that is not due yet.
+/// How long anything may take, except a timer that is not due yet.
 pub(in crate::check) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Why a scenario did not come to its end.
+/// Why a scenario did not finish.
 #[derive(Debug)]
 pub(in crate::check) enum Stop {
     /// This kernel cannot do it.
@@ -16,7 +16,7 @@ pub(in crate::check) enum Stop {
     Fail(String),
     /// Tracing never began.
     Cancelled,
-    /// TCP did by itself what the scenario did not ask for.
+    /// TCP did something that the scenario did not ask for.
     Disturbed(String),
 }
 

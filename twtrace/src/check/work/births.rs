@@ -10,7 +10,7 @@ use crate::check::lab::step::{Attempt, Step, Stop};
 use crate::check::life::{Made, TICK, now_ns};
 use crate::check::work::timers::fin_wait_2_runs_out;
 
-/// What tcp_fin_timeout has over 60 s.
+/// How far tcp_fin_timeout exceeds 60 s.
 const EXCESS: Duration = Duration::from_secs(1);
 
 /// Both ends close before either has seen the other's FIN.
@@ -49,7 +49,7 @@ pub(in super::super) fn linger2_negative(lab: &Lab<'_>) -> Step<Made> {
         set_linger2(&pair.active, -1).attempt("set TCP_LINGER2")?;
         peers.push(pair.passive);
     }
-    // The peers are still open: only a RST takes them away.
+    // The peers are still open: only a RST can have closed them.
     lab.await_table("RSTs, and no mini-socket", |table| {
         table.is_settled() && table.mini_sockets.is_empty()
     })?;
@@ -57,7 +57,7 @@ pub(in super::super) fn linger2_negative(lab: &Lab<'_>) -> Step<Made> {
     Ok(Made::default())
 }
 
-/// The 60 s are taken off twice: once for the full socket, once for the mini-socket.
+/// 60 s are subtracted twice: from the time as a full socket, and from the time as a mini-socket.
 pub(in super::super) fn timeout_over_60(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_fin_timeout", 60 + EXCESS.as_secs())?;
     let start = now_ns();

@@ -1,10 +1,10 @@
-//! Many short connections that end as they like.
+//! Many short connections; how they end is left open.
 
 use crate::check::lab::Lab;
 use crate::check::lab::step::Step;
 use crate::check::life::Made;
 
-/// Each end closes first in turn, nobody waits for anybody.
+/// The two ends take turns in closing first; neither waits for the other.
 pub(in super::super) fn churn(lab: &Lab<'_>) -> Step<Made> {
     for turn in 0..lab.count {
         let pair = lab.connect()?;

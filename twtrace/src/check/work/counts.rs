@@ -1,4 +1,4 @@
-//! What the kernel's own counters say, and what they do not.
+//! What the kernel's own counters show, and what they do not.
 
 use std::thread;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::check::work::takeover::bound_reused;
 use crate::check::work::timers::fin_wait_2_timeout;
 use crate::event::{Reason, Rule};
 
-/// Longer than a tick, so that a restarted timer gets another expiry time.
+/// Longer than a tick, so that a restarted timer has a different expiry time.
 const APART: Duration = Duration::from_millis(30);
-/// All that count TIME_WAIT and refusals by it.
+/// All counters of TIME_WAIT and its refusals.
 const ALL: [&str; 8] = [
     "TW",
     "TWKilled",
@@ -28,7 +28,7 @@ const ALL: [&str; 8] = [
     "TCPACKSkippedFinWait2",
 ];
 
-/// Nothing has expired yet.
+/// TW counts births or expirations, depending on the kernel; nothing has expired yet.
 pub(in super::super) fn births(lab: &Lab<'_>) -> Step<Made> {
     let born = match lab.shows(Sign::TwKill) {
         true => 0,
@@ -38,22 +38,22 @@ pub(in super::super) fn births(lab: &Lab<'_>) -> Step<Made> {
     Ok(made.counted("TW", born).counted("TWKilled", 0))
 }
 
-/// One second in FIN_WAIT2.
+/// Mini-sockets that expire after one second in FIN_WAIT2 count as TWKilled.
 pub(in super::super) fn short(lab: &Lab<'_>) -> Step<Made> {
     let made = fin_wait_2_timeout(lab)?;
     if lab.counter("TW")? > 0 {
-        // 3.5 times the retransmission timeout was over 4 s.
+        // 3.5 times the retransmission timeout exceeded 4 s.
         return Err(Stop::Disturbed("the machine is too slow for 1 s".into()));
     }
     Ok(made.counted("TWKilled", lab.count as u64))
 }
 
-/// Each takeover once.
+/// Each takeover counts once.
 pub(in super::super) fn recycled(lab: &Lab<'_>) -> Step<Made> {
     Ok(bound_reused(lab)?.counted("TWRecycled", lab.count as u64))
 }
 
-/// The one counter or the other.
+/// A refusal by timestamp counts as PAWSTimewait or as PAWSEstab, depending on the kernel.
 pub(in super::super) fn paws(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
@@ -66,7 +66,7 @@ pub(in super::super) fn paws(lab: &Lab<'_>) -> Step<Made> {
     Ok(made.counted(moved, lab.count as u64).counted(still, 0))
 }
 
-/// Answers that are left out.
+/// Answers left out by the rate limit.
 pub(in super::super) fn skipped(lab: &Lab<'_>) -> Step<Made> {
     limit_answers(lab)?;
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
@@ -84,7 +84,7 @@ pub(in super::super) fn fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
     Ok(made.counted("PAWSEstab", 0).counted("PAWSTimewait", 0))
 }
 
-/// But one for answers that are left out.
+/// FIN_WAIT2 does have a counter for answers left out by the rate limit.
 pub(in super::super) fn fin_wait_2_skipped(lab: &Lab<'_>) -> Step<Made> {
     limit_answers(lab)?;
     let hows = [How::answered(Rule::Paws), How::rate_limited(Rule::Paws)];
@@ -92,7 +92,7 @@ pub(in super::super) fn fin_wait_2_skipped(lab: &Lab<'_>) -> Step<Made> {
     Ok(made.counted("TCPACKSkippedFinWait2", lab.count as u64))
 }
 
-/// A RST ends them, and nothing tells.
+/// Ends by a RST move no counter.
 pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::time_wait(lab, lab.connect_all()?)?;
     let before = all(lab)?;
@@ -103,7 +103,7 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     Ok(unmoved(made, &before))
 }
 
-/// A SYN is accepted over them, and nothing tells.
+/// SYNs accepted over TIME_WAIT move no counter.
 pub(in super::super) fn reopen(lab: &Lab<'_>) -> Step<Made> {
     let made = accepted(lab, 1, |at| at.clock)?;
     let births = match lab.shows(Sign::TwKill) {
@@ -118,7 +118,7 @@ pub(in super::super) fn reopen(lab: &Lab<'_>) -> Step<Made> {
     Ok(unmoved(made.counted("TW", births), &others))
 }
 
-/// So long that it is not over on the slowest machine.
+/// Long enough not to pass even on the slowest machine.
 fn limit_answers(lab: &Lab<'_>) -> Step<()> {
     lab.sysctl("tcp_invalid_ratelimit", 30_000)
 }

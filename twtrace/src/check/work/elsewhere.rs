@@ -1,5 +1,5 @@
-//! Segments that are refused where there is not a mini-socket: by a live connection, and by one
-//! of which only a SYN has come.
+//! Segments refused by something other than a mini-socket: by an established connection, and by one
+//! in SYN_RECV.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::check::life::{Made, Window, now_ns};
 use crate::check::work::forged::{answer_all, older, rst};
 use crate::event::Rule;
 
-/// Further behind than tcp_disordered_ack lets an ACK be.
+/// Further behind than tcp_disordered_ack allows an ACK to be.
 const BEHIND: u32 = 50_000;
 /// An event may come a little after the counter.
 const AFTER: Duration = Duration::from_millis(20);
-/// What the forged SYNs begin with, and their clock.
+/// Sequence number and TSval of the forged SYNs.
 const ISN: u32 = 4_294_967_200;
 const CLOCK: u32 = 7_000_000;
 
-/// An old SYN, old data and an old ACK. Which of them get a dup ACK, a challenge ACK or nothing
-/// differs between kernels, and their counters tell.
+/// An old SYN, old data and an old ACK. Kernels differ in which of them get a duplicate ACK, a
+/// challenge ACK or nothing, and their counters show which.
 pub(in super::super) fn established(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let (mut group, open) = Group::deaf_established(lab, lab.connect_all()?)?;
@@ -46,7 +46,7 @@ pub(in super::super) fn established(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.no_lives())
 }
 
-/// The counters that may move, and what each says.
+/// The counters that may move, and what each means.
 const TELL: [(&str, How); 3] = [
     ("PAWSEstab", How::answered(Rule::Paws)),
     ("PAWSOldAck", How::ignored(Rule::Paws)),
@@ -57,7 +57,7 @@ fn tell_all(lab: &Lab<'_>) -> Step<Vec<u64>> {
     TELL.iter().map(|(name, _)| lab.counter(name)).collect()
 }
 
-/// How the segments were refused: by the counter that counted them all.
+/// How the segments were refused, according to the counter that counted all of them.
 fn how(lab: &Lab<'_>, before: &[u64]) -> Step<How> {
     let mut found = None;
     lab.poll("a counter of refused segments to move", || {
@@ -96,7 +96,7 @@ fn old_ack(at: Sequence) -> Segment<'static> {
     }
 }
 
-/// The last ACK of a handshake is too old, or begins too early.
+/// The last ACK of a handshake has an old timestamp or an old sequence number.
 pub(in super::super) fn syn_recv(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let deaf = (0..lab.count).map(|_| deaf_listener(lab));
@@ -111,7 +111,7 @@ pub(in super::super) fn syn_recv(lab: &Lab<'_>) -> Step<Made> {
         sequence: at.peer.wrapping_sub(500),
         ..last_ack(at)
     })?;
-    // Before the SYN-ACKs are sent again.
+    // Before the SYN-ACKs are retransmitted.
     group.forge(lab, |at| rst(after_fin(at)))?;
     Ok(group.no_lives())
 }
@@ -125,7 +125,7 @@ fn last_ack(at: Sequence) -> Segment<'static> {
     }
 }
 
-/// Swallows what is sent to its address, so that nobody answers it by a RST.
+/// Listens on a socket that drops everything, so that the kernel does not answer with a RST.
 fn deaf_listener(lab: &Lab<'_>) -> Step<(Socket, SocketAddr)> {
     let listen = || {
         let socket = bound(lab.address(0))?;
@@ -137,7 +137,7 @@ fn deaf_listener(lab: &Lab<'_>) -> Step<(Socket, SocketAddr)> {
     listen().attempt("listen with a deaf socket")
 }
 
-/// Sends a SYN from there and hears the SYN-ACK.
+/// Sends a SYN from `remote` and receives the SYN-ACK.
 fn open(lab: &Lab<'_>, remote: SocketAddr) -> Step<(SocketAddr, SocketAddr, Sequence)> {
     let local = lab.listening()?;
     let ear = Ear::open(loopback(lab.family)).attempt("open a raw socket")?;

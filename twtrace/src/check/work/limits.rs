@@ -15,7 +15,7 @@ use crate::event::{Reason, Room};
 use crate::kernel::netns::bring_up_loopback;
 
 const LIMIT: &str = "tcp_max_tw_buckets";
-/// How many may be, where some may.
+/// The limit that [`more`] exceeds.
 const MOST: usize = 5;
 
 /// More closes than tcp_max_tw_buckets allows: the rest get no mini-socket.
@@ -32,7 +32,7 @@ pub(in super::super) fn more(lab: &Lab<'_>) -> Step<Made> {
     })
 }
 
-/// Not even one.
+/// A limit of 0: not even one close gets a mini-socket.
 pub(in super::super) fn none(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl(LIMIT, 0)?;
     let overflows = overflow_all(lab, lab.connect_all()?, 0)?;
@@ -43,7 +43,7 @@ pub(in super::super) fn none(lab: &Lab<'_>) -> Step<Made> {
     })
 }
 
-/// As many as there may be; they end; as many again.
+/// Reaches the limit, ends all, and reaches it again.
 pub(in super::super) fn frees(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl(LIMIT, lab.count)?;
     let first = Group::time_wait(lab, lab.connect_all()?)?;
@@ -55,7 +55,7 @@ pub(in super::super) fn frees(lab: &Lab<'_>) -> Step<Made> {
     Ok(first.and(second.left()))
 }
 
-/// A namespace that may have none, and another that may.
+/// The limit of 0 here does not apply to another namespace.
 pub(in super::super) fn own(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl(LIMIT, 0)?;
     lab.another_namespace()?.run(leave_one)??;
@@ -90,7 +90,7 @@ fn leave_one() -> Step<()> {
     ))
 }
 
-/// Closes one after another; none gets a mini-socket, as there are as many as there may be.
+/// Closes one after another; none gets a mini-socket, because the limit is reached.
 fn overflow_all(lab: &Lab<'_>, pairs: Vec<Pair>, most: usize) -> Step<Vec<Refused>> {
     let most = most as u32;
     let mut overflows = Vec::new();

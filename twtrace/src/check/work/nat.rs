@@ -1,5 +1,5 @@
-//! Clients behind a real NAT: their SYNs meet the TIME_WAIT of another, or of themselves with
-//! another clock.
+//! Clients behind a real NAT: their SYNs meet another client's TIME_WAIT, or their own with another
+//! clock.
 
 use std::io;
 use std::thread;
@@ -14,17 +14,18 @@ use crate::check::life::{Clients, Crowd, Made, Window, now_ns};
 use crate::check::net::field::{Field, Way};
 use crate::event::{Family, Reason, Rule};
 
-/// Longer than a tick, so that a restarted timer gets another expiry time.
+/// Longer than a tick, so that a restarted timer has a different expiry time.
 const APART: Duration = Duration::from_millis(30);
-/// Less than the first retransmission timeout of a SYN, which is 1 s: the client was quicker.
+/// Less than the initial retransmission timeout of a SYN, which is 1 s: a client that got an answer
+/// retries sooner.
 const QUICK: Duration = Duration::from_millis(900);
 /// Time for the SYNs at 0 s, after the first answer, and at 1 s.
 const LONG: Duration = Duration::from_millis(2_500);
-/// How often all connections come again, each time over the TIME_WAIT of the last.
+/// Rounds of connections, each over the TIME_WAIT sockets of the one before.
 const ROUNDS: usize = 3;
 
-/// The second client's clock is behind: its SYN is refused, its RST for the answer ends TIME_WAIT,
-/// and its next SYN opens.
+/// The second client's clock is behind: its SYN is refused, the RST that answers the ACK ends the
+/// TIME_WAIT, and its next SYN is accepted.
 pub(in super::super) fn recovered(lab: &Lab<'_>) -> Step<Made> {
     let (field, mut group, second) = first_come(lab)?;
     let start = now_ns();
@@ -40,7 +41,7 @@ pub(in super::super) fn recovered(lab: &Lab<'_>) -> Step<Made> {
     group.refused(How::answered(Rule::Paws).rearming(), at, syn);
     abort(stream).attempt("abort a connection")?;
     if took > QUICK {
-        // Or the machine was not.
+        // The machine may just have been slow.
         return Err(Stop::Disturbed(format!("it took {took:?} to connect")));
     }
     Ok(group.ended(Reason::Reset, at))
@@ -65,7 +66,8 @@ pub(in super::super) fn stuck(lab: &Lab<'_>) -> Step<Made> {
     })
 }
 
-/// A connection of the client whose clock is ahead has come and gone; the other one is next.
+/// Makes and closes a connection of the client whose clock is ahead; returns the index of the
+/// other.
 fn first_come(lab: &Lab<'_>) -> Step<(Field, Group, usize)> {
     let field = field(lab, Way::OnePort)?;
     let [first, second] = field.by_clock()?;
@@ -78,12 +80,12 @@ fn first_come(lab: &Lab<'_>) -> Step<(Field, Group, usize)> {
     Ok((field, group, second))
 }
 
-/// One client whose ports the NAT changes at random: on kernels that hash ports into the clock,
-/// another port is another clock.
+/// One client whose ports the NAT randomizes: on kernels that hash ports into the timestamp offset,
+/// each port has another clock.
 pub(in super::super) fn random(lab: &Lab<'_>) -> Step<Made> {
     let field = field(lab, Way::RandomPorts)?;
     let clients = rounds(lab, &field)?;
-    // Who did not get through was refused at least twice.
+    // A client that did not get through was refused at least twice.
     let failed = clients.tried - clients.delays.len();
     let least = 1.max(2 * failed);
     Ok(crowd(
@@ -96,14 +98,14 @@ pub(in super::super) fn random(lab: &Lab<'_>) -> Step<Made> {
     ))
 }
 
-/// The same with a clock that is the same for all.
+/// The same with one clock for all ports.
 pub(in super::super) fn random_plain_clock(lab: &Lab<'_>) -> Step<Made> {
     let field = field(lab, Way::RandomPorts)?;
     field.set(0, "tcp_timestamps", "2")?;
     all_come_through(lab, &field)
 }
 
-/// The same number of ports, but the client's own.
+/// The same number of ports, but the client's own and without a NAT.
 pub(in super::super) fn no_nat(lab: &Lab<'_>) -> Step<Made> {
     all_come_through(lab, &field(lab, Way::Direct)?)
 }
@@ -146,7 +148,7 @@ fn crowd(clients: Clients, crowd: Crowd) -> Made {
     }
 }
 
-/// Where it cannot be made, the scenario is skipped.
+/// Sets up the NAT and its clients; skips the scenario where that fails.
 fn field(lab: &Lab<'_>, way: Way) -> Step<Field> {
     let ipv6 = lab.family == Family::Ipv6;
     let made = lab.start_programs(|| {
@@ -158,7 +160,7 @@ fn field(lab: &Lab<'_>, way: Way) -> Step<Field> {
     })
 }
 
-/// Why there is no field.
+/// Why the NAT could not be set up.
 enum Stopped {
     Stop(Stop),
     Error(crate::error::Error),

@@ -9,8 +9,8 @@ use crate::check::lab::sockets::Pair;
 use crate::check::lab::step::{Attempt, Step};
 use crate::check::life::Made;
 
-/// Another process makes all sockets, in a cgroup and with a file system uid of its own; we close
-/// them. Of half of the connections, the accepted end closes first.
+/// Another process makes all sockets, with a cgroup and a file system uid of its own; we close
+/// them. On half of the connections the accepted end closes first.
 pub(in super::super) fn known(lab: &Lab<'_>) -> Step<Made> {
     let cgroup = Cgroup::make(&format!(
         "twtrace-check-{}-{}",
@@ -32,7 +32,7 @@ pub(in super::super) fn known(lab: &Lab<'_>) -> Step<Made> {
         (0..lab.count).map(connect).collect::<Step<Vec<Pair>>>()
     })?;
     let id = cgroup.id;
-    // It may go before its sockets do.
+    // A cgroup may be removed before its sockets end.
     drop(cgroup);
     Ok(Made {
         cgroup: Some(id),

@@ -1,7 +1,7 @@
-//! Calls that get no port, beside others that get one.
+//! Calls that get no port, and others that still get one.
 //!
-//! The range has an even number of ports: of an odd number, `__inet_hash_connect` leaves one out.
-//! They are filled by connect() itself, because it passes over ports that bind() took.
+//! The range has an even number of ports: `__inet_hash_connect` ignores the last one of an odd
+//! number. connect() itself takes them all, because it passes over ports that bind() took.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,20 +15,20 @@ use crate::check::lab::step::{Attempt, Step, Stop};
 use crate::check::life::{Made, Window, now_ns};
 use crate::event::Reason;
 
-/// The first of the range; listeners are beyond it.
+/// First port of the range; listeners are outside.
 const FIRST: usize = 20_000;
-/// Where others listen, on a port that no connection takes.
+/// The port of other listeners, which no connection takes.
 const ELSEWHERE: u16 = 30_011;
-/// So long that every kernel lets a TIME_WAIT be taken over: the clock's second has changed, and
-/// tcp_tw_reuse_delay is over.
+/// Long enough for every kernel to let a TIME_WAIT be taken over: the clock's second has changed,
+/// and tcp_tw_reuse_delay has passed.
 const REUSABLE: Duration = Duration::from_millis(2_100);
 
-/// TIME_WAIT alone holds every port for one destination; another one is none the worse for it.
+/// TIME_WAIT alone holds every port for one destination; another destination is not affected.
 pub(in super::super) fn exhausted(lab: &Lab<'_>) -> Step<Made> {
     let ports = range(lab)?;
     let last_free = ports - 1;
     let group = Group::time_wait(lab, connect(lab, last_free)?)?;
-    // This one passes over candidates that TIME_WAIT holds, and yet finds a port.
+    // This call passes over candidates held by TIME_WAIT and still finds a port.
     let last = Group::time_wait(lab, connect(lab, 1)?)?;
     held(lab, ports)?;
     for _ in 0..lab.count {
@@ -40,7 +40,7 @@ pub(in super::super) fn exhausted(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left().and(last.left()))
 }
 
-/// Half of the ports are held by live connections: those are not counted.
+/// Live connections hold half of the ports; those do not count as held by TIME_WAIT.
 pub(in super::super) fn exhausted_by_both(lab: &Lab<'_>) -> Step<Made> {
     let ports = range(lab)?;
     let group = Group::time_wait(lab, connect(lab, lab.count)?)?;
@@ -68,8 +68,8 @@ pub(in super::super) fn reused(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.ended(Reason::ConnectReused, ended))
 }
 
-/// A restarted server without SO_REUSEADDR: first its TIME_WAITs hold the port, then another
-/// server does.
+/// bind() without SO_REUSEADDR, as by a restarted server: first TIME_WAIT sockets hold the port,
+/// then another listener does.
 pub(in super::super) fn bind(lab: &Lab<'_>) -> Step<Made> {
     let local = lab.address(ELSEWHERE);
     let listener = listen(local)?;
@@ -85,8 +85,8 @@ pub(in super::super) fn bind(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// A bound socket has but one port to try: what holds its four-tuple is a TIME_WAIT, which without
-/// timestamps nothing takes over, or a live connection.
+/// A bound socket has only one port to try. What holds its 4-tuple is a TIME_WAIT, which cannot be
+/// taken over without timestamps, or a live connection.
 pub(in super::super) fn taken(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_timestamps", 0)?;
     let bound = || {
@@ -109,7 +109,7 @@ pub(in super::super) fn taken(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// Leaves twice as many ports as the scenario counts, and nothing that takes a TIME_WAIT over.
+/// Leaves two ports per connection of the scenario, and turns tcp_tw_reuse off.
 fn range(lab: &Lab<'_>) -> Step<usize> {
     let ports = 2 * lab.count;
     let last = FIRST + ports - 1;
@@ -122,7 +122,7 @@ fn connect(lab: &Lab<'_>, count: usize) -> Step<Vec<Pair>> {
     (0..count).map(|_| lab.connect()).collect()
 }
 
-/// The socket table says so too.
+/// Waits until the socket table shows this many mini-sockets.
 fn held(lab: &Lab<'_>, ports: usize) -> Step<()> {
     lab.await_table(&format!("{ports} mini-sockets"), |table| {
         table.mini_sockets.len() == ports
@@ -148,7 +148,7 @@ fn refused_bind(lab: &Lab<'_>, local: SocketAddr) -> Step<()> {
     refused("bind()", lab.calls.bind(local, false), libc::EADDRINUSE)
 }
 
-/// No port, said the kernel, in these words.
+/// Checks that the call failed with this errno.
 fn refused<T>(call: &str, result: io::Result<T>, errno: i32) -> Step<()> {
     match result {
         Ok(_) => Err(Stop::Fail(format!("{call} got a port that is taken"))),
@@ -157,7 +157,7 @@ fn refused<T>(call: &str, result: io::Result<T>, errno: i32) -> Step<()> {
     }
 }
 
-/// As many connections to another port succeed.
+/// The same number of connections to another port succeed.
 fn works_elsewhere(lab: &Lab<'_>) -> Step<()> {
     let listener = listen(lab.address(ELSEWHERE))?;
     let pairs = (0..lab.count).map(|_| lab.connect_to(&listener));

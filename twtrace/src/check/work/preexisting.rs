@@ -1,4 +1,4 @@
-//! Mini-sockets that are older than the tracer: their birth is not seen, their end is.
+//! Mini-sockets that are older than the trace: their birth is not seen, their end is.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::event::found::Lister;
 use crate::event::{BornAs, Event, Reason, Seed};
 use crate::kernel::listing::{self, Item};
 
-/// They run out while tracing.
+/// They expire during the trace.
 pub(in super::super) fn expired(lab: &Lab<'_>) -> Step<Made> {
     let group = before_tracing(lab)?.time_wait_lasts(TIME_WAIT_LASTS);
     group.expire(lab)
 }
 
-/// A RST ends them while tracing.
+/// A RST ends them during the trace.
 pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     let group = before_tracing(lab)?;
     let start = now_ns();
@@ -30,7 +30,7 @@ pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.ended(Reason::Reset, Window::since(start)))
 }
 
-/// They are in FIN_WAIT2 before, in TIME_WAIT while tracing.
+/// They are in FIN_WAIT2 before the trace and enter TIME_WAIT during it.
 pub(in super::super) fn promoted(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::fin_wait_2(lab, lab.connect_all()?)?.preexisting();
     lab.await_tracing()?;
@@ -38,7 +38,7 @@ pub(in super::super) fn promoted(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// They are listed at several moments: one group in FIN_WAIT2 and one in TIME_WAIT, then both in
+/// They are listed several times: one group in FIN_WAIT2 and one in TIME_WAIT, then both in
 /// TIME_WAIT.
 pub(in super::super) fn listed(lab: &Lab<'_>) -> Step<Made> {
     let time_wait = Group::time_wait(lab, lab.connect_all()?)?.preexisting();
@@ -52,7 +52,8 @@ pub(in super::super) fn listed(lab: &Lab<'_>) -> Step<Made> {
     Ok(time_wait.left().and(waiting.left()))
 }
 
-/// Each of the group is listed once, in this substate, with the time that the table shows.
+/// Each mini-socket of the group is listed once, in this substate, with the remaining time that the
+/// socket table shows.
 fn compare(lab: &Lab<'_>, group: &Group, substate: BornAs) -> Step<()> {
     let start = now_ns();
     let seeds = list(lab)?;
@@ -81,7 +82,7 @@ fn compare(lab: &Lab<'_>, group: &Group, substate: BornAs) -> Step<()> {
     Ok(())
 }
 
-/// As many are listed as the table has. Nothing ends by itself meanwhile.
+/// The listing has as many as the socket table. None ends by itself meanwhile.
 fn count(lab: &Lab<'_>) -> Step<()> {
     let (seeds, table) = (list(lab)?.len(), lab.table()?.mini_sockets.len());
     if seeds == table {
@@ -119,7 +120,7 @@ fn ends(seed: &Seed) -> (SocketAddr, SocketAddr) {
     )
 }
 
-/// As on the wire.
+/// IPv4-mapped addresses become IPv4, as on the wire.
 fn canonical((local, remote): (SocketAddr, SocketAddr)) -> (SocketAddr, SocketAddr) {
     let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
     (plain(local), plain(remote))

@@ -1,5 +1,5 @@
-//! What restarts the timer of TIME_WAIT, and what must not. All is forged; the peers are deaf, so
-//! nobody answers the answers with a RST.
+//! What restarts the timer of TIME_WAIT, and what must not. All segments are forged; the peers are
+//! deaf, so no RST answers the replies.
 
 use std::thread;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use crate::check::life::{Made, TIME_WAIT_LASTS, now_ns};
 use crate::check::work::forged::{answer_all, older, rst, syn};
 use crate::event::Rule;
 
-/// Longer than a tick, so that a restarted timer gets another expiry time.
+/// Longer than a tick, so that a restarted timer has a different expiry time.
 const APART: Duration = Duration::from_millis(100);
 
-/// The peer did not get our last ACK.
+/// A retransmitted FIN: the peer did not get our last ACK.
 pub(in super::super) fn duplicate(lab: &Lab<'_>) -> Step<Made> {
     refused(lab, Rule::OldSequence, duplicate_fin)
 }
 
-/// A byte that came before.
+/// A byte below the expected sequence number.
 pub(in super::super) fn data(lab: &Lab<'_>) -> Step<Made> {
     refused(lab, Rule::OldSequence, old_data)
 }
 
-/// An ACK whose number is too high.
+/// An ACK whose sequence number is too high.
 pub(in super::super) fn ahead(lab: &Lab<'_>) -> Step<Made> {
     refused(lab, Rule::OutOfWindow, |at| Segment {
         sequence: after_fin(at).wrapping_add(1_000),
@@ -39,7 +39,7 @@ pub(in super::super) fn refused_syn(lab: &Lab<'_>) -> Step<Made> {
     refused(lab, Rule::Paws, |at| syn(at, older(at, 1), 1))
 }
 
-/// An ACK in its place is not refused.
+/// An ACK with the expected sequence number is not refused.
 pub(in super::super) fn ack(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     thread::sleep(APART);
@@ -49,7 +49,7 @@ pub(in super::super) fn ack(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.rearmed(1).left())
 }
 
-/// A SYN that is too old by its number alone.
+/// A SYN that is old only by its sequence number.
 pub(in super::super) fn kept_old_syn(lab: &Lab<'_>) -> Step<Made> {
     kept(lab, How::answered(Rule::OldSequence), |at| {
         syn(at, at.clock, 0)
@@ -84,15 +84,13 @@ fn kept(lab: &Lab<'_>, how: How, make: fn(Sequence) -> Segment<'static>) -> Step
 }
 
 /// A duplicate FIN, old data and a bare ACK each restart the 60 s.
-///
-/// The peers are deaf, so nobody answers the answers with a RST.
 pub(in super::super) fn rearm(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     let start = now_ns();
     for refused in [duplicate_fin, old_data] {
         thread::sleep(APART);
         let before = group.timers(lab)?;
-        // Data is never too much to be answered.
+        // Answers to data are not rate-limited.
         group.forge_refused(lab, How::answered(Rule::OldSequence).rearming(), refused)?;
         group.await_restart(lab, &before)?;
     }

@@ -1,5 +1,5 @@
-//! SYNs and RSTs that a mini-socket refuses, with timestamps and without. All are forged, so every
-//! number is known; the peers are deaf, so nobody answers the answers.
+//! SYNs, data and RSTs that a mini-socket refuses. All are forged, so every number is known; the
+//! peers are deaf, so no RST answers the replies.
 
 use std::thread;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::check::life::{Made, Window, now_ns};
 use crate::check::work::forged::{OLDEST, answer_all, in_fin_wait_2, older, rst, syn};
 use crate::event::{Reason, Rule};
 
-/// Longer than a tick, so that a restarted timer gets another expiry time.
+/// Longer than a tick, so that a restarted timer has a different expiry time.
 const APART: Duration = Duration::from_millis(30);
 
-/// Older timestamps, with sequence numbers on both sides of what is expected.
+/// Older timestamps, with sequence numbers on both sides of the expected one.
 pub(in super::super) fn paws(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
@@ -31,7 +31,7 @@ pub(in super::super) fn paws(lab: &Lab<'_>) -> Step<Made> {
 
 /// The second and the third in a row get no answer, but all restart the timer.
 pub(in super::super) fn rate_limited(lab: &Lab<'_>) -> Step<Made> {
-    // So long that it is not over on the slowest machine.
+    // Long enough not to pass even on the slowest machine.
     lab.sysctl("tcp_invalid_ratelimit", 30_000)?;
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     let limited = How::rate_limited(Rule::Paws);
@@ -46,7 +46,7 @@ pub(in super::super) fn rate_limited(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// The same timestamp, and nothing new by its number.
+/// An equal timestamp and an old sequence number.
 pub(in super::super) fn old_sequence(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
@@ -59,12 +59,12 @@ pub(in super::super) fn old_sequence(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// Data is refused for its timestamp as a SYN is.
+/// Data is refused by its timestamp, as a SYN is.
 pub(in super::super) fn data(lab: &Lab<'_>) -> Step<Made> {
     old_data(lab, 1)
 }
 
-/// Data is answered each time, whatever tcp_invalid_ratelimit says.
+/// Data is answered every time, whatever tcp_invalid_ratelimit is.
 pub(in super::super) fn data_unlimited(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_invalid_ratelimit", 30_000)?;
     old_data(lab, 3)
@@ -99,7 +99,7 @@ pub(in super::super) fn resets(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// What a client does that gets an ACK for its SYN: TIME_WAIT assassination.
+/// A client answers the ACK for its SYN with a RST: TIME_WAIT assassination.
 pub(in super::super) fn then_reset(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     thread::sleep(APART);
@@ -111,7 +111,7 @@ pub(in super::super) fn then_reset(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.ended(Reason::Reset, Window::since(start)))
 }
 
-/// Old timestamps and old numbers, then a SYN that FIN_WAIT2 has no use for.
+/// Old timestamps and old sequence numbers, then a SYN that FIN_WAIT2 answers with a RST.
 pub(in super::super) fn fin_wait_2(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let mut group = Group::deaf_fin_wait_2(lab, lab.connect_all()?)?;

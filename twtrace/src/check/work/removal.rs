@@ -1,4 +1,4 @@
-//! Mini-sockets that are taken away, and some that never come to be.
+//! Mini-sockets that are removed, and closes that create none.
 
 use std::io::{self, Read};
 use std::mem;
@@ -60,7 +60,7 @@ fn destroy(lab: &Lab<'_>, group: Group) -> Step<Made> {
     Ok(group.ended(Reason::Destroyed, Window::since(start)))
 }
 
-/// The namespace goes while some are in TIME_WAIT and some in FIN_WAIT2.
+/// The namespace exits while some are in TIME_WAIT and some in FIN_WAIT2.
 pub(in super::super) fn netns_exit(lab: &Lab<'_>) -> Step<Made> {
     let mut pairs = lab.connect_all()?;
     let half = pairs.split_off(lab.count / 2);
@@ -69,7 +69,7 @@ pub(in super::super) fn netns_exit(lab: &Lab<'_>) -> Step<Made> {
     Ok(waiting.left().and(Group::time_wait(lab, pairs)?.left()))
 }
 
-/// SO_LINGER 0 closes by a RST: no mini-socket at all.
+/// SO_LINGER 0 closes with a RST: no mini-socket at all.
 pub(in super::super) fn linger_0(lab: &Lab<'_>) -> Step<Made> {
     for pair in lab.connect_all()? {
         abort(pair.active).attempt("abort a connection")?;

@@ -11,22 +11,22 @@ use crate::check::work::forged::{rst, syn};
 use crate::event::{Reason, Rule};
 use crate::kernel::sock_diag::Substate;
 
-/// How far the SYN-ACK is ahead of what the old connection sent.
+/// How far the SYN-ACK's sequence number is ahead of the old connection's.
 const ISN_AHEAD: u32 = 65_537;
-/// Neither ahead nor behind, by the numbers of 32 bits.
+/// Neither ahead nor behind in 32-bit sequence arithmetic.
 const HALF_CIRCLE: u32 = 1 << 31;
 
-/// A newer timestamp opens, whatever the number.
+/// A SYN with a newer timestamp is accepted, whatever its sequence number.
 pub(in super::super) fn newer(lab: &Lab<'_>) -> Step<Made> {
     accepted(lab, 0_u32.wrapping_sub(5_000), newer_by_one)
 }
 
-/// The same timestamp opens if the number is one ahead.
+/// With an equal timestamp, a sequence number that is one ahead is enough.
 pub(in super::super) fn equal_ahead(lab: &Lab<'_>) -> Step<Made> {
     accepted(lab, 1, |at| at.clock)
 }
 
-/// The furthest number that is ahead.
+/// The furthest sequence number that still is ahead.
 pub(in super::super) fn furthest(lab: &Lab<'_>) -> Step<Made> {
     accepted(lab, HALF_CIRCLE, |at| at.clock)
 }
@@ -38,12 +38,12 @@ pub(in super::super) fn half_circle(lab: &Lab<'_>) -> Step<Made> {
     })
 }
 
-/// Only the number decides where the SYN has no timestamp.
+/// If the SYN has no timestamp, only the sequence number decides.
 pub(in super::super) fn no_option(lab: &Lab<'_>) -> Step<Made> {
     accepted(lab, 1, |_| None)
 }
 
-/// Without timestamps on either side, too.
+/// The same if the old connection has no timestamps either.
 pub(in super::super) fn no_timestamps(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_timestamps", 0)?;
     let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
@@ -57,7 +57,7 @@ pub(in super::super) fn no_timestamps(lab: &Lab<'_>) -> Step<Made> {
     accept(lab, group, 1, |_| None)
 }
 
-/// What the SYN-ACK begins with.
+/// The initial sequence number of the SYN-ACK.
 pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::deaf_time_wait(lab, passive_pairs(lab)?)?;
     let ear = Ear::open(loopback(lab.family)).attempt("open a raw socket")?;
@@ -125,8 +125,8 @@ fn accept(
     reopened(lab, group, start, ahead)
 }
 
-/// The SYN, whose number was so far ahead, stands in the place of the mini-socket. It is taken back
-/// before its SYN-ACK is sent again.
+/// The SYN, whose sequence number was `ahead`, has replaced the mini-socket. A RST removes the
+/// request before its SYN-ACK is retransmitted.
 fn reopened(lab: &Lab<'_>, group: Group, start: u64, ahead: u32) -> Step<Made> {
     group.await_gone(lab)?;
     let ended = Window::since(start);

@@ -11,7 +11,8 @@ use crate::check::work::forged::{answer_all, rst};
 use crate::event::{Reason, Rule};
 use crate::kernel::sock_diag::Substate;
 
-/// A RST next to the expected sequence number is ignored, one that hits it kills.
+/// A RST that misses the expected sequence number by one is ignored; an exact one ends the
+/// mini-socket.
 pub(in super::super) fn reset(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::deaf_time_wait(lab, lab.connect_all()?)?;
     group.forge_refused(lab, How::ignored(Rule::OutOfWindow), |at| {
@@ -45,7 +46,7 @@ pub(in super::super) fn fin_wait_2_reset(lab: &Lab<'_>) -> Step<Made> {
     fin_wait_2_ended(lab, group, start)
 }
 
-/// In FIN_WAIT2 the RST need not be exact.
+/// In FIN_WAIT2 the RST only has to be in the window.
 pub(in super::super) fn fin_wait_2_in_window(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::fin_wait_2(lab, lab.connect_all()?)?;
     let start = now_ns();
@@ -53,7 +54,7 @@ pub(in super::super) fn fin_wait_2_in_window(lab: &Lab<'_>) -> Step<Made> {
     fin_wait_2_ended(lab, group, start)
 }
 
-/// But it must not be old.
+/// In FIN_WAIT2 an old RST is refused.
 pub(in super::super) fn fin_wait_2_outside(lab: &Lab<'_>) -> Step<Made> {
     answer_all(lab)?;
     let mut group = Group::deaf_fin_wait_2(lab, lab.connect_all()?)?;
@@ -64,7 +65,7 @@ pub(in super::super) fn fin_wait_2_outside(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// The peer still sends data to a socket that is closed, and gets a RST for it.
+/// The peer sends data to a closed socket and gets a RST for it.
 pub(in super::super) fn fin_wait_2_late_data(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::fin_wait_2(lab, lab.connect_all()?)?;
     let start = now_ns();

@@ -1,4 +1,4 @@
-//! connect() picks the one local port there is: it takes the TIME_WAIT on it over, or must not.
+//! connect() has only one local port to choose: it takes over the TIME_WAIT there, or must not.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,29 +17,29 @@ use crate::event::{Family, Reason};
 use crate::kernel::sock_diag::Substate;
 
 const DELAY: &str = "tcp_tw_reuse_delay";
-/// On kernels without a delay, the clock's second is another after this.
+/// On kernels without tcp_tw_reuse_delay, the clock's second has changed after this.
 const NEXT_SECOND: Duration = Duration::from_millis(1_050);
-/// Of the scenario that sets the delay, in ms; the default is 1000.
+/// The delay that [`delay`] sets, in ms; the default is 1000.
 const SHORT: u64 = 200;
-/// Nobody listens there, and a local answer takes no longer.
+/// A port without a listener, and how long a local answer may take.
 const CLOSED: u16 = 9;
 const ANSWER: Duration = Duration::from_millis(100);
-/// How far the new connection is ahead of the old one.
+/// How far the new ISN is ahead of the old connection.
 const ISN_AHEAD: u32 = 65_537;
 
-/// As soon as tcp_tw_reuse=1 allows it.
+/// The port is taken over as soon as tcp_tw_reuse=1 allows it.
 pub(in super::super) fn connect_reused(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_tw_reuse", 1)?;
     taken_over(lab)
 }
 
-/// The same with 2, which is for loopback alone.
+/// The same with tcp_tw_reuse=2, which applies to loopback only.
 pub(in super::super) fn loopback(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_tw_reuse", 2)?;
     taken_over(lab)
 }
 
-/// And with a delay of our own.
+/// The same with a shorter tcp_tw_reuse_delay.
 pub(in super::super) fn delay(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_tw_reuse", 1)?;
     set_delay(lab, SHORT)?;
@@ -49,7 +49,7 @@ pub(in super::super) fn delay(lab: &Lab<'_>) -> Step<Made> {
     if took < Duration::from_secs(1) {
         return Ok(made);
     }
-    // Or the machine was slow.
+    // The machine may just have been slow.
     Err(Stop::Disturbed(format!(
         "all was taken over after {took:?} only"
     )))
@@ -66,7 +66,7 @@ pub(in super::super) fn delay_long(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// What the delay may be.
+/// The valid range of the delay.
 pub(in super::super) fn delay_range(lab: &Lab<'_>) -> Step<Made> {
     set_delay(lab, 1)?;
     set_delay(lab, 60_000)?;
@@ -79,7 +79,7 @@ pub(in super::super) fn delay_range(lab: &Lab<'_>) -> Step<Made> {
     Ok(Made::default())
 }
 
-/// The new connection's numbers are ahead of the old one's.
+/// The new connection's ISN is ahead of the old connection.
 pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_tw_reuse", 1)?;
     let field = OnePort::open(lab, lab.address(0).ip())?;
@@ -87,7 +87,7 @@ pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
     let start = now_ns();
     let again = field.connect_all(lab)?;
     for (mini, pair) in group.all.iter().zip(&again) {
-        // Behind the SYN, and a FIN that is to come.
+        // `own` is past the SYN and past a FIN yet to come.
         let own = sequence(&pair.passive)
             .attempt("read sequence numbers")?
             .own;
@@ -99,14 +99,14 @@ pub(in super::super) fn isn(lab: &Lab<'_>) -> Step<Made> {
     finish(lab, group, again, Reason::ConnectReused, start)
 }
 
-/// 2 refuses where neither address is of the loopback network.
+/// tcp_tw_reuse=2 refuses if neither address is in the loopback network.
 pub(in super::super) fn loopback_only(lab: &Lab<'_>) -> Step<Made> {
     let own: IpAddr = match lab.family {
         Family::Ipv6 => Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 9).into(),
         Family::Ipv4 | Family::Ipv4Mapped => Ipv4Addr::new(10, 9, 9, 9).into(),
     };
     add_own_address(own)?;
-    // IPv6 makes the routes a little later; a SYN may get out before its answer does.
+    // IPv6 adds the routes with a short delay, and a SYN may get out before its answer can.
     lab.poll("an answer from an address of our own", || {
         let closed = TcpStream::connect_timeout(&(own, CLOSED).into(), ANSWER);
         let error = closed.err().map(|error| error.kind());
@@ -116,7 +116,7 @@ pub(in super::super) fn loopback_only(lab: &Lab<'_>) -> Step<Made> {
     refused(lab, own)
 }
 
-/// 0 refuses.
+/// tcp_tw_reuse=0 refuses.
 pub(in super::super) fn off(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_tw_reuse", 0)?;
     refused(lab, lab.address(0).ip())
@@ -159,7 +159,7 @@ fn taken_over(lab: &Lab<'_>) -> Step<Made> {
     finish(lab, group, again, Reason::ConnectReused, start)
 }
 
-/// No connection is taken over, though all are old enough.
+/// No TIME_WAIT is taken over, though all are old enough.
 fn refused(lab: &Lab<'_>, ip: IpAddr) -> Step<Made> {
     let field = OnePort::open(lab, ip)?;
     let group = Group::time_wait(lab, field.connect_all(lab)?)?;
@@ -169,7 +169,7 @@ fn refused(lab: &Lab<'_>, ip: IpAddr) -> Step<Made> {
     Ok(group.left())
 }
 
-/// Waits until nothing but the rule in question can be in the way.
+/// Waits until age cannot be the reason for a refusal.
 fn outwait_age(lab: &Lab<'_>) -> Step<()> {
     match lab.try_sysctl(DELAY, "1") {
         Ok(()) => thread::sleep(TICK),
@@ -200,7 +200,7 @@ impl OnePort {
     fn open(lab: &Lab<'_>, ip: IpAddr) -> Step<Self> {
         let listen = |_| TcpListener::bind((ip, 0)).attempt("listen");
         let listeners = (0..lab.count).map(listen).collect::<Step<Vec<_>>>()?;
-        // Nobody listens on it when this is over.
+        // Its listener is closed on return.
         let free = TcpListener::bind((ip, 0)).attempt("find a free port")?;
         let port = free
             .local_addr()
@@ -215,7 +215,7 @@ impl OnePort {
         each.map(|listener| lab.connect_to(listener)).collect()
     }
 
-    /// Once; the port may be taken.
+    /// Tries once; the port may be taken.
     fn try_connect(&self, lab: &Lab<'_>, index: usize) -> Step<io::Result<TcpStream>> {
         let remote = self.listeners[index].local_addr();
         let remote = remote.attempt("ask for a listener's address")?;

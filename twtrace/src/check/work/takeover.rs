@@ -1,4 +1,4 @@
-//! Ends by a new connection of the same four-tuple, from a port that both ends name.
+//! Ends by a new connection on the same 4-tuple, from a port chosen explicitly.
 
 use std::fmt::Debug;
 use std::io;
@@ -24,7 +24,7 @@ pub(in super::super) fn syn_reopened(lab: &Lab<'_>) -> Step<Made> {
     finish(lab, group, again, Reason::SynReopened, start)
 }
 
-/// A bound socket's connect() takes its own TIME_WAIT over, whatever tcp_tw_reuse says.
+/// A bound socket's connect() takes over its own TIME_WAIT, whatever tcp_tw_reuse is.
 pub(in super::super) fn bound_reused(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_tw_reuse", 0)?;
     let group = Group::time_wait(lab, connect_bound(lab)?)?;
@@ -52,7 +52,7 @@ pub(in super::super) fn bound_no_timestamps(lab: &Lab<'_>) -> Step<Made> {
     Ok(group.left())
 }
 
-/// The kernel says that the address is not available.
+/// Checks that connect() failed with EADDRNOTAVAIL.
 pub(super) fn must_be_taken<T: Debug>(connected: io::Result<T>) -> Step<()> {
     match connected {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(()),
@@ -82,7 +82,7 @@ fn take_bound_over(lab: &Lab<'_>, group: Group) -> Step<Made> {
     finish(lab, group, again, Reason::BoundReused, start)
 }
 
-/// The mini-sockets are gone and connections stand in their place.
+/// Waits until the mini-sockets are gone, and resets the connections that replaced them.
 pub(super) fn finish(
     lab: &Lab<'_>,
     group: Group,

@@ -12,25 +12,25 @@ use crate::check::life::{Made, TICK, TIME_WAIT_LASTS};
 /// How long the promotion scenario stays in FIN_WAIT2.
 const HELD: Duration = Duration::from_millis(300);
 
-/// TIME_WAIT runs out, having begun as FIN_WAIT2.
+/// TIME_WAIT expires, entered from FIN_WAIT2.
 pub(in super::super) fn expired(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::time_wait(lab, lab.connect_all()?)?.time_wait_lasts(TIME_WAIT_LASTS);
     group.expire(lab)
 }
 
-/// TIME_WAIT runs out, having begun as such.
+/// TIME_WAIT expires, entered directly.
 pub(in super::super) fn expired_direct(lab: &Lab<'_>) -> Step<Made> {
     let group = Group::born_in_time_wait(lab, lab.connect_all()?)?.time_wait_lasts(TIME_WAIT_LASTS);
     group.expire(lab)
 }
 
-/// tcp_fin_timeout runs out before the peer's FIN comes.
+/// tcp_fin_timeout expires before the peer's FIN arrives.
 pub(in super::super) fn fin_wait_2_timeout(lab: &Lab<'_>) -> Step<Made> {
     lab.sysctl("tcp_fin_timeout", 1)?;
     fin_wait_2_runs_out(lab, lab.connect_all()?, Duration::from_secs(1))
 }
 
-/// TCP_LINGER2 of a socket runs out before the peer's FIN comes.
+/// A socket's TCP_LINGER2 expires before the peer's FIN arrives.
 pub(in super::super) fn linger2_timeout(lab: &Lab<'_>) -> Step<Made> {
     let pairs = lab.connect_all()?;
     for pair in &pairs {
@@ -49,7 +49,7 @@ pub(super) fn fin_wait_2_runs_out(lab: &Lab<'_>, pairs: Vec<Pair>, limit: Durati
     Ok(made)
 }
 
-/// The peer's FIN comes late: two clocks for one life.
+/// The peer's FIN arrives late: two clocks for one life.
 pub(in super::super) fn promotion(lab: &Lab<'_>) -> Step<Made> {
     let mut group = Group::fin_wait_2(lab, lab.connect_all()?)?;
     thread::sleep(HELD);

@@ -1,6 +1,6 @@
-//! What FIN_WAIT2 has no use for: it answers with a RST, and ends. Just before, on the same CPU, other
-//! mini-sockets refuse SYNs whose numbers are all different: what is told of a segment must not be
-//! what another one said.
+//! Segments that FIN_WAIT2 answers with a RST, and that end it. Just before, on the same CPU, other
+//! mini-sockets refuse SYNs with entirely different numbers, which must not appear in the report of
+//! these segments.
 
 use std::thread;
 use std::time::Duration;
@@ -18,15 +18,15 @@ use crate::check::work::forged::{OLDEST, answer_all, in_fin_wait_2, older, syn};
 use crate::check::work::resets::fin_wait_2_ended;
 use crate::event::Rule;
 
-/// Longer than a tick, so that a restarted timer gets another expiry time.
+/// Longer than a tick, so that a restarted timer has a different expiry time.
 const APART: Duration = Duration::from_millis(30);
-/// In the window, behind a hole.
+/// In the window, after a hole.
 const HOLE: u32 = 1_000;
-/// What no SYN here has.
+/// Values that no SYN here has.
 const WINDOW: u16 = 1_031;
 const TTL: u8 = 51;
 
-/// Makes a segment that begins so far after what FIN_WAIT2 expects.
+/// Makes a segment that begins this far after what FIN_WAIT2 expects.
 type Make = fn(Sequence, u32) -> Segment<'static>;
 
 /// Data for a socket that is closed.
@@ -34,7 +34,7 @@ pub(in super::super) fn data(lab: &Lab<'_>) -> Step<Made> {
     answered_by_rst(lab, [0, HOLE], late)
 }
 
-/// The last bytes and the FIN in one segment, as MSG_MORE, a cork or Nagle's algorithm send them.
+/// The last bytes and the FIN in one segment, as sent with MSG_MORE, TCP_CORK or Nagle's algorithm.
 pub(in super::super) fn data_and_fin(lab: &Lab<'_>) -> Step<Made> {
     answered_by_rst(lab, [0, HOLE], last)
 }
@@ -47,14 +47,14 @@ pub(in super::super) fn fin_ahead(lab: &Lab<'_>) -> Step<Made> {
     })
 }
 
-/// A peer that begins anew: it has forgotten this connection.
+/// A new SYN from a peer that has forgotten this connection.
 pub(in super::super) fn syn_in_window(lab: &Lab<'_>) -> Step<Made> {
     answered_by_rst(lab, [0, 1], |at, ahead| {
         in_fin_wait_2(syn(at, at.clock, ahead))
     })
 }
 
-/// Each segment goes to mini-sockets of its own, with a timestamp and without.
+/// Each segment goes to mini-sockets of its own, once with a timestamp and once without.
 fn answered_by_rst(lab: &Lab<'_>, ahead: [u32; 2], make: Make) -> Step<Made> {
     stay_on_this_cpu()?;
     answer_all(lab)?;
@@ -87,14 +87,14 @@ fn ended_by(
     fin_wait_2_ended(lab, group, start)
 }
 
-/// Mini-sockets in TIME_WAIT, of another listener and by other clocks.
+/// Mini-sockets in TIME_WAIT, on another listener and with other clocks.
 fn elsewhere(lab: &Lab<'_>) -> Step<Group> {
     let listener = lab.listen()?;
     let pairs = (0..lab.count).map(|_| lab.connect_to(&listener));
     Group::deaf_time_wait_far_ahead(lab, pairs.collect::<Step<_>>()?)
 }
 
-/// What loopback carries is received on the CPU that sent it.
+/// Loopback packets are received on the CPU that sent them.
 fn stay_on_this_cpu() -> Step<()> {
     let stay = || {
         let mut here = CpuSet::new();

@@ -1,5 +1,4 @@
-//! Groups whose peers are deaf sockets: all that is said in their name is forged, and every number is
-//! known.
+//! Groups whose peers are deaf sockets: all their segments are forged, so every number is known.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
@@ -15,10 +14,10 @@ use crate::kernel::sock_diag::Substate;
 
 /// TTL of a forged FIN.
 const FIN_TTL: u8 = 57;
-/// The clock that forged segments go by is so far ahead of the peer's own, in ms: the kernel takes
-/// it for the last timestamp whatever the peer has said before.
+/// How far the clock of forged segments is ahead of the peer's own, in ms: enough for the kernel to
+/// take it as ts_recent, whatever the peer sent before.
 const AHEAD: u32 = 100_000;
-/// One that is like no other clock here, and still ahead.
+/// An offset that no other clock here has, and that still is ahead.
 const FAR_AHEAD: u32 = 1 << 30;
 
 impl Group {
@@ -32,7 +31,7 @@ impl Group {
         Self::deaf_fin_wait_2(lab, pairs)?.deaf_promoted(lab)
     }
 
-    /// The same with timestamps that no other group has.
+    /// The same with timestamps far from those of other groups.
     pub(in crate::check) fn deaf_time_wait_far_ahead(
         lab: &Lab<'_>,
         pairs: Vec<Pair>,
@@ -67,7 +66,7 @@ impl Group {
         Ok(self)
     }
 
-    /// Mini-sockets that are born in TIME_WAIT by what deaf peers say after close().
+    /// Mini-sockets born in TIME_WAIT by what deaf peers send after close().
     pub(in crate::check) fn deaf_born_in_time_wait(
         lab: &Lab<'_>,
         pairs: Vec<Pair>,
@@ -87,7 +86,7 @@ impl Group {
         Ok(group)
     }
 
-    /// Mini-sockets in FIN_WAIT2 that were full sockets there before close().
+    /// Mini-sockets in FIN_WAIT2 that were in FIN_WAIT2 as full sockets before close().
     pub(in crate::check) fn deaf_shut_down(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Self> {
         let start = now_ns();
         let (all, open): (Vec<_>, Vec<_>) = Self::deaf(pairs, AHEAD)?.into_iter().unzip();
@@ -105,8 +104,8 @@ impl Group {
         Ok(group)
     }
 
-    /// Connections that live, whose peers are deaf; the last timestamp of each is known. The other
-    /// ends must be made to vanish.
+    /// Established connections whose peers are deaf; the last timestamp of each is known. The
+    /// caller must make the returned ends vanish.
     pub(in crate::check) fn deaf_established(
         lab: &Lab<'_>,
         pairs: Vec<Pair>,
@@ -122,8 +121,8 @@ impl Group {
         Ok((group, open))
     }
 
-    /// Connections of which only a SYN has come, from deaf peers; `all` has local and remote
-    /// address and the numbers.
+    /// Connections in SYN_RECV whose peers are deaf; `all` has local address, remote address and
+    /// sequence numbers.
     pub(in crate::check) fn deaf_syn_recv(all: Vec<(SocketAddr, SocketAddr, Sequence)>) -> Self {
         let mini = |(local, remote, sequence)| Mini {
             local,
@@ -138,8 +137,8 @@ impl Group {
         group
     }
 
-    /// Makes the passive ends deaf, with clocks so far ahead of their own; the active ends are handed
-    /// back.
+    /// Makes the passive ends deaf, with clocks this far ahead of their own; returns the active
+    /// ends, too.
     fn deaf(pairs: Vec<Pair>, ahead: u32) -> Step<Vec<(Mini, TcpStream)>> {
         let deaf = |pair: Pair| {
             let timestamps = has_timestamps(&pair.passive).attempt("read TCP_INFO")?;
@@ -153,7 +152,7 @@ impl Group {
     }
 }
 
-/// What acknowledges the active closer's FIN.
+/// The ACK of the active closer's FIN.
 pub(in crate::check) fn acknowledge(at: Sequence) -> Segment<'static> {
     Segment {
         sequence: at.peer,

@@ -1,4 +1,4 @@
-//! Segments in the peers' names, and how they are refused.
+//! Segments forged in the peers' names, and how they are refused.
 
 use super::{Group, Mini, after_fin};
 use crate::check::lab::Lab;
@@ -27,7 +27,7 @@ impl How {
         }
     }
 
-    /// No ACK goes back, because one did before.
+    /// No ACK goes back, because of the rate limit.
     pub(in crate::check) const fn rate_limited(rule: Rule) -> Self {
         Self {
             reply: Some(Reply::RateLimited),
@@ -51,7 +51,7 @@ impl How {
         }
     }
 
-    /// A challenge ACK goes back, or not: that has a limit of its own.
+    /// A challenge ACK goes back, or none: those have a rate limit of their own.
     pub(in crate::check) const fn challenged(rule: Rule) -> Self {
         Self {
             reply: None,
@@ -108,7 +108,7 @@ impl Group {
         Ok(())
     }
 
-    /// Each refused such a segment.
+    /// Notes that each refused such a segment.
     pub(in crate::check) fn refused(
         &mut self,
         how: How,
@@ -152,7 +152,7 @@ impl Group {
         }
     }
 
-    /// A segment's numbers beside those of the mini-socket.
+    /// A segment's numbers, and those of the mini-socket.
     fn numbers(&self, mini: &Mini, segment: &Segment<'_>) -> Numbers {
         let at = mini.sequence;
         Numbers {
@@ -160,14 +160,15 @@ impl Group {
             ts_recent: at.clock,
             seq: segment.sequence,
             rcv_nxt: match self.stage {
-                // A FIN, or a SYN, took one.
+                // A FIN or a SYN took one sequence number.
                 Stage::TimeWait | Stage::SynRecv => after_fin(at),
                 _ => at.peer,
             },
         }
     }
 
-    /// Sends, and waits until TCP has seen each segment and so many answers to each.
+    /// Sends a segment to each, and waits until TCP has received all of them and `answers` answers
+    /// to each.
     pub(in crate::check) fn send(
         &self,
         lab: &Lab<'_>,

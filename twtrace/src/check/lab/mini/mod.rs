@@ -1,4 +1,4 @@
-//! Groups of mini-sockets that a scenario brings to life and to their end together.
+//! Groups of mini-sockets that a scenario creates and ends together.
 
 mod deaf;
 mod forge;
@@ -19,7 +19,7 @@ pub(in crate::check) use deaf::acknowledge;
 pub(in crate::check) use forge::How;
 
 const ANY: Range<Duration> = Duration::ZERO..Duration::MAX;
-/// TTL of what the kernel sends.
+/// TTL of segments that the kernel sends.
 const USUAL_TTL: u8 = 64;
 
 /// One mini-socket.
@@ -33,11 +33,11 @@ pub(in crate::check) struct Mini {
     accepted: Option<Numbers>,
 }
 
-/// Mini-sockets of one age.
+/// Mini-sockets born together.
 #[derive(Debug)]
 pub(in crate::check) struct Group {
     pub(in crate::check) all: Vec<Mini>,
-    /// Who refuses: a mini-socket by its substate, or a socket that never became one.
+    /// What refuses segments: a mini-socket in its substate, or a socket that never became one.
     stage: Stage,
     born_as: BornAs,
     born: Window,
@@ -47,11 +47,11 @@ pub(in crate::check) struct Group {
     rearms: u32,
     fin_wait_2_lasts: Range<Duration>,
     time_wait_lasts: Range<Duration>,
-    /// The peers are deaf: all that was said in their name since is ours.
+    /// The peers are deaf: every segment from them since is forged.
     deaf: bool,
-    /// TTL of the FINs that were seen to begin TIME_WAIT.
+    /// TTL of the FINs that the tracer saw begin TIME_WAIT.
     owner_ttl: Option<u8>,
-    /// SYNs that each refused, and when the first.
+    /// SYNs that each refused, and when it refused the first.
     refused: u32,
     first_refused: Option<Window>,
     rejections: Vec<Rejection>,
@@ -67,8 +67,8 @@ impl Group {
         Ok(group)
     }
 
-    /// Closes the active ends, and waits for a mini-socket to come and go for each: its time is too
-    /// short to be sure to see it.
+    /// Closes the active ends, and waits until a mini-socket has come and gone for each: they live
+    /// too briefly to be sure to see them.
     pub(in crate::check) fn short_lived(lab: &Lab<'_>, pairs: Vec<Pair>) -> Step<Made> {
         let start = now_ns();
         let mut group = Self::closed(pairs)?;
@@ -151,7 +151,7 @@ impl Group {
         self.time_wait = Some(Window::since(start));
         self.promoted = true;
         self.owner_ttl = Some(USUAL_TTL);
-        // Nobody is left who could retransmit.
+        // No full socket is left to retransmit.
         lab.settle()
     }
 
@@ -160,7 +160,7 @@ impl Group {
         self.all.iter_mut().for_each(|mini| mini.peer = None);
     }
 
-    /// Takes the passive ends away without a word.
+    /// Closes the passive ends without sending anything.
     pub(in crate::check) fn lose_peers(&mut self) -> Step<()> {
         for peer in self.all.iter_mut().filter_map(|mini| mini.peer.take()) {
             vanish(peer).attempt("close a connection silently")?;
@@ -173,7 +173,7 @@ impl Group {
         self.all.iter().filter_map(|mini| mini.peer.as_ref())
     }
 
-    /// When the timer of each runs out, no earlier than `.from` and no later than `.to`.
+    /// When the timer of each expires: no earlier than `.from` and no later than `.to`.
     pub(in crate::check) fn timers(&self, lab: &Lab<'_>) -> Step<Vec<Window>> {
         let from = now_ns();
         let table = lab.table()?;
@@ -191,7 +191,7 @@ impl Group {
         self.all.iter().map(timer).collect()
     }
 
-    /// Waits until the timer of each runs out later than it did.
+    /// Waits until the timer of each expires later than before.
     pub(in crate::check) fn await_restart(&self, lab: &Lab<'_>, before: &[Window]) -> Step<()> {
         lab.poll("the timers to be restarted", || {
             let now = self.timers(lab)?;
@@ -202,7 +202,7 @@ impl Group {
         })
     }
 
-    /// Checks that no timer runs out later than it did, give or take what the table rounds off.
+    /// Checks that no timer expires later than before, give or take the table's rounding.
     pub(in crate::check) fn check_kept(&self, lab: &Lab<'_>, before: &[Window]) -> Step<()> {
         let grace = u64::try_from(TICK.as_nanos()).unwrap_or(0);
         let now = self.timers(lab)?;
@@ -230,7 +230,7 @@ impl Group {
         lab.await_table("the mini-sockets to end", gone).map(drop)
     }
 
-    /// Checks that all are there, and no other.
+    /// Waits until all are in this substate.
     pub(in crate::check) fn await_substate(&self, lab: &Lab<'_>, substate: Substate) -> Step<()> {
         let there = |table: &SocketTable| {
             self.all.iter().all(|mini| {
@@ -244,7 +244,7 @@ impl Group {
         lab.await_table(&wanted, there)
     }
 
-    /// They were there before the tracer.
+    /// Marks them as older than the trace.
     pub(in crate::check) fn preexisting(mut self) -> Self {
         self.preexisting = true;
         self.promoted = false;
@@ -252,7 +252,7 @@ impl Group {
         self
     }
 
-    /// The timers were restarted by segments that were not refused.
+    /// Notes that segments that were not refused restarted the timers.
     pub(in crate::check) fn rearmed(mut self, times: u32) -> Self {
         self.rearms += times;
         self
@@ -294,7 +294,7 @@ impl Group {
         }
     }
 
-    /// They were no mini-sockets, and leave none.
+    /// They were not mini-sockets, and leave none.
     pub(in crate::check) fn no_lives(self) -> Made {
         Made {
             rejections: self.rejections,
@@ -302,24 +302,24 @@ impl Group {
         }
     }
 
-    /// All are left to end by their timer; waits for it.
+    /// Waits until all have ended by their timer.
     pub(in crate::check) fn expire(self, lab: &Lab<'_>) -> Step<Made> {
         let start = now_ns();
-        // None can end before, and looking costs the kernel a walk through all its sockets.
+        // None can end before, and each look makes the kernel walk all its sockets.
         let due = self.timers(lab)?.iter().map(|timer| timer.from).min();
         lab.sleep_until(due.unwrap_or(start));
         self.await_gone(lab)?;
         Ok(self.ended(Reason::Expired, Window::since(start)))
     }
 
-    /// All are left to end with their namespace.
+    /// All will end with their namespace.
     pub(in crate::check) fn left(self) -> Made {
         self.ended(Reason::NetnsExit, Window::from_now())
     }
 }
 
 impl Mini {
-    /// What the active end will leave, and the active end itself.
+    /// The mini-socket that the active end will leave, and the active end itself.
     fn new(pair: Pair) -> Step<(Self, TcpStream)> {
         let Pair { active, passive } = pair;
         let mini = Self {
@@ -332,7 +332,8 @@ impl Mini {
         Ok((mini, active))
     }
 
-    /// Waits until the peer has seen our FIN; if it closed before, both ends would be active.
+    /// Waits until the peer has received our FIN; if it closed earlier, both ends would be active
+    /// closers.
     fn await_fin(&self) -> Step<()> {
         let Some(mut peer) = self.peer.as_ref() else {
             return Ok(());
@@ -348,7 +349,7 @@ impl Mini {
     }
 }
 
-/// What TIME_WAIT expects next: the FIN took one number.
+/// The sequence number that TIME_WAIT expects next: the FIN took one.
 pub(in crate::check) fn after_fin(at: Sequence) -> u32 {
     at.peer.wrapping_add(1)
 }
