@@ -21,8 +21,6 @@ use crate::model::stats::{Percentiles, buckets};
 const TOP: usize = 15;
 /// Sentences a line.
 const SENTENCES: usize = 3;
-/// What people try but should not.
-const NOT: &str = "not tcp_tw_recycle, not a shorter tcp_fin_timeout";
 
 /// Additional questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,12 +168,8 @@ fn hypotheses(causes: &[Hypothesis], paint: Paint, out: &mut Line) {
         out.byte(b'\n');
     }
     if let Some(best) = causes.first().filter(|best| best.points > 0) {
-        writeln!(
-            out,
-            "  {} {}; {NOT}",
-            paint.on(GOOD, "try     "),
-            evidence::advice(best.cause)
-        );
+        let [advice, not] = evidence::advice(best);
+        writeln!(out, "  {} {advice}; {not}", paint.on(GOOD, "try     "));
     }
 }
 
@@ -215,7 +209,7 @@ fn delay_line(delays: &Percentiles, out: &mut Line) {
 fn recycle(recycle: &Recycle, out: &mut Line) {
     writeln!(
         out,
-        "tcp_tw_recycle would have dropped at least {} of the {} that met a TIME_WAIT, without an answer: {} behind another clock of their address, {} without a timestamp. At least, because SYNs that meet no TIME_WAIT are not seen here. It is gone since Linux 4.12",
+        "tcp_tw_recycle would have dropped at least {} of the {} that met an old connection, without an answer: {} behind another clock of their address, {} without a timestamp. At least, because SYNs that meet no old connection are not seen here. It is gone since Linux 4.12",
         thousands(recycle.dropped()),
         count(recycle.syns, "SYN"),
         thousands(recycle.dropped_behind),

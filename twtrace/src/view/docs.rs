@@ -306,7 +306,7 @@ pub const PEER: [Field; 12] = [
     (
         "refused",
         "",
-        "SYNs refused because of their numbers, including those without a record",
+        "SYNs refused, whatever the stage and rule, including those without a record",
     ),
     (
         "accepted",
@@ -362,7 +362,7 @@ pub const CONFLICTS: [Field; 5] = [
     (
         "recycle",
         "",
-        "with `--what-if recycle`: of `syns` that met a TIME_WAIT, how many tcp_tw_recycle would at least have `dropped`: those `behind` another clock of their address and those `without_timestamp`; else null",
+        "with `--what-if recycle`: of `syns` that met a mini-socket, how many tcp_tw_recycle would at least have `dropped`: those `behind` another clock of their address and those `without_timestamp`; else null",
     ),
 ];
 
@@ -483,7 +483,7 @@ fn ports_md(page: &mut String) {
 fn conflicts_md(page: &mut String) {
     page.push_str(
         "\n## Conflicts\n\n\
-         A conflict begins with the first SYN that is refused by its numbers, and ends with the\n\
+         A conflict begins with the first SYN that is refused, whatever the rule, and ends with the\n\
          mini-socket that refused it. [conflicts.md](conflicts.md) explains how to read one.\n\n\
          | `outcome` | meaning |\n|---|---|\n",
     );

@@ -17,8 +17,23 @@ pub(super) fn cause(cause: Cause) -> &'static str {
     }
 }
 
-/// What to do about it. Nothing here can make it worse.
-pub(super) fn advice(cause: Cause) -> &'static str {
+/// What to do about it, and what people try but should not. Nothing here can make it worse.
+pub(super) fn advice(case: &Hypothesis) -> [&'static str; 2] {
+    let waits_for_fin = |argument: &Argument| matches!(argument, Argument::NeverClosed { .. });
+    if case.pro.iter().any(waits_for_fin) {
+        // There, a shorter tcp_fin_timeout does end it sooner.
+        return [
+            "make the clients close what this side has closed (`ss -tan state close-wait` there), and let the NAT keep idle connections for as long as the clients do",
+            "not tcp_tw_recycle; a shorter tcp_fin_timeout also cuts off clients that are slow to close",
+        ];
+    }
+    [
+        remedy(case.cause),
+        "not tcp_tw_recycle, not a shorter tcp_fin_timeout",
+    ]
+}
+
+fn remedy(cause: Cause) -> &'static str {
     match cause {
         Cause::SeveralHosts => {
             "give the NAT more addresses, or make it leave a port unused for a minute after each connection; keep connections open"
@@ -27,7 +42,7 @@ pub(super) fn advice(cause: Cause) -> &'static str {
             "tcp_timestamps=2 on the client's side, or MASQUERADE without --random-fully"
         }
         Cause::ClockReset => {
-            "nothing: it ends when the earlier TIME_WAIT sockets are gone, after about a minute"
+            "nothing: it ends when the earlier connections are gone, after about a minute"
         }
         Cause::NonMonotonicStack => {
             "make timestamps grow from one connection to the next on that stack, or turn them off there"
@@ -149,6 +164,11 @@ pub(super) fn sentence(argument: &Argument) -> String {
         Argument::NoTimestamps { n: without } => format!(
             "{} without timestamps: only the ISN decides",
             units::count(without, "connection")
+        ),
+        Argument::NeverClosed { n: waiting, of } => format!(
+            "{} of {} old connections wait in FIN_WAIT2: their client never closed them",
+            n(waiting),
+            n(of)
         ),
         Argument::PortsHashed => {
             "this kernel has a clock per port, and so has a client that runs the same kernel"

@@ -145,9 +145,10 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
     match (conflict.outcome, conflict.delay_ns) {
         (Outcome::Recovered, Some(ns)) => write!(
             out,
-            "after {} and {}: the client's RST ended the TIME_WAIT, its next SYN can pass",
+            "after {} and {}: the client's RST ended the {}, its next SYN can pass",
             units::span(ns),
-            count(conflict.syns.into(), "SYN")
+            count(conflict.syns.into(), "SYN"),
+            substate(conflict.stage)
         ),
         (Outcome::Reopened, Some(ns)) => write!(
             out,
@@ -167,16 +168,31 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
                 None => "",
             });
         }
+        (Outcome::GaveUp, _) if conflict.turned_away => write!(
+            out,
+            "{} refused, the last with a RST: its client was told that nobody listens, and the {} ended",
+            count(conflict.syns.into(), "SYN"),
+            substate(conflict.stage)
+        ),
         (Outcome::GaveUp, _) => write!(
             out,
-            "{} refused, then no more until the TIME_WAIT ended",
-            count(conflict.syns.into(), "SYN")
+            "{} refused, then no more until the {} ended",
+            count(conflict.syns.into(), "SYN"),
+            substate(conflict.stage)
         ),
         (_, _) => write!(
             out,
             "{} refused; the outcome was not seen",
             count(conflict.syns.into(), "SYN")
         ),
+    }
+}
+
+/// Of a mini-socket.
+fn substate(stage: Stage) -> &'static str {
+    match stage {
+        Stage::FinWait2 => "FIN_WAIT2",
+        _ => "TIME_WAIT",
     }
 }
 

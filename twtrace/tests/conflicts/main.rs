@@ -8,6 +8,7 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+mod situations;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;
@@ -140,7 +141,7 @@ fn fields_of_each_object_are_those_of_the_schema_in_its_order() {
     );
     assert_eq!(
         keys("conflict"),
-        "v event family laddr lport raddr rport netns first_ns syns outcome delay_ms gaps causes \
+        "v event stage family laddr lport raddr rport netns first_ns syns outcome delay_ms gaps causes \
          stuck_by"
     );
 }

@@ -78,6 +78,12 @@ pub(super) fn weigh(facts: &Facts) -> Vec<Hypothesis> {
 
 fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
     let (same, unrelated) = (facts.same_gaps(), facts.unrelated_gaps());
+    let never_closed = facts.never_closed();
+    case.pro(
+        facts.never_closed_weight(),
+        never_closed,
+        facts.never_closed_said(),
+    );
     case.pro(3, facts.other_ttl().is_some(), facts.other_ttl_said());
     case.pro(3, facts.jumps_back > 0, facts.turns_taken());
     case.pro(3, same, facts.same_gaps_said());
@@ -89,7 +95,7 @@ fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
     case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
     case.con(1, unrelated && facts.gaps >= ENOUGH, facts.unrelated_said());
     case.con(1, facts.same_ttl(), facts.same_ttl_said());
-    let no_turns = same && facts.same >= ENOUGH && facts.jumps == 0;
+    let no_turns = same && facts.same >= ENOUGH && facts.jumps == 0 && !never_closed;
     case.con(1, no_turns, Argument::NoJumps);
 }
 
@@ -110,6 +116,11 @@ fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
         facts.ports_hashed && another_clock,
         Argument::PortsHashed,
     );
+    case.con(
+        facts.never_closed_weight(),
+        facts.never_closed(),
+        facts.never_closed_said(),
+    );
     case.con(6, same, facts.same_gaps_said());
     case.con(4, facts.clocks_stand_still(), facts.zero_tsval_said());
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
@@ -118,20 +129,17 @@ fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
 fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
     let span = Argument::Within { ns: facts.span_ns };
     let at_once = facts.span_ns <= RESET_NS;
-    let went_back = facts.same_gaps() && facts.jumps == 0 && at_once;
+    let young = facts.young_clock();
+    // Any two hosts have a pair of like gaps now and then.
+    let telling = facts.same >= FEW || young;
+    let went_back = facts.same_gaps_behind() && telling && facts.jumps == 0 && at_once;
     case.pro(3, went_back, facts.same_gaps_said());
     case.pro(1, went_back, span);
     let in_step = Argument::InStepBefore {
         n: facts.in_step_before,
     };
     case.pro(1, went_back && facts.in_step_before > 0, in_step);
-    let young = facts.highest_tsval.unwrap_or(u32::MAX);
-    let young_said = Argument::YoungClock { ticks: young };
-    case.pro(
-        1,
-        young <= YOUNG_TICKS && !facts.clocks_stand_still(),
-        young_said,
-    );
+    case.pro(1, young, facts.young_clock_said());
     // A reboot also makes a new secret, on which the offsets of all connections depend.
     let new_secret = facts.unrelated_gaps() && at_once && facts.in_step_before >= FEW;
     case.pro(3, new_secret, in_step);
@@ -141,6 +149,11 @@ fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
         facts.unrelated_said(),
     );
     case.con(3, facts.jumps > 0 && !new_secret, facts.jumps_said());
+    case.con(
+        facts.never_closed_weight(),
+        facts.never_closed(),
+        facts.never_closed_said(),
+    );
     case.con(2, !at_once, span);
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
 }
@@ -189,6 +202,39 @@ impl Facts {
     /// Two of three gaps are the same.
     fn same_gaps(&self) -> bool {
         self.gaps >= 2 && 3 * self.same >= 2 * self.gaps
+    }
+
+    fn same_gaps_behind(&self) -> bool {
+        self.same_gaps() && self.same_skew < 0
+    }
+
+    fn young_clock(&self) -> bool {
+        let ticks = self.highest_tsval.unwrap_or(u32::MAX);
+        ticks <= YOUNG_TICKS && !self.clocks_stand_still()
+    }
+
+    fn young_clock_said(&self) -> Argument {
+        Argument::YoungClock {
+            ticks: self.highest_tsval.unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Half of the old connections wait for a FIN. A host that is still up has their ports in use,
+    /// so it is another one that comes from them.
+    fn never_closed(&self) -> bool {
+        self.fin_wait_2 > 0 && 2 * self.fin_wait_2 >= self.conflicts && !self.young_clock()
+    }
+
+    /// A single one may also have been left behind by a crash.
+    fn never_closed_weight(&self) -> i32 {
+        if self.fin_wait_2 >= FEW { 4 } else { 1 }
+    }
+
+    fn never_closed_said(&self) -> Argument {
+        Argument::NeverClosed {
+            n: self.fin_wait_2,
+            of: self.conflicts,
+        }
     }
 
     /// At most one in three is like another.

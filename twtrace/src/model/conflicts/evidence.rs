@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::tuples::Added;
+use crate::event::Stage;
 use crate::model::lifecycle::Life;
 use crate::model::refusal::Refused;
 
@@ -27,6 +28,8 @@ pub(super) struct Evidence {
     conflicts: u64,
     /// Conflicts with more than one SYN.
     retried: u64,
+    /// Conflicts with a mini-socket in FIN_WAIT2.
+    fin_wait_2: u64,
     /// Skews of refused SYNs with timestamps.
     skews: Vec<i32>,
     far_back: u64,
@@ -69,6 +72,7 @@ impl<T: PartialEq> Few<T> {
 pub(super) struct Facts {
     pub(super) conflicts: u64,
     pub(super) retried: u64,
+    pub(super) fin_wait_2: u64,
     /// Gaps that were compared with each other.
     pub(super) gaps: u64,
     /// The largest group of them that are the same.
@@ -111,6 +115,7 @@ impl Evidence {
             return;
         }
         self.conflicts += 1;
+        self.fin_wait_2 += u64::from(refusal.stage == Stage::FinWait2);
         self.clock(refused);
         self.isn(refused);
         self.windows.add(refusal.window);
@@ -189,6 +194,7 @@ impl Evidence {
         Facts {
             conflicts: self.conflicts,
             retried: self.retried,
+            fin_wait_2: self.fin_wait_2,
             gaps: self.skews.len() as u64,
             same,
             same_skew,

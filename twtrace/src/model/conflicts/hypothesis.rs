@@ -82,6 +82,8 @@ pub enum Argument {
     NoTsval { n: u64, of: u64 },
     /// Nobody has timestamps: the ISN alone decides.
     NoTimestamps { n: u64 },
+    /// `n` old connections wait in FIN_WAIT2: their client has not closed them.
+    NeverClosed { n: u64, of: u64 },
     /// This kernel hashes the ports into the offset; so does the peer, if it runs the same.
     PortsHashed,
 }

@@ -1,0 +1,105 @@
+//! What people have met, told from the first line to the advice.
+
+use std::mem::offset_of;
+
+use twtrace::decode::decode;
+use twtrace::event::Meta;
+use twtrace::host::Names;
+use twtrace::model::conflicts::told;
+use twtrace::model::tally::Detail;
+use twtrace::model::{Conflict, Conflicts, Report, Tally};
+use twtrace::view::{Of, Output, Renderer, WhatIf};
+use twtrace_common::Reason;
+use twtrace_common::record::{self, FLAG_IN_TIME_WAIT};
+use twtrace_common::refusal::{Reply, Rule, Stage};
+
+use crate::story::{self, Made, PAWS, Refusal, Whose, end, refusal};
+use crate::support::{MS, S, expect, golden, options, put};
+
+/// The lines of `twtrace conflicts` and its summary.
+fn conflicts(meta: &Meta, records: &[Made]) -> String {
+    let mut out = Vec::new();
+    let options = options(Output::Text, Of::CONFLICTS);
+    let mut renderer = Renderer::new(&options, meta, Names::none()).unwrap();
+    let mut tally = Tally::new(meta, Detail::Records);
+    let mut conflicts = Conflicts::new(meta);
+    let mut known: Vec<Conflict> = Vec::new();
+    for (_, record) in records {
+        let Some(report) = tally.event(decode(record).unwrap()) else {
+            continue;
+        };
+        if let Some(shown) = told(&report, false) {
+            renderer.event(&shown, &mut out);
+        }
+        conflicts.event(&report, &mut known);
+        for conflict in known.drain(..) {
+            renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
+        }
+    }
+    conflicts.finish(&mut known);
+    for conflict in known {
+        renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
+    }
+    renderer.conflicts(&conflicts, WhatIf::default(), &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn meta() -> Meta {
+    Meta {
+        drops: true,
+        ..story::meta()
+    }
+}
+
+/// The end of one that never came to TIME_WAIT.
+fn in_fin_wait_2((at, mut bytes): Made) -> Made {
+    bytes[offset_of!(record::Flow, flags)] &= !FLAG_IN_TIME_WAIT;
+    put(&mut bytes, offset_of!(record::End, time_wait_ns), &[0; 8]);
+    (at, bytes)
+}
+
+/// Of two hosts behind one address, the first has left its connections in CLOSE_WAIT and the NAT
+/// has forgotten them; the second comes on the same ports.
+#[test]
+fn several_hosts_behind_one_address_meet_fin_wait_2() {
+    let waits = Refusal {
+        stage: Stage::FinWait2,
+        gap: Some(-4_000_000),
+        ttl: [63, 0],
+        rearmed: false,
+        ..PAWS
+    };
+    let beyond = Refusal {
+        rule: Rule::OutOfWindow,
+        seq_gap: 900_000_000,
+        gap: Some(4_000_000),
+        ..waits
+    };
+    let turned_away = Refusal {
+        rule: Rule::Unexpected,
+        seq_gap: 20_000,
+        reply: Reply::Rst as u8,
+        ..beyond
+    };
+    let mut records = Vec::new();
+    for (n, one) in [waits, beyond, beyond, waits, beyond, turned_away]
+        .into_iter()
+        .enumerate()
+    {
+        let at = (20 + n as u64) * S;
+        let whose = Whose {
+            raddr: "203.0.113.7",
+            rport: 20_000 + n as u16,
+            time_wait: at - 9 * S,
+        };
+        records.push(refusal(whose, at, one));
+        let ended = end(whose, at + 3 * MS, Reason::FinWait2Reset, (1, at), None);
+        records.push(in_fin_wait_2(ended));
+    }
+    let text = conflicts(&meta(), &records);
+    let shown = text.matches("REFUSED SYN").count();
+    assert!(text.contains(&format!("\n{shown} SYNs refused")), "{text}");
+    let summary = text.lines().filter(|line| !line.contains("accepted over"));
+    assert!(summary.clone().all(|line| !line.contains("TIME_WAIT")));
+    expect(&golden("conflicts-fin-wait-2.txt"), text.as_bytes());
+}
