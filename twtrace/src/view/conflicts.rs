@@ -1,9 +1,12 @@
 //! The closing summary of `conflicts`: by remote address, and all together.
 
+use std::net::IpAddr;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::advice;
 use super::cell::name_or_number;
 use super::evidence::{self, CauseObject};
 use super::json::{self, ms};
@@ -85,7 +88,9 @@ fn table(conflicts: &Conflicts, paint: Paint, names: &mut Names, out: &mut Line)
     let top = conflicts.top(TOP);
     for (address, peer) in top.peers {
         row(address, peer, names, out);
-        hypotheses(&conflicts.causes(peer), paint, out);
+        let causes = conflicts.causes(peer);
+        hypotheses(&causes, paint, out);
+        advise(&causes, address.raddr, peer.counts.stuck > 0, paint, out);
         stuck(&peer.counts, paint, out);
     }
     if let Some(Rest {
@@ -135,7 +140,7 @@ fn cells(counts: &Counts, out: &mut Line) {
     }
 }
 
-/// A line each, and what to try against the best.
+/// A line each.
 fn hypotheses(causes: &[Hypothesis], paint: Paint, out: &mut Line) {
     for case in causes {
         let standing = case.standing();
@@ -167,9 +172,12 @@ fn hypotheses(causes: &[Hypothesis], paint: Paint, out: &mut Line) {
         }
         out.byte(b'\n');
     }
-    if let Some(best) = causes.first().filter(|best| best.points > 0) {
-        let [advice, not] = evidence::advice(best);
-        writeln!(out, "  {} {advice}; {not}", paint.on(GOOD, "try     "));
+}
+
+fn advise(causes: &[Hypothesis], address: IpAddr, stuck: bool, paint: Paint, out: &mut Line) {
+    let best = causes.first().filter(|best| best.points > 0);
+    if let Some(advice) = best.and_then(|best| advice::advice(best, address, stuck)) {
+        writeln!(out, "  {} {advice}", paint.on(GOOD, "try     "));
     }
 }
 

@@ -288,6 +288,10 @@ const CAUSES: [(Cause, &str); Cause::ALL.len()] = [
         "a stack or proxy whose timestamps do not grow from one connection to the next",
     ),
     (
+        Cause::RestartedDevice,
+        "a device without timestamps has restarted, and begins from the same port or the same ISN again",
+    ),
+    (
         Cause::OldDuplicate,
         "a segment of an earlier connection that was delayed in the network",
     ),

@@ -12,6 +12,7 @@ use twtrace::view::{Of, Output, Renderer, WhatIf};
 use twtrace_common::Reason;
 use twtrace_common::record::{self, FLAG_IN_TIME_WAIT};
 use twtrace_common::refusal::{Reply, Rule, Stage};
+use twtrace_common::tcp::RST;
 
 use crate::story::{self, Made, PAWS, Refusal, Whose, end, refusal};
 use crate::support::{MS, S, expect, golden, options, put};
@@ -102,4 +103,74 @@ fn several_hosts_behind_one_address_meet_fin_wait_2() {
     let summary = text.lines().filter(|line| !line.contains("accepted over"));
     assert!(summary.clone().all(|line| !line.contains("TIME_WAIT")));
     expect(&golden("conflicts-fin-wait-2.txt"), text.as_bytes());
+}
+
+/// A device without timestamps restarts, and begins from its fixed port and ISN again; tcp_rfc1337
+/// ignores its RSTs.
+#[test]
+fn a_device_that_has_restarted_is_locked_out() {
+    let whose = Whose {
+        raddr: "192.0.2.40",
+        rport: 4_000,
+        time_wait: 19 * S,
+    };
+    let mut records = Vec::new();
+    for (nth, second) in [(1, 20), (2, 21), (3, 23)] {
+        let syn = Refusal {
+            rule: Rule::OldSequence,
+            seq_gap: -12_345,
+            rearmed: false,
+            nth,
+            ..PAWS
+        };
+        records.push(refusal(whose, second * S, syn));
+        let rst = Refusal {
+            rule: Rule::Rfc1337,
+            reply: Reply::None as u8,
+            flags: RST,
+            seq_gap: 0,
+            ..syn
+        };
+        records.push(refusal(whose, second * S + MS, rst));
+    }
+    let text = conflicts(&meta(), &records);
+    for wrong in ["PAWS", "TSval", "try      nothing"] {
+        assert!(!text.contains(wrong), "{wrong} in {text}");
+    }
+    expect(&golden("conflicts-restarted.txt"), text.as_bytes());
+}
+
+/// Duplicates come alone, so a client that is stuck is not told to do nothing.
+#[test]
+fn nobody_who_is_stuck_is_advised_to_do_nothing() {
+    let duplicate = Refusal {
+        rule: Rule::OldSequence,
+        gap: Some(0),
+        seq_gap: -12_345,
+        rearmed: false,
+        ..PAWS
+    };
+    let mut records = Vec::new();
+    for n in 0..4_u16 {
+        let at = (20 + u64::from(n)) * S;
+        let whose = Whose {
+            raddr: "192.0.2.40",
+            rport: 4_000 + n,
+            time_wait: at - S,
+        };
+        records.push(refusal(whose, at, duplicate));
+        // Of the last, no record tells that it was sent again.
+        let syns = if n == 3 { 4 } else { 1 };
+        let ended = end(whose, at + 9 * S, Reason::Expired, (syns, at), None);
+        records.push(ended);
+    }
+    let whose = Whose {
+        raddr: "192.0.2.40",
+        rport: 4_009,
+        time_wait: 30 * S,
+    };
+    records.push(end(whose, 95 * S, Reason::Expired, (4, 31 * S), None));
+    let text = conflicts(&meta(), &records);
+    assert!(text.contains("likely   old duplicates"), "{text}");
+    assert!(!text.contains("try      nothing"), "{text}");
 }

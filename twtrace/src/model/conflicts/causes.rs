@@ -67,6 +67,7 @@ pub(super) fn weigh(facts: &Facts) -> Vec<Hypothesis> {
                 Cause::PortRewritingNat => port_rewriting_nat(facts, &mut case),
                 Cause::ClockReset => clock_reset(facts, &mut case),
                 Cause::NonMonotonicStack => non_monotonic_stack(facts, &mut case),
+                Cause::RestartedDevice => restarted_device(facts, &mut case),
                 Cause::OldDuplicate => old_duplicate(facts, &mut case),
             }
             case
@@ -176,14 +177,40 @@ fn non_monotonic_stack(facts: &Facts, case: &mut Hypothesis) {
     case.con(1, facts.isn_mixed(), facts.isn_mixed_said());
 }
 
+/// With timestamps, its clock tells.
+fn restarted_device(facts: &Facts, case: &mut Hypothesis) {
+    if !facts.mostly_without_timestamps() {
+        return;
+    }
+    let not_ahead = facts.isn_behind > 0 && facts.isn_ahead == 0;
+    let several = facts.retried > 0 || facts.conflicts >= 2;
+    let one_isn = facts.conflicts >= 2 && facts.isns.len() == 1;
+    let one_port = facts.conflicts >= 2 && facts.ports.len() == 1;
+    let near = not_ahead && facts.isn_near == facts.isn_behind;
+    case.pro(1, not_ahead, facts.isn_not_ahead_said());
+    case.pro(3, one_isn, facts.one_isn_said());
+    case.pro(2, near && several && !one_isn, facts.isn_near_said());
+    case.pro(2, one_port, facts.one_port_said());
+    case.pro(1, not_ahead && facts.retried > 0, facts.sent_again());
+    case.pro(
+        facts.never_closed_weight(),
+        facts.never_closed(),
+        facts.never_closed_said(),
+    );
+    case.con(1, facts.isn_ahead > 0, facts.isn_ahead_said());
+}
+
 fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
     let of = facts.isn_ahead + facts.isn_behind;
     let all_alike = facts.like_duplicates == of && of > 0;
     let alike = Argument::LikeDuplicates {
         n: facts.like_duplicates,
         of,
+        timestamps: facts.without_timestamps == 0,
     };
-    case.pro(4, all_alike, alike);
+    // Of ISNs alone, one in four is as little behind by chance.
+    let weight = if facts.without_timestamps == 0 { 4 } else { 2 };
+    case.pro(weight, all_alike, alike);
     case.pro(1, facts.like_duplicates > 0 && !all_alike, alike);
     let far = facts.far_back > 0 && 2 * facts.far_back >= facts.gaps;
     case.con(2, far, facts.far_behind());
@@ -194,7 +221,7 @@ fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
     );
     let many = Argument::Many { n: facts.conflicts };
     case.con(2, facts.conflicts >= ENOUGH, many);
-    case.con(2, facts.retried > 0, facts.sent_again());
+    case.con(4, facts.retried > 0, facts.sent_again());
 }
 
 /// What the facts add up to.
@@ -219,21 +246,27 @@ impl Facts {
         }
     }
 
-    /// Half of the old connections wait for a FIN. A host that is still up has their ports in use,
-    /// so it is another one that comes from them.
+    /// Old connections that their client has not closed.
+    fn open(&self) -> u64 {
+        self.fin_wait_2 + self.live
+    }
+
+    /// They are half of all. A host that is still up has their ports in use, so it is another one
+    /// that comes from them.
     fn never_closed(&self) -> bool {
-        self.fin_wait_2 > 0 && 2 * self.fin_wait_2 >= self.conflicts && !self.young_clock()
+        self.open() > 0 && 2 * self.open() >= self.conflicts && !self.young_clock()
     }
 
     /// A single one may also have been left behind by a crash.
     fn never_closed_weight(&self) -> i32 {
-        if self.fin_wait_2 >= FEW { 4 } else { 1 }
+        if self.open() >= FEW { 4 } else { 1 }
     }
 
     fn never_closed_said(&self) -> Argument {
         Argument::NeverClosed {
-            n: self.fin_wait_2,
+            n: self.open(),
             of: self.conflicts,
+            live: self.live,
         }
     }
 
@@ -315,6 +348,38 @@ impl Facts {
         }
     }
 
+    fn isn_not_ahead_said(&self) -> Argument {
+        Argument::IsnNotAhead {
+            n: self.isn_behind,
+            of: self.isn_ahead + self.isn_behind,
+        }
+    }
+
+    fn isn_near_said(&self) -> Argument {
+        Argument::IsnNear {
+            n: self.isn_near,
+            of: self.isn_ahead + self.isn_behind,
+        }
+    }
+
+    fn one_isn_said(&self) -> Argument {
+        Argument::OneIsn {
+            n: self.conflicts,
+            isn: self.isns.first().copied().unwrap_or(0),
+        }
+    }
+
+    fn one_port_said(&self) -> Argument {
+        Argument::OnePort {
+            n: self.conflicts,
+            port: self.ports.first().copied().unwrap_or(0),
+        }
+    }
+
+    fn mostly_without_timestamps(&self) -> bool {
+        self.without_timestamps > 0 && 2 * self.without_timestamps >= self.conflicts
+    }
+
     fn same_gaps_said(&self) -> Argument {
         Argument::SameGaps {
             n: self.same,
@@ -377,6 +442,8 @@ impl Facts {
 
 /// Gaps beyond this are called far: the view says what it is.
 pub const FAR_TICKS: u32 = OLD_TICKS;
+/// An ISN this little before what was expected is near.
+pub const NEAR_BYTES: u32 = super::evidence::NEAR_BYTES;
 
 #[cfg(test)]
 mod tests;

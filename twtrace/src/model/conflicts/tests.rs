@@ -1,4 +1,5 @@
 mod refused;
+mod restarted;
 
 use std::net::Ipv4Addr;
 

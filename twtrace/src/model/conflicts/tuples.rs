@@ -70,8 +70,8 @@ pub(super) struct Added {
     pub(super) syns: u32,
     /// It is the first of its conflict.
     pub(super) first: bool,
-    /// It is the second.
-    pub(super) second: bool,
+    /// Its client has sent it again, for the first time as far as was seen.
+    pub(super) again: bool,
     /// No conflict was seen before with these addresses and ports.
     pub(super) new_tuple: bool,
     /// It made its client stuck.
@@ -146,11 +146,12 @@ impl Tuples {
         }
         tuple.add(refused);
         let (syns, stuck) = (tuple.syns - before, tuple.becomes_stuck());
+        let again = before < 2 && tuple.syns >= 2;
         self.tidy();
         Added {
             syns,
             first: before == 0,
-            second: before == 1,
+            again,
             new_tuple,
             stuck,
             evicted,

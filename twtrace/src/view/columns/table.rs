@@ -382,7 +382,7 @@ columns! {
         width: 9,
         align: Align::Right,
         unit: "ms",
-        doc: "from the first refused SYN to the accepted one, or to the RST that ended the TIME_WAIT; null if none was refused, or nothing ended it",
+        doc: "from the first refused SYN to the accepted one, or to the RST that ended the mini-socket; null if none was refused, or nothing ended it",
         of: Of::REOPEN.and(Of::CONFLICT),
         shown: Shown::Data,
         get: |report| known(delay_ns(report), Value::Duration),

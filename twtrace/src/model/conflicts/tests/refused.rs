@@ -121,7 +121,11 @@ fn ports_that_their_client_never_closed_point_to_several_hosts() {
     }
     trace.finish();
     assert_eq!(best(&trace), Cause::SeveralHosts);
-    let said = Argument::NeverClosed { n: 4, of: 4 };
+    let said = Argument::NeverClosed {
+        n: 4,
+        of: 4,
+        live: 0,
+    };
     assert!(trace.known[3].causes[0].pro.contains(&said));
 }
 
