@@ -152,8 +152,13 @@ impl Story {
             recycle: self.questions.what_if == Some(WhatIfArg::Recycle),
         };
         let mut closing = Closing::new(self.format);
-        self.renderer
-            .conflicts(&self.conflicts, what_if, closing.lines(out));
+        let unseen = self.tally.unseen();
+        self.renderer.conflicts(
+            &self.conflicts,
+            unseen.as_ref(),
+            what_if,
+            closing.lines(out),
+        );
         let summary = self.tally.summary(cut);
         let exit = closing.summary(&mut self.renderer, &summary, out)?;
         let counts = self.conflicts.overview().counts;

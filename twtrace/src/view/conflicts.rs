@@ -13,8 +13,10 @@ use super::json::{self, ms};
 use super::line::Line;
 use super::paint::{BAD, CARE, GOOD, HEADING, Paint};
 use super::units::{self, count, thousands};
+use crate::event::Stage;
 use crate::host::Names;
 use crate::model::Conflicts;
+use crate::model::books::{UNSEEN, Unseen};
 use crate::model::conflicts::causes::{Hypothesis, Standing};
 use crate::model::conflicts::what_if::Recycle;
 use crate::model::conflicts::{Counts, OUTCOMES, Outcome, Peer, PeerKey, Rest, StuckBy};
@@ -22,6 +24,8 @@ use crate::model::stats::{Percentiles, buckets};
 
 /// Addresses shown one by one; the others together.
 const TOP: usize = 15;
+/// Namespaces named in a line.
+const NAMESPACES: usize = 5;
 /// Sentences a line.
 const SENTENCES: usize = 3;
 
@@ -34,6 +38,7 @@ pub struct WhatIf {
 
 pub(super) fn text(
     conflicts: &Conflicts,
+    unseen: Option<&Unseen>,
     what_if: WhatIf,
     paint: Paint,
     names: &mut Names,
@@ -44,9 +49,13 @@ pub(super) fn text(
         refused, accepted, ..
     } = overview.counts;
     if refused == 0 {
+        let clean = match unseen {
+            Some(unseen) if !unseen.none() => "",
+            _ => ": no old connection kept a new one out",
+        };
         writeln!(
             out,
-            "0 SYNs refused; {} accepted over a TIME_WAIT: no old connection kept a new one out",
+            "0 SYNs refused; {} accepted over a TIME_WAIT{clean}",
             thousands(accepted)
         );
     } else {
@@ -62,9 +71,43 @@ pub(super) fn text(
             plural(overview.addresses as u64, "address", "addresses")
         );
     }
+    if let Some(unseen) = unseen {
+        not_seen(unseen, names, out);
+    }
     if what_if.recycle {
         recycle(conflicts.recycle(), out);
     }
+}
+
+/// Where a stage cannot be seen, the kernel's counter has the word.
+fn not_seen(unseen: &Unseen, names: &mut Names, out: &mut Line) {
+    out.text("not seen here: SYNs refused by a connection that still lives; ");
+    for (index, &(netns, by)) in unseen.grew.iter().take(NAMESPACES).enumerate() {
+        let before = match index {
+            0 => format!("{UNSEEN} grew"),
+            _ => ",".to_owned(),
+        };
+        write!(out, "{before} by {} in netns ", thousands(by));
+        name_or_number(names.netns(netns), netns, out);
+    }
+    let more = unseen.grew.len().saturating_sub(NAMESPACES);
+    if more > 0 {
+        write!(out, " and in {} more", thousands(more as u64));
+    }
+    if unseen.filtered && !unseen.grew.is_empty() {
+        out.text(", whatever the filters");
+    }
+    if unseen.grew.is_empty() && unseen.known > 0 {
+        write!(out, "{UNSEEN} did not grow in {} netns", unseen.known);
+    }
+    if unseen.unknown > 0 {
+        let before = if unseen.known > 0 { ", and" } else { UNSEEN };
+        write!(out, "{before} is not known of {} netns", unseen.unknown);
+    }
+    if !unseen.grew.is_empty() {
+        out.text(": that many SYNs came (SYN-ACKs sent again count too); `ss -tan` shows whose connections are still open");
+    }
+    out.byte(b'\n');
 }
 
 fn table(conflicts: &Conflicts, paint: Paint, names: &mut Names, out: &mut Line) {
@@ -272,6 +315,16 @@ struct Object {
     delay: Option<DelayObject>,
     buckets: Vec<(u64, u64)>,
     recycle: Option<RecycleObject>,
+    unseen: Option<UnseenObject>,
+}
+
+#[derive(Serialize)]
+struct UnseenObject {
+    stage: &'static str,
+    counter: &'static str,
+    grew: Option<u64>,
+    known: usize,
+    unknown: usize,
 }
 
 #[derive(Serialize)]
@@ -282,7 +335,12 @@ struct RecycleObject {
     without_timestamp: u64,
 }
 
-pub(super) fn json(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
+pub(super) fn json(
+    conflicts: &Conflicts,
+    unseen: Option<&Unseen>,
+    what_if: WhatIf,
+    out: &mut Line,
+) {
     let top = conflicts.top(usize::MAX);
     for (address, peer) in top.peers {
         let object = PeerObject {
@@ -310,10 +368,10 @@ pub(super) fn json(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
         json::put(&object, out);
         out.byte(b'\n');
     }
-    all(conflicts, what_if, out);
+    all(conflicts, unseen, what_if, out);
 }
 
-fn all(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
+fn all(conflicts: &Conflicts, unseen: Option<&Unseen>, what_if: WhatIf, out: &mut Line) {
     let overview = conflicts.overview();
     let delays: &Histogram<u64> = conflicts.delays();
     let recycle = conflicts.recycle();
@@ -329,6 +387,13 @@ fn all(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
             dropped: recycle.dropped(),
             behind: recycle.dropped_behind,
             without_timestamp: recycle.dropped_without,
+        }),
+        unseen: unseen.map(|unseen| UnseenObject {
+            stage: Stage::Established.name(),
+            counter: UNSEEN,
+            grew: unseen.grew(),
+            known: unseen.known,
+            unknown: unseen.unknown,
         }),
     };
     json::put(&object, out);

@@ -346,7 +346,7 @@ pub const PEER: [Field; 12] = [
 ];
 
 /// The object after those: all addresses together.
-pub const CONFLICTS: [Field; 5] = [
+pub const CONFLICTS: [Field; 6] = [
     ("event", "", "`conflicts`"),
     (
         "addresses",
@@ -367,6 +367,11 @@ pub const CONFLICTS: [Field; 5] = [
         "recycle",
         "",
         "with `--what-if recycle`: of `syns` that met a mini-socket, how many tcp_tw_recycle would at least have `dropped`: those `behind` another clock of their address and those `without_timestamp`; else null",
+    ),
+    (
+        "unseen",
+        "",
+        "null if all stages can be seen; else what is not: SYNs refused at `stage` other than those told, and how far the kernel's `counter` of them `grew` in the network namespaces where that is `known` (it counts SYN-ACKs that are sent again, too); null if it is `unknown` in all",
     ),
 ];
 

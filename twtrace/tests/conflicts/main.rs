@@ -85,7 +85,13 @@ fn conflicts(output: Output) -> Vec<u8> {
     for conflict in known {
         renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
     }
-    renderer.conflicts(&conflicts, WhatIf { recycle: true }, &mut out);
+    let unseen = tally.unseen();
+    renderer.conflicts(
+        &conflicts,
+        unseen.as_ref(),
+        WhatIf { recycle: true },
+        &mut out,
+    );
     renderer.summary(&tally.summary(false), &mut out);
     out
 }

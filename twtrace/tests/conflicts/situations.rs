@@ -19,12 +19,20 @@ use crate::support::{MS, S, expect, golden, options, put};
 
 /// The lines of `twtrace conflicts` and its summary.
 fn conflicts(meta: &Meta, records: &[Made]) -> String {
+    between(meta, records, [&[], &[]])
+}
+
+/// The same, with the kernel's counters before and after it.
+fn between(meta: &Meta, records: &[Made], kernel: [&[(&str, u64)]; 2]) -> String {
     let mut out = Vec::new();
     let options = options(Output::Text, Of::CONFLICTS);
     let mut renderer = Renderer::new(&options, meta, Names::none()).unwrap();
     let mut tally = Tally::new(meta, Detail::Records);
     let mut conflicts = Conflicts::new(meta);
     let mut known: Vec<Conflict> = Vec::new();
+    let totals = kernel.map(|names| story::snapshot(0, Vec::new(), story::kernel(names)));
+    let [before, after] = totals;
+    tally.snapshot(before);
     for (_, record) in records {
         let Some(report) = tally.event(decode(record).unwrap()) else {
             continue;
@@ -41,7 +49,9 @@ fn conflicts(meta: &Meta, records: &[Made]) -> String {
     for conflict in known {
         renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
     }
-    renderer.conflicts(&conflicts, WhatIf::default(), &mut out);
+    tally.snapshot(after);
+    let unseen = tally.unseen();
+    renderer.conflicts(&conflicts, unseen.as_ref(), WhatIf::default(), &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -173,4 +183,35 @@ fn nobody_who_is_stuck_is_advised_to_do_nothing() {
     let text = conflicts(&meta(), &records);
     assert!(text.contains("likely   old duplicates"), "{text}");
     assert!(!text.contains("try      nothing"), "{text}");
+}
+
+/// On 5.10 no hook sees a SYN that a live connection answers with a challenge ACK.
+#[test]
+fn what_cannot_be_seen_is_not_called_clean() {
+    let blind = Meta {
+        drops: false,
+        ..story::meta()
+    };
+    let told = |meta: &Meta, before, after| {
+        between(
+            meta,
+            &[],
+            [
+                &[("TCPSYNChallenge", before)],
+                &[("TCPSYNChallenge", after)],
+            ],
+        )
+    };
+    let clean = "no old connection kept a new one out";
+    let moved = told(&blind, 3, 7);
+    assert!(!moved.contains(clean), "{moved}");
+    assert!(moved.contains("TCPSYNChallenge grew by 4"), "{moved}");
+    let unread = between(&blind, &[], [&[], &[]]);
+    assert!(!unread.contains(clean), "{unread}");
+    let still = told(&blind, 3, 3);
+    assert!(still.contains(clean), "{still}");
+    let seen = told(&meta(), 3, 7);
+    assert!(seen.contains(clean), "{seen}");
+    let all = [moved, unread, still, seen].concat();
+    expect(&golden("conflicts-unseen.txt"), all.as_bytes());
 }
