@@ -4,14 +4,15 @@ use std::mem::offset_of;
 
 use twtrace::decode::decode;
 use twtrace::event::Meta;
+use twtrace::event::found::Holder;
 use twtrace::host::Names;
 use twtrace::model::conflicts::told;
 use twtrace::model::tally::Detail;
-use twtrace::model::{Conflict, Conflicts, Report, Tally};
+use twtrace::model::{Conflict, Conflicts, Refused, Report, Tally};
 use twtrace::view::{Of, Output, Renderer, WhatIf};
 use twtrace_common::Reason;
 use twtrace_common::record::{self, FLAG_IN_TIME_WAIT};
-use twtrace_common::refusal::{Reply, Rule, Stage};
+use twtrace_common::refusal::{REPLY_UNKNOWN, Reply, Rule, Stage};
 use twtrace_common::tcp::RST;
 
 use crate::story::{self, Made, PAWS, Refusal, Whose, end, refusal};
@@ -214,4 +215,49 @@ fn what_cannot_be_seen_is_not_called_clean() {
     assert!(seen.contains(clean), "{seen}");
     let all = [moved, unread, still, seen].concat();
     expect(&golden("conflicts-unseen.txt"), all.as_bytes());
+}
+
+#[test]
+fn the_live_connection_that_refuses_a_syn_is_named() {
+    let whose = Whose {
+        raddr: "10.0.0.9",
+        rport: 41_822,
+        time_wait: 0,
+    };
+    let challenged = Refusal {
+        stage: Stage::Established,
+        rule: Rule::Challenge,
+        reply: REPLY_UNKNOWN,
+        rearmed: false,
+        nth: 0,
+        ..PAWS
+    };
+    let (_, record) = refusal(whose, 20 * S, challenged);
+    let note = |holder: Option<Holder>| {
+        let report = Tally::new(&meta(), Detail::Records).event(decode(&record).unwrap());
+        let Some(Report::Refusal(refused)) = report else {
+            panic!("{report:?}");
+        };
+        let report = Report::Refusal(Refused { holder, ..refused });
+        let options = options(Output::Text, Of::CONFLICTS);
+        let mut out = Vec::new();
+        let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
+        renderer.event(&report, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let held = |uid| Holder {
+        state: "CLOSE_WAIT",
+        uid,
+    };
+    assert!(note(None).contains("on a live connection: a SYN"));
+    let owned = note(Some(held(Some(33))));
+    assert!(
+        owned.contains("on a live connection (CLOSE_WAIT, uid 33): a SYN"),
+        "{owned}"
+    );
+    let orphan = note(Some(held(None)));
+    assert!(
+        orphan.contains("(CLOSE_WAIT, held by no process)"),
+        "{orphan}"
+    );
 }
