@@ -11,8 +11,8 @@ use crate::say;
 use crate::stall::{self, Watch};
 use crate::test::{
     births, books, check, conflicts, contest, crowd, doctor, ends, exhaust, filters, flood,
-    footprint, host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports,
-    privileges, session, slow, soak, stopping, top,
+    footprint, host, interrupt, kill9, lacking, last_words, left_open, mutants, older, owners,
+    ports, privileges, session, slow, soak, stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +82,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("last bytes with a FIN, fentry", last_words::run, "fentry"),
     ("last bytes with a FIN, kprobe", last_words::run, "kprobe"),
+    ("connections left open, fentry", left_open::run, "fentry"),
+    ("connections left open, kprobe", left_open::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
     (
         "200,003 calls without a port, fentry",
@@ -184,6 +186,7 @@ const QUICK: &[&str] = &[
     "conflicts behind a NAT, fentry",
     "last bytes with a FIN, fentry",
     "last bytes with a FIN, kprobe",
+    "connections left open, fentry",
     "library session, fentry",
     "two CPUs at one, kprobe",
     "SIGTERM under load, fentry",
