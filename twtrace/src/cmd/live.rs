@@ -183,7 +183,11 @@ impl Live {
         let mut lookout = None;
         if self.options.births {
             sink.found(listing)?;
-            lookout = Some(Lookout::start(self.options.filter, self.every)?);
+            lookout = Some(Lookout::start(
+                self.options.filter,
+                self.every,
+                self.options.ports,
+            )?);
         } else {
             lookout::say_what_is_there(self.options.filter);
         }

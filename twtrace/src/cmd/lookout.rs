@@ -67,15 +67,19 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// Surveys the use of ports and lists what is there; then surveys again and again.
-    pub(super) fn start(filter: Filter, every: Option<Duration>) -> Result<Self> {
+    /// Lists what is there. Where ports are of interest, it surveys their use before, and then
+    /// again and again.
+    pub(super) fn start(filter: Filter, every: Option<Duration>, ports: bool) -> Result<Self> {
         let (sender, messages) = mpsc::channel(WAITING);
         let (orders, wishes) = orders::channel();
         let every = every.unwrap_or(EVERY);
         thread::Builder::new()
             .name("lookout".into())
             // It ends when nobody listens any more.
-            .spawn(move || drop(look(&filter, every, &sender, &wishes)))
+            .spawn(move || match ports {
+                true => drop(look(&filter, every, &sender, &wishes)),
+                false => drop(list(&filter, &sender)),
+            })
             .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
         Ok(Self { messages, orders })
     }
