@@ -227,11 +227,15 @@ impl Watch {
 
     fn block_of(&self, when: When, rows: Vec<Row>) -> Block {
         let population = self.ports.population();
+        let named = match when {
+            When::Warning => Vec::new(),
+            When::Interval | When::Total => self.ports.named(self.top),
+        };
         Block {
             at_ns: self.looked_ns.max(self.ports.latest_ns()),
             when,
             more: self.ports.in_use().saturating_sub(rows.len()),
-            rows,
+            rows: [rows, named].concat(),
             population: population.rows(),
             alive: population.alive(),
             uncertain: self.ports.uncertain(),

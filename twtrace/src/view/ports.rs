@@ -1,6 +1,8 @@
 //! The use of ports and the population: blocks of a table for people, an object a row for
 //! programs.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use super::cell::Host;
@@ -13,7 +15,7 @@ use super::units::{self, count, thousands};
 use crate::event::found::{Listed, Lister};
 use crate::event::{Call, PortFailure};
 use crate::model::population::{self, Alive};
-use crate::model::ports::{Failed, Reuse, Row};
+use crate::model::ports::{Failed, Reuse, Row, Why};
 use crate::text::Text;
 
 /// Share of the limit from which on it is shown, in percent.
@@ -192,7 +194,7 @@ fn line(row: &Row, when: When, paint: Paint, host: &mut Host, out: &mut Line) {
         thousands(row.time_wait.into()),
         thousands(row.arrivals.round() as u64),
     );
-    reuse(row.reuse, out);
+    reuse(row, out);
     if row.failures > 0 {
         let failed = format!("{} failed", thousands(row.failures));
         write!(out, "; {}", paint.on(BAD, &failed));
@@ -200,13 +202,17 @@ fn line(row: &Row, when: When, paint: Paint, host: &mut Host, out: &mut Line) {
     out.byte(b'\n');
 }
 
-/// `10.0.0.5 → 10.0.0.30:5432`; of a bind() only the source.
-fn route(row: &Row) -> String {
+/// `10.0.0.5 → 10.0.0.30:5432`, `10.0.0.5 → any (bind)`, or `0.0.0.0:80 → –` where a port was named.
+pub(super) fn route(row: &Row) -> String {
     let key = &row.key;
-    match (key.rport, key.raddr.is_ipv4()) {
-        (0, _) => format!("{} → –", key.laddr),
-        (port, true) => format!("{} → {}:{port}", key.laddr, key.raddr),
-        (port, false) => format!("{} → [{}]:{port}", key.laddr, key.raddr),
+    let local = match key.lport {
+        0 => key.laddr.to_string(),
+        port => SocketAddr::new(key.laddr, port).to_string(),
+    };
+    match (key.rport, key.lport) {
+        (0, 0) => format!("{local} → any (bind)"),
+        (0, _) => format!("{local} → –"),
+        (port, _) => format!("{local} → {}", SocketAddr::new(key.raddr, port)),
     }
 }
 
@@ -219,8 +225,9 @@ fn left(ns: u64) -> String {
     }
 }
 
-fn reuse(reuse: Reuse, out: &mut Line) {
-    match reuse {
+fn reuse(row: &Row, out: &mut Line) {
+    match row.reuse {
+        Reuse::No(why) => no(why, row, out),
         Reuse::On { delay_ms } => {
             out.text("on: a TIME_WAIT blocks its port for ");
             after(delay_ms, out);
@@ -238,6 +245,19 @@ fn reuse(reuse: Reuse, out: &mut Line) {
         }
         Reuse::NoTimestamps => out.text("no: tcp_timestamps=0"),
         Reuse::Unknown => out.text("–"),
+    }
+}
+
+/// Why tcp_tw_reuse has no part in it, and what has.
+fn no(why: Why, row: &Row, out: &mut Line) {
+    match why {
+        Why::PortNamed => out.text("no: the caller names the port"),
+        Why::Bind if row.key.is_source() => out.text(
+            "no: bind() takes a port for all destinations; IP_BIND_ADDRESS_NO_PORT leaves it to connect()",
+        ),
+        Why::Bind => write!(out, "no: bind() takes the ports, see {} → any", row.key.laddr),
+        Why::Live => out.text("no: live connections hold most"),
+        Why::FinWait2 => out.text("no: FIN_WAIT2 holds most"),
     }
 }
 
@@ -265,11 +285,7 @@ pub(super) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut 
     out.slice(&host.clock.time(*at_ns));
     write!(out, " {}()", call.name());
     match call {
-        Call::Connect => write!(
-            out,
-            " to {}",
-            std::net::SocketAddr::new(flow.raddr, flow.rport)
-        ),
+        Call::Connect => write!(out, " to {}", SocketAddr::new(flow.raddr, flow.rport)),
         Call::Bind => write!(out, " on {}", flow.laddr),
     }
     out.text(" failed (");
@@ -286,15 +302,21 @@ pub(super) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut 
         if *time_wait > 0 {
             out.text(" by TIME_WAIT");
         }
-    } else if let Some(candidates) = failed.candidates {
+    } else if *call == Call::Connect {
         write!(
             out,
             ": {}, {} held by TIME_WAIT only",
-            count(candidates.into(), "candidate"),
+            count(failed.candidates.into(), "candidate"),
             thousands((*time_wait).into())
         );
     } else {
-        out.text(": no port is free");
+        write!(
+            out,
+            ": {} of {} are in use, and bind() takes a port for all destinations; \
+             IP_BIND_ADDRESS_NO_PORT leaves the choice to connect()",
+            thousands(failed.in_use.into()),
+            count(failed.candidates.into(), "port")
+        );
     }
     if failed.untold > 0 {
         write!(out, " (and {} more before)", thousands(failed.untold));
@@ -350,6 +372,7 @@ struct Pressure {
     failures: u64,
     last_pid: Option<u32>,
     last_command: Option<Text>,
+    lport: Option<u16>,
 }
 
 impl Pressure {
@@ -359,6 +382,10 @@ impl Pressure {
             Reuse::On { delay_ms } => ("on", delay_ms),
             Reuse::Would { delay_ms, .. } => ("would-help", delay_ms),
             Reuse::NoTimestamps => ("no-timestamps", None),
+            Reuse::No(Why::PortNamed) => ("port-named", None),
+            Reuse::No(Why::Bind) => ("bind", None),
+            Reuse::No(Why::Live) => ("live", None),
+            Reuse::No(Why::FinWait2) => ("fin-wait-2", None),
             Reuse::Unknown => ("unknown", None),
         };
         let last = row.last_failure.as_ref();
@@ -385,6 +412,7 @@ impl Pressure {
             failures: row.failures,
             last_pid: last.map(|failure| failure.pid),
             last_command: last.map(|failure| failure.command.text()),
+            lport: (key.lport != 0).then_some(key.lport),
         }
     }
 }
@@ -435,7 +463,7 @@ pub(super) fn json(block: &Block, out: &mut Line) {
     }
 }
 
-const CSV: [&str; 16] = [
+const CSV: [&str; 17] = [
     "scope",
     "at_ns",
     "netns",
@@ -452,6 +480,7 @@ const CSV: [&str; 16] = [
     "full_in_ms",
     "reuse",
     "failures",
+    "lport",
 ];
 
 pub(super) fn csv_header(out: &mut Line) {
@@ -479,6 +508,7 @@ pub(super) fn csv(block: &Block, out: &mut Line) {
             text(one.full_in_ms.map(|ms| ms.to_string())),
             one.reuse.to_owned(),
             one.failures.to_string(),
+            text(one.lport.map(|port| port.to_string())),
         ];
         cells(cell.iter().map(String::as_str), out);
     }

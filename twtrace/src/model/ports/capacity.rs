@@ -50,6 +50,11 @@ impl Capacity {
         tried.saturating_sub(kept)
     }
 
+    /// Whether a port lies an odd distance from the low end of the range.
+    pub(super) fn is_odd(&self, port: u16) -> bool {
+        port.wrapping_sub(self.low) & 1 == 1
+    }
+
     /// Whether this port is one of them.
     pub(super) fn has(&self, port: u16) -> bool {
         if !(self.low..=self.high).contains(&port) {
