@@ -109,6 +109,8 @@ fn calls(writer: &mut Writer) {
         (Call::Bind, unbound, 0),
         (Call::Connect, bound, 1),
         (Call::Connect, Ends(APPLICATION, 50_001, "10.0.1.0", 443), 0),
+        (Call::Bind, Ends("0.0.0.0", LOW, "0.0.0.0", 0), 0),
+        (Call::Bind, Ends("::", 80, "::", 0), 0),
     ] {
         let failure = failure(call, &ends, time_wait, 14 * S);
         writer.record(&failure).unwrap();
@@ -162,7 +164,7 @@ fn record_to(path: &Path) {
     application(&mut writer);
     calls(&mut writer);
     writer
-        .snapshot(&snapshot(15 * S, [100, 50], [2, 1]))
+        .snapshot(&snapshot(15 * S, [100, 50], [2, 3]))
         .unwrap();
     writer.finish().unwrap();
 }

@@ -8,6 +8,7 @@
 
 mod capacity;
 mod failures;
+mod holders;
 mod rate;
 mod reuse;
 mod row;
@@ -21,12 +22,15 @@ use std::collections::BTreeMap;
 use self::capacity::Capacity;
 pub(in crate::model) use self::capacity::usable;
 use self::failures::{Failures, Named};
+#[cfg(test)]
+pub(crate) use self::holders::Sides;
+pub(crate) use self::holders::{Holder, Holders, Sight};
 use self::rate::Window;
 pub(crate) use self::row::{Failed, Key, Reuse, Row, Why};
 use self::sources::{Place, Sources, Step};
 use super::census::Change;
 use super::population::{MAX_NAMESPACES, Population};
-use crate::event::found::{Found, PortRules, Survey};
+use crate::event::found::{Found, Peer, PortLook, PortRules, Survey};
 use crate::event::{BornAs, Call, End, Event, Meta, PortFailure, Snapshot};
 
 /// Destinations that are told apart; the rest is counted together.
@@ -35,6 +39,8 @@ pub(crate) const MAX_KEYS: usize = 65_536;
 const HIGH: u64 = 90;
 /// Below this percentage in use, a short time until exhaustion is only the start of a burst.
 const LOW: u64 = 10;
+/// Ports that wait to be looked at: each look lists sockets.
+const MAX_UNLOOKED: usize = 16;
 /// Warnings between two ticks.
 const MAX_WARNINGS: usize = 16;
 
@@ -55,10 +61,21 @@ struct Namespace {
     capacity: Capacity,
     /// `None` until it was looked at.
     rules: Option<PortRules>,
+    /// Ports that listeners and sockets that are only bound had when it was last looked.
+    taken: Vec<(u16, u16)>,
     /// Mini-sockets that were born in FIN_WAIT2, whatever their ports.
     born_fin_wait_2: u64,
     /// A survey was asked for.
     asked: bool,
+}
+
+impl Namespace {
+    /// Whether a listener or a socket that was only bound had this port; `None` out of the range.
+    fn taken_before(&self, port: u16) -> Option<bool> {
+        let has = |&(from, to): &(u16, u16)| (from..=to).contains(&port);
+        let surveyed = self.rules.is_some() && self.capacity.ranges_over(port);
+        surveyed.then(|| self.taken.iter().any(has))
+    }
 }
 
 /// Follows the use of ports.
@@ -76,6 +93,10 @@ pub struct Ports {
     calls: u64,
     /// Births and ends that the ring lost: up to now, and before the last listing.
     lost: [u64; 2],
+    /// Not all mini-sockets are seen.
+    filtered: bool,
+    /// Ports to look at, that bind() did not get.
+    unlooked: Vec<(u32, u16)>,
     /// What counts as a port of the range was changed after mini-sockets were counted.
     moved: bool,
 }
@@ -94,6 +115,8 @@ impl Ports {
             latest_ns: meta.started_ns,
             calls: 0,
             lost: [0; 2],
+            filtered: meta.filtered,
+            unlooked: Vec::new(),
             moved: false,
         }
     }
@@ -130,6 +153,27 @@ impl Ports {
             | Found::Listed(_)
             | Found::ListingOver { .. }
             | Found::Clock(_) => {}
+        }
+    }
+
+    /// Ports that bind() did not get, and that it helps to look at; each is returned once for each
+    /// report of it.
+    pub fn unlooked(&mut self) -> Vec<(u32, u16)> {
+        std::mem::take(&mut self.unlooked)
+    }
+
+    /// Takes what was seen on a port.
+    pub fn looked(&mut self, look: &PortLook) {
+        self.named.looked(look);
+    }
+
+    /// A failure with what is known now of what holds its port.
+    #[must_use]
+    pub fn again(&self, failed: Failed) -> Failed {
+        let row = self.of(Key::of_call(&failed.failure));
+        Failed {
+            holders: row.and_then(|row| row.holders),
+            ..failed
         }
     }
 
@@ -250,6 +294,10 @@ impl Ports {
         });
         let mut step = Step {
             alive: change.alive(),
+            peer: match capacity.ranges_over(flow.rport) {
+                true => Peer::Ephemeral,
+                false => Peer::Fixed,
+            },
             destinations: 0,
             at_ns: event.at_ns(),
             lives: !matches!(change, Change::Seeded(_)),
@@ -316,6 +364,10 @@ impl Ports {
                 None => Some(0),
             },
         };
+        let untold = place?;
+        if failure.port_given && failure.call == Call::Bind && self.unlooked.len() < MAX_UNLOOKED {
+            self.unlooked.push((key.netns, key.lport));
+        }
         let row = self.of(key);
         Some(Failed {
             failure: *failure,
@@ -324,7 +376,8 @@ impl Ports {
                 false => self.candidates(key.netns),
             },
             in_use: row.map_or(0, |row| row.in_use()),
-            untold: place?,
+            holders: row.and_then(|row| row.holders),
+            untold,
         })
     }
 
@@ -356,6 +409,7 @@ impl Ports {
         let moved = namespace.rules.is_some() && namespace.capacity != capacity;
         namespace.capacity = capacity;
         namespace.rules = Some(rules.clone());
+        namespace.taken.clone_from(taken);
         self.moved |= moved;
         self.sources.forget_others(*netns);
         for (key, destination) in &mut self.destinations {

@@ -122,7 +122,7 @@ pub const HISTOGRAM: [Field; 13] = [
 
 /// One JSON object per destination of `ports`; CSV has the same fields but `v`, `event`,
 /// `reuse_delay_ms` and `last_…`.
-pub const PORT_PRESSURE: [Field; 22] = [
+pub const PORT_PRESSURE: [Field; 23] = [
     ("v", "", "version of the schema"),
     ("event", "", "`port-pressure`"),
     (
@@ -188,6 +188,11 @@ pub const PORT_PRESSURE: [Field; 22] = [
         "lport",
         "",
         "the port that callers named and did not get: the row is of this port alone, and in use when they asked; null where a port of the range is chosen",
+    ),
+    (
+        "held_by",
+        "",
+        "of a port that callers named, what holds it. `ports` looks right after a bind() failed: `listener`; `live-accepted`, `live-outgoing` or, where both ports are in the ephemeral range, `live` connections; `bound`: a socket that is only bound; `time-wait-accepted`, `time-wait-outgoing`, `time-wait`: the same of mini-sockets, FIN_WAIT2 included; `gone`: nothing any more. `unknown` where it was not looked, as in a recording. Of a connect(): `time-wait` or `unknown`. null for other rows",
     ),
 ];
 

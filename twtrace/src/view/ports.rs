@@ -1,10 +1,13 @@
 //! The use of ports and the population: blocks of a table for people, an object a row for
 //! programs.
 
+mod failure;
+
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
+pub(super) use self::failure::failure;
 use super::cell::Host;
 use super::cell::name_or_number;
 use super::cell::row as cells;
@@ -13,9 +16,8 @@ use super::line::Line;
 use super::paint::{BAD, CARE, HEADING, Paint};
 use super::units::{self, count, thousands};
 use crate::event::found::{Listed, Lister};
-use crate::event::{Call, PortFailure};
 use crate::model::population::{self, Alive};
-use crate::model::ports::{Failed, Reuse, Row, Why};
+use crate::model::ports::{Holder, Reuse, Row, Why};
 use crate::text::Text;
 
 /// Share of the limit from which on it is shown, in percent.
@@ -251,7 +253,13 @@ fn reuse(row: &Row, out: &mut Line) {
 /// Why tcp_tw_reuse has no part in it, and what has.
 fn no(why: Why, row: &Row, out: &mut Line) {
     match why {
-        Why::PortNamed => out.text("no: the caller names the port"),
+        Why::PortNamed => {
+            out.text("no: the caller names the port");
+            let holder = row.holders.map(|holders| holders.holder());
+            if let Some(holder) = holder.filter(|one| *one != Holder::Unknown(0)) {
+                write!(out, "; held by {}", failure::who(holder));
+            }
+        }
         Why::Bind if row.key.is_source() => out.text(
             "no: bind() takes a port for all destinations; IP_BIND_ADDRESS_NO_PORT leaves it to connect()",
         ),
@@ -266,62 +274,6 @@ fn after(delay_ms: Option<u32>, out: &mut Line) {
         Some(ms) => write!(out, "{}", units::span(u64::from(ms) * 1_000_000)),
         None => out.text("at most 1 s"),
     }
-}
-
-/// `!! 14:07:31 connect() to 10.0.0.30:5432 failed (EADDRNOTAVAIL) for pid 8123 (php-fpm): 28,232
-/// candidates, 27,902 held by TIME_WAIT only`.
-pub(super) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut Line) {
-    let PortFailure {
-        flow,
-        at_ns,
-        call,
-        pid,
-        command,
-        errno,
-        port_given,
-        time_wait,
-    } = &failed.failure;
-    write!(out, "{} ", paint.on(BAD, "!!"));
-    out.slice(&host.clock.time(*at_ns));
-    write!(out, " {}()", call.name());
-    match call {
-        Call::Connect => write!(out, " to {}", SocketAddr::new(flow.raddr, flow.rport)),
-        Call::Bind => write!(out, " on {}", flow.laddr),
-    }
-    out.text(" failed (");
-    match errno {
-        98 => out.text("EADDRINUSE"),
-        99 => out.text("EADDRNOTAVAIL"),
-        other => write!(out, "errno {other}"),
-    }
-    write!(out, ") for pid {pid} (");
-    out.text(&command.text());
-    out.text(")");
-    if *port_given {
-        write!(out, ": port {} is taken", flow.lport);
-        if *time_wait > 0 {
-            out.text(" by TIME_WAIT");
-        }
-    } else if *call == Call::Connect {
-        write!(
-            out,
-            ": {}, {} held by TIME_WAIT only",
-            count(failed.candidates.into(), "candidate"),
-            thousands((*time_wait).into())
-        );
-    } else {
-        write!(
-            out,
-            ": {} of {} are in use, and bind() takes a port for all destinations; \
-             IP_BIND_ADDRESS_NO_PORT leaves the choice to connect()",
-            thousands(failed.in_use.into()),
-            count(failed.candidates.into(), "port")
-        );
-    }
-    if failed.untold > 0 {
-        write!(out, " (and {} more before)", thousands(failed.untold));
-    }
-    out.byte(b'\n');
 }
 
 /// `! 14:07:21 10.0.0.5 → 10.0.0.30:5432 runs out of ports in 9 s: 24,102 of 28,232 in use`.
@@ -373,6 +325,7 @@ struct Pressure {
     last_pid: Option<u32>,
     last_command: Option<Text>,
     lport: Option<u16>,
+    held_by: Option<&'static str>,
 }
 
 impl Pressure {
@@ -413,6 +366,7 @@ impl Pressure {
             last_pid: last.map(|failure| failure.pid),
             last_command: last.map(|failure| failure.command.text()),
             lport: (key.lport != 0).then_some(key.lport),
+            held_by: (key.lport != 0).then(|| failure::held_by(row)),
         }
     }
 }
@@ -463,7 +417,7 @@ pub(super) fn json(block: &Block, out: &mut Line) {
     }
 }
 
-const CSV: [&str; 17] = [
+const CSV: [&str; 18] = [
     "scope",
     "at_ns",
     "netns",
@@ -481,6 +435,7 @@ const CSV: [&str; 17] = [
     "reuse",
     "failures",
     "lport",
+    "held_by",
 ];
 
 pub(super) fn csv_header(out: &mut Line) {
@@ -509,6 +464,7 @@ pub(super) fn csv(block: &Block, out: &mut Line) {
             one.reuse.to_owned(),
             one.failures.to_string(),
             text(one.lport.map(|port| port.to_string())),
+            text(one.held_by.map(str::to_owned)),
         ];
         cells(cell.iter().map(String::as_str), out);
     }

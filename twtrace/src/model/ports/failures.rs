@@ -4,6 +4,7 @@ use foldhash::HashMap;
 
 use super::row::Key;
 use crate::event::PortFailure;
+use crate::event::found::{OnPort, PortLook};
 
 /// Failures of one kind are reported once in this time (ns).
 const TELL_NS: u64 = 1_000_000_000;
@@ -17,6 +18,8 @@ pub(super) struct Failures {
     pub(super) last: Option<Box<PortFailure>>,
     /// The last failure reported: when, and how many there were.
     told: Option<(u64, u64)>,
+    /// What was on the port when it was last looked.
+    pub(super) look: Option<Vec<OnPort>>,
 }
 
 impl Failures {
@@ -30,6 +33,7 @@ impl Failures {
             None => 0,
         };
         self.told = Some((failure.at_ns, self.count));
+        self.look = None;
         Some(self.count - before - 1)
     }
 
@@ -49,6 +53,15 @@ impl Named {
             self.make_room();
         }
         self.0.entry(key).or_default().note(failure)
+    }
+
+    /// Takes a look at a port.
+    pub(super) fn looked(&mut self, look: &PortLook) {
+        for (key, failures) in &mut self.0 {
+            if (key.netns, key.lport) == (look.netns, look.port) {
+                failures.look.clone_from(&look.sockets);
+            }
+        }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Failures> {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::holders::Holders;
 use super::{HIGH, LOW};
 use crate::event::{Call, Flow, PortFailure};
 
@@ -72,6 +73,8 @@ pub struct Row {
     /// Calls that got no port.
     pub failures: u64,
     pub last_failure: Option<PortFailure>,
+    /// Of a port that bind() did not get.
+    pub holders: Option<Holders>,
 }
 
 /// A call that got no port, and what is known of where it went.
@@ -82,6 +85,8 @@ pub struct Failed {
     pub candidates: u32,
     /// Of these, in use on the source of a bind(), as far as known.
     pub in_use: u32,
+    /// What holds the port that a bind() had named.
+    pub holders: Option<Holders>,
     /// Others of this kind since the last one reported.
     pub untold: u64,
 }

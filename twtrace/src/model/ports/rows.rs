@@ -4,9 +4,12 @@ use std::cmp::Reverse;
 
 use super::capacity::Capacity;
 use super::failures::Failures;
+use super::holders::{Holders, Sight};
 use super::reuse::reuse;
 use super::row::{Key, Reuse, Row, Why, in_use, percent};
-use super::{Destination, Ports};
+use super::{Destination, Namespace, Ports};
+use crate::event::Call;
+use crate::event::found::OnPort;
 
 impl Ports {
     /// The destinations with the highest share of ports in use, and sources of bind(), at most `n`.
@@ -106,6 +109,7 @@ impl Ports {
             peak: counted.peak.min(candidates),
             failures: counted.failures.count,
             last_failure: counted.failures.last.as_deref().copied(),
+            holders: None,
         }
     }
 
@@ -121,10 +125,17 @@ impl Ports {
 
     /// A port that callers named was taken when they asked.
     fn row_of_port(&self, key: Key, failures: &Failures) -> Row {
+        let last = failures.last.as_deref().copied();
+        let bound = last.is_some_and(|failure| failure.call == Call::Bind);
+        let holders = bound.then(|| self.holders(key, failures.look.as_deref()));
         Row {
             key,
-            time_wait: 0,
-            others: 0,
+            time_wait: match (&holders, last) {
+                (Some(holders), _) => holders.mini_sockets.all(),
+                (None, Some(failure)) => failure.time_wait,
+                (None, None) => 0,
+            },
+            others: holders.map_or(0, |holders| holders.others()),
             candidates: 1,
             arrivals: 0.0,
             growth: 0.0,
@@ -132,7 +143,46 @@ impl Ports {
             reuse: Reuse::No(Why::PortNamed),
             peak: 1,
             failures: failures.count,
-            last_failure: failures.last.as_deref().copied(),
+            last_failure: last,
+            holders,
+        }
+    }
+
+    /// What holds a port: what was seen on it when it was looked, or the mini-sockets that are known.
+    fn holders(&self, key: Key, look: Option<&[OnPort]>) -> Holders {
+        let Key {
+            netns,
+            laddr,
+            lport,
+            ..
+        } = key;
+        let namespace = self.namespaces.get(&netns);
+        let ephemeral = namespace.is_some_and(|one| one.capacity.ranges_over(lport));
+        let rules = self.rules(netns);
+        let reserved = |&(from, to): &(u16, u16)| (from..=to).contains(&lport);
+        let mut holders = Holders {
+            sight: self.sight(namespace, lport, look.is_some()),
+            chance: rules.is_some_and(|rules| ephemeral && !rules.reserved.iter().any(reserved)),
+            ..Holders::default()
+        };
+        let mut add = |one: OnPort| holders.add(laddr, ephemeral, &one);
+        match look {
+            Some(sockets) => sockets.iter().copied().for_each(&mut add),
+            None => self.sources.on_port(netns, lport).for_each(&mut add),
+        }
+        holders
+    }
+
+    fn sight(&self, namespace: Option<&Namespace>, port: u16, looked: bool) -> Sight {
+        let kept = namespace.and_then(|one| one.taken_before(port));
+        if looked {
+            Sight::All
+        } else if kept == Some(true) {
+            Sight::Kept
+        } else if self.population.is_listed() && self.uncertain() == 0 && !self.filtered {
+            Sight::MiniSockets
+        } else {
+            Sight::Little
         }
     }
 

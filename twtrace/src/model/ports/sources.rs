@@ -6,12 +6,14 @@
 //! same port for several destinations.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::HashMap;
 
 use super::row::{Key, percent};
 use super::{Destination, LOW};
+use crate::event::found::{OnPort, OnPortKind, Peer};
 
 /// Ports that are told apart, by address.
 const MAX_HELD: usize = 131_072;
@@ -26,7 +28,8 @@ type Port = (u32, u16, IpAddr);
 /// Follows which local ports mini-sockets hold.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    held: BTreeMap<Port, u32>,
+    /// Mini-sockets whose remote port is in the ephemeral range, and the others.
+    held: BTreeMap<Port, [u32; 2]>,
     sources: HashMap<Key, Source>,
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Source {
 pub(super) struct Step {
     /// One mini-socket more, or less.
     pub(super) alive: i32,
+    pub(super) peer: Peer,
     /// Destinations more or less that have one.
     pub(super) destinations: i32,
     pub(super) at_ns: u64,
@@ -68,7 +72,8 @@ pub(super) struct Place {
 impl Sources {
     /// Takes a step on this port. `place` is `None` for a port that is not chosen from.
     pub(super) fn step(&mut self, source: Key, port: u16, place: Option<Place>, step: Step) {
-        let Some(taken) = self.hold((source.netns, port, source.laddr), step.alive) else {
+        let port = (source.netns, port, source.laddr);
+        let Some(taken) = self.hold(port, step.peer, step.alive) else {
             return;
         };
         let Some(place) = place else { return };
@@ -78,11 +83,14 @@ impl Sources {
     }
 
     /// By how many ports more are held; `None` if there is no room to know.
-    fn hold(&mut self, port: Port, alive: i32) -> Option<i32> {
+    fn hold(&mut self, port: Port, peer: Peer, alive: i32) -> Option<i32> {
+        let side = peer as usize;
         if alive <= 0 {
             let sockets = self.held.get_mut(&port)?;
-            *sockets = sockets.saturating_add_signed(alive);
-            let freed = *sockets == 0;
+            // It was on the other side if the range has changed since.
+            let side = if sockets[side] > 0 { side } else { 1 - side };
+            sockets[side] = sockets[side].saturating_add_signed(alive);
+            let freed = *sockets == [0; 2];
             if freed {
                 self.held.remove(&port);
             }
@@ -92,8 +100,8 @@ impl Sources {
             return None;
         }
         let sockets = self.held.entry(port).or_default();
-        *sockets += 1;
-        Some(i32::from(*sockets == 1))
+        sockets[side] += 1;
+        Some(i32::from(sockets[0] + sockets[1] == 1))
     }
 
     /// The source of this key, made if there is room.
@@ -126,7 +134,7 @@ impl Sources {
         let netns = source.netns;
         let mut last = None;
         let mut ports = 0;
-        for (&(_, port, laddr), _) in self.of_netns(netns) {
+        for (&(_, port, laddr), _) in self.of_ports(netns, 0, u16::MAX) {
             if has(port) && last != Some(port) && (laddr.is_ipv4() || source.laddr.is_ipv6()) {
                 last = Some(port);
                 ports += 1;
@@ -135,11 +143,23 @@ impl Sources {
         ports
     }
 
-    fn of_netns(&self, netns: u32) -> std::collections::btree_map::Range<'_, Port, u32> {
+    /// Mini-sockets on a port, by local address.
+    pub(super) fn on_port(&self, netns: u32, port: u16) -> impl Iterator<Item = OnPort> {
+        let each = self.of_ports(netns, port, port);
+        each.flat_map(|(&(_, _, local), sockets)| {
+            [Peer::Ephemeral, Peer::Fixed].map(|peer| OnPort {
+                local,
+                kind: OnPortKind::MiniSocket(peer),
+                number: sockets[peer as usize],
+            })
+        })
+    }
+
+    fn of_ports(&self, netns: u32, from: u16, to: u16) -> Range<'_, Port, [u32; 2]> {
         let lowest = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let highest = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
         self.held
-            .range((netns, 0, lowest)..=(netns, u16::MAX, highest))
+            .range((netns, from, lowest)..=(netns, to, highest))
     }
 
     /// Others than mini-sockets were counted anew.

@@ -4,7 +4,7 @@ use super::reuse::by_rules;
 use super::*;
 use twtrace_common::counters::Counters;
 
-use crate::event::found::Users;
+use crate::event::found::{OnPort, OnPortKind, Users};
 use crate::event::{Birth, CommandName, Flow, Seed};
 
 const HERE: u32 = 7;
@@ -404,4 +404,134 @@ fn connect_that_chooses_ports_itself_makes_no_row_of_its_source() {
     }
     assert_eq!(ports.rows(9).len(), 1);
     assert!(matches!(ports.rows(1)[0].reuse, Reuse::Would { .. }));
+}
+
+fn bind_to(laddr: IpAddr, lport: u16) -> Event {
+    let flow = Flow {
+        laddr,
+        raddr: Ipv4Addr::UNSPECIFIED.into(),
+        rport: 0,
+        ..flow(lport, 30)
+    };
+    let Event::PortFailure(failure) = failure(flow, Call::Bind) else {
+        unreachable!()
+    };
+    Event::PortFailure(PortFailure {
+        port_given: true,
+        ..failure
+    })
+}
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+fn look(port: u16, kinds: &[OnPortKind]) -> PortLook {
+    let on = |&kind: &OnPortKind| OnPort {
+        local: ANY,
+        kind,
+        number: 1,
+    };
+    PortLook {
+        netns: HERE,
+        port,
+        sockets: Some(kinds.iter().map(on).collect()),
+    }
+}
+
+/// What is known of the holder of a port that bind() did not get.
+fn holder(ports: &mut Ports, port: u16) -> (Holder, Sight, bool) {
+    let failed = ports.event(&bind_to(ANY, port)).unwrap();
+    let holders = failed.holders.unwrap();
+    (holders.holder(), holders.sight, holders.chance)
+}
+
+#[test]
+fn each_port_that_bind_did_not_get_is_told_of_and_looked_at() {
+    let mut ports = Ports::new(&meta());
+    for port in 80..86 {
+        assert!(ports.event(&bind_to(ANY, port)).is_some(), "{port}");
+        assert!(ports.event(&bind_to(ANY, port)).is_none(), "once a second");
+    }
+    assert_eq!(ports.named(9).len(), 6);
+    let unlooked = ports.unlooked();
+    assert_eq!(
+        unlooked,
+        (80..86).map(|port| (HERE, port)).collect::<Vec<_>>()
+    );
+    assert!(ports.unlooked().is_empty());
+}
+
+#[test]
+fn without_a_look_only_what_is_known_is_said_of_a_port() {
+    let mut ports = Ports::new(&meta());
+    assert_eq!(
+        holder(&mut ports, 79),
+        (Holder::Unknown(0), Sight::Little, false)
+    );
+    ports.found(&Found::Listing { at_ns: START });
+    ports.found(&survey(hundred(), &[(40_050, 40_050)], &[]));
+    ports.found(&Found::ListingOver { at_ns: START });
+    ports.snapshot(&totals(START + S, |_| ()));
+    for host in 30..33 {
+        ports.event(&birth(flow(80, host), START + S));
+    }
+    assert_eq!(
+        holder(&mut ports, 80),
+        (Holder::Unknown(3), Sight::MiniSockets, false)
+    );
+    assert_eq!(
+        holder(&mut ports, 81),
+        (Holder::Unknown(0), Sight::MiniSockets, false)
+    );
+    assert_eq!(
+        holder(&mut ports, 40_050),
+        (Holder::Unknown(0), Sight::Kept, true)
+    );
+    // The mini-sockets are on another address.
+    let elsewhere = Ipv4Addr::new(10, 0, 0, 6).into();
+    let failed = ports.event(&bind_to(elsewhere, 80)).unwrap();
+    assert_eq!(failed.holders.unwrap().holder(), Holder::Unknown(0));
+}
+
+#[test]
+fn a_look_tells_what_holds_the_port_until_the_next_failure() {
+    let mut ports = Ports::new(&meta());
+    let reserved = PortRules {
+        reserved: vec![(40_001, 40_001)],
+        ..hundred()
+    };
+    ports.found(&survey(reserved, &[], &[]));
+    for (port, kind, expected, chance) in [
+        (80, OnPortKind::Listener, Holder::Listener, false),
+        (
+            81,
+            OnPortKind::MiniSocket(Peer::Ephemeral),
+            Holder::Accepted(1),
+            false,
+        ),
+        (
+            40_000,
+            OnPortKind::Live(Peer::Fixed),
+            Holder::LiveOutgoing(1),
+            true,
+        ),
+        (
+            40_001,
+            OnPortKind::MiniSocket(Peer::Fixed),
+            Holder::Outgoing(1),
+            false,
+        ),
+    ] {
+        let failed = ports.event(&bind_to(ANY, port)).unwrap();
+        ports.looked(&look(port, &[kind]));
+        let holders = ports.again(failed).holders.unwrap();
+        assert_eq!((holders.holder(), holders.chance), (expected, chance));
+        let row = ports.named(9).into_iter().find(|row| row.key.lport == port);
+        assert_eq!(row.unwrap().holders, Some(holders));
+    }
+    let Event::PortFailure(mut later) = bind_to(ANY, 80) else {
+        unreachable!()
+    };
+    later.at_ns += 2 * S;
+    let failed = ports.event(&Event::PortFailure(later)).unwrap();
+    assert_eq!(failed.holders.unwrap().holder(), Holder::Unknown(0));
 }
