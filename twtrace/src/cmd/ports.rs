@@ -18,7 +18,8 @@ use crate::model::tally::Detail;
 use crate::model::{Ports, Report, Tally};
 use crate::view::{Block, Of, Output as Format, Renderer, When};
 
-/// How often destinations are looked through for one that has come under pressure.
+/// How often destinations are looked through for one that has come under pressure, and ports for
+/// what holds them.
 const LOOK_NS: u64 = 1_000_000_000;
 /// Failures that may wait until their port has been looked at, and how long.
 const MOST_WAITING: usize = 64;
@@ -42,6 +43,7 @@ pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
             out: Output::live()?.text(args.view.output() == Format::Text),
             left: args.count,
             listed_ns: 0,
+            asked_ns: 0,
         };
         sink.watch.header(&mut sink.out);
         sink.out.flush()?;
@@ -70,6 +72,8 @@ struct Live {
     left: Option<u64>,
     /// When mini-sockets were last listed.
     listed_ns: u64,
+    /// When ports were last asked for.
+    asked_ns: u64,
 }
 
 impl Sink for Live {
@@ -95,8 +99,17 @@ impl Sink for Live {
         self.watch.ports.unsurveyed()
     }
 
+    /// Each look lists sockets, so there are few in a second.
     fn wants_port(&mut self) -> Vec<(u32, u16)> {
-        self.watch.ports.unlooked()
+        let now_ns = monotonic_ns();
+        if now_ns < self.asked_ns + LOOK_NS {
+            return Vec::new();
+        }
+        let ports = self.watch.ports.unlooked();
+        if !ports.is_empty() {
+            self.asked_ns = now_ns;
+        }
+        ports
     }
 
     fn port(&mut self, look: PortLook) -> Result<()> {
