@@ -246,7 +246,7 @@ fn destinations(range: &[(u16, u16)]) -> Destinations {
             *time_wait += u32::from(substate == Substate::TimeWait);
         }
         Kind::MiniSocket(_) => {}
-        Kind::Connection | Kind::Unconnected => others.add(shown),
+        Kind::Connection | Kind::Unconnected { .. } => others.add(shown),
     };
     let listed = SockDiag::open().and_then(|mut diag| diag.visit_all(true, &mut count));
     if let Err(error) = listed {
