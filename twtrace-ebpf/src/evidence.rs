@@ -92,24 +92,41 @@ const UNDECIDED: u8 = 255;
 
 /// The sample of the segment that a mini-socket is at. `tcp_timewait_state_process` runs with bottom
 /// halves disabled, and so does what follows until the mini-socket that it was called for is gone: so
-/// one for each CPU is enough, unless the kernel preempts that, too.
+/// one for each CPU is enough. Where the kernel preempts that, too, it is the task's, which is
+/// recalled here and must be [`remember`]ed when it was changed.
 #[inline(always)]
 pub fn mini_socket() -> Option<&'static mut Sample> {
-    if !enabled(FEATURE_PREEMPTED) {
-        return of_cpu(MINI_SOCKET);
+    let sample = of_cpu(MINI_SOCKET)?;
+    if enabled(FEATURE_PREEMPTED) {
+        recall(sample);
     }
-    let task = task();
-    let sample = match SAMPLES.get_ptr_mut(task) {
-        Some(sample) => sample,
-        None => {
-            // Whatever it holds: each segment begins anew.
-            let any = SAMPLE.get(MINI_SOCKET)?;
-            let _ = SAMPLES.insert(task, any, 0);
-            SAMPLES.get_ptr_mut(task)?
-        }
+    Some(sample)
+}
+
+/// A copy, not the task's own: with two places where it may be, the verifier would walk what follows
+/// half as long again.
+#[inline(always)]
+fn recall(sample: &mut Sample) {
+    let Some(of_task) = SAMPLES.get_ptr(task()) else {
+        keep!(sample.tw = 0);
+        return;
     };
-    // SAFETY: a map value that only this task writes.
-    Some(unsafe { &mut *sample })
+    // SAFETY: two map values of that size.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut *sample).cast(),
+            size_of::<Sample>() as u32,
+            of_task.cast(),
+        );
+    }
+}
+
+/// Keeps the sample of [`mini_socket`] for the next program that runs for the same segment.
+#[inline(always)]
+pub fn remember(sample: &Sample) {
+    if enabled(FEATURE_PREEMPTED) {
+        let _ = SAMPLES.insert(task(), sample, 0);
+    }
 }
 
 #[inline(always)]

@@ -203,6 +203,7 @@ fn accepted(sample: &mut Sample, record: &mut End, reason: u8) {
     let known = fresh!(sample.flags) & (FLAG_TSVAL | FLAG_TS_RECENT) | FLAG_NUMBERS;
     record.flow.flags |= known & mask as u8;
     keep!(sample.tw = 0);
+    evidence::remember(sample);
 }
 
 /// 1 if a SYN that was accepted over it ended it.

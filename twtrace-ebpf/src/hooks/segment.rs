@@ -117,7 +117,10 @@ fn enter<A: Access>([tw, skb, th]: [u64; 3]) {
         }
     }
     // Last, so that the verifier walks behind its branches nothing else.
-    sample::<A>([tw, skb, th], substate, flags, segment);
+    if let Some(sample) = evidence::mini_socket() {
+        begin::<A>(sample, [tw, skb, th], substate, flags, segment);
+        evidence::remember(sample);
+    }
 }
 
 /// How a segment may end its mini-socket, as in `Marks::segment`: a RST, anything else in FIN_WAIT2, a
@@ -145,10 +148,13 @@ static MAY_END: [u8; 8] = {
 /// Remembers which segment this CPU is at, what it may change, and what it says if that may be asked
 /// for at the return: see [`verdict::returned`]. Nothing of an earlier one is left.
 #[inline(always)]
-fn sample<A: Access>([tw, skb, th]: [u64; 3], substate: u8, flags: u8, segment: u8) {
-    let Some(sample) = evidence::mini_socket() else {
-        return;
-    };
+fn begin<A: Access>(
+    sample: &mut Sample,
+    [tw, skb, th]: [u64; 3],
+    substate: u8,
+    flags: u8,
+    segment: u8,
+) {
     keep!(sample.tw = tw);
     keep!(sample.substate = substate);
     evidence::begin(sample, flags, segment);
@@ -201,6 +207,7 @@ fn exit<A: Access>(tw: u64, skb: u64, verdict: u32, drop_reason: impl FnOnce() -
     if fresh!(sample.verdict) != TCP_TW_SYN {
         keep!(sample.tw = 0);
     }
+    evidence::remember(sample);
     0
 }
 

@@ -47,6 +47,7 @@ pub fn asked(skb: u64, mib: u32, last_oow_ack_time: u64, suppressed: bool) {
     evidence::read_mini_socket::<Probed>(sample, tw);
     evidence::read_segment::<Probed>(sample, evidence::tcp_header::<Probed>(skb));
     judge::<Probed>(sample, tw, skb);
+    evidence::remember(sample);
 }
 
 /// `tcp_timewait_state_process` returned. Segments that it did not ask about were read at its
