@@ -94,9 +94,23 @@ pub struct Namespace {
     pub sysctls: BTreeMap<Sysctl, Setting>,
     /// By name as in /proc/net/netstat (TcpExt) and /proc/net/snmp (Tcp).
     pub counters: BTreeMap<Text, u64>,
+    /// When the counters were read, CLOCK_MONOTONIC ns.
+    #[serde(default)]
+    pub read_at_ns: u64,
+    /// The counters a moment later; `None` if they were read only once.
+    #[serde(default)]
+    pub later: Option<Later>,
     /// Mini-sockets, FIN_WAIT2 included; `None` if it could not be read.
     pub population: Option<u64>,
     pub destinations: Destinations,
+}
+
+/// A second reading of the counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    /// CLOCK_MONOTONIC ns.
+    pub at_ns: u64,
+    pub counters: BTreeMap<Text, u64>,
 }
 
 /// Where the local ports of a namespace went.

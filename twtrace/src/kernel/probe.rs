@@ -1,6 +1,8 @@
 //! Asks the running kernel what `doctor` wants to know. Loads programs only to see whether it may,
 //! and attaches none.
 
+mod again;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
@@ -38,6 +40,7 @@ const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
 pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
+    let started = Instant::now();
     let path = btf.map_or(Path::new(VMLINUX), |given| given);
     let own = Netns::current()?.inode;
     let (tracing, namespaces) = beside(
@@ -50,6 +53,7 @@ pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
         (vec![own], others)
     };
     namespaces.extend(rest);
+    again::look(&mut namespaces, started);
     Ok(Facts {
         kernel: syscall::kernel_release().into(),
         uptime_s: uptime_s(),
@@ -197,23 +201,27 @@ fn namespace(netns: u32) -> Result<Namespace> {
         fs::read_to_string(&path)
             .map_err(|error| Error::new(format!("cannot read {path}: {error}")))
     };
-    let mut counters = BTreeMap::new();
-    add(
-        &mut counters,
-        &text("netstat")?,
-        "TcpExt: ",
-        &[&NAMES[..], &MISTAKEN].concat(),
-    );
+    let read_at_ns = syscall::monotonic_ns();
+    let mut counters = tcp_ext(&text("netstat")?);
     add(&mut counters, &text("snmp")?, "Tcp: ", &TCP);
     let mut found = Namespace {
         netns,
         sysctls: sysctl::read(),
         counters,
+        read_at_ns,
+        later: None,
         population: text("sockstat").ok().as_deref().and_then(population),
         destinations: Destinations::default(),
     };
     found.destinations = destinations(found.ports(Sysctl::IpLocalPortRange));
     Ok(found)
+}
+
+fn tcp_ext(netstat: &str) -> BTreeMap<Text, u64> {
+    let mut counters = BTreeMap::new();
+    let names = [&NAMES[..], &MISTAKEN].concat();
+    add(&mut counters, netstat, "TcpExt: ", &names);
+    counters
 }
 
 fn add(counters: &mut BTreeMap<Text, u64>, text: &str, start: &str, names: &[&str]) {

@@ -108,6 +108,19 @@ pub(super) fn effect(effect: Effect) -> String {
     }
 }
 
+/// What a counter of refused segments counts, whatever the kernel.
+pub(super) fn counted(name: &str) -> &'static str {
+    let counted = match name {
+        "TCPACKSkippedTimeWait" => Counts::UnansweredTimeWait,
+        "TCPACKSkippedFinWait2" => Counts::UnansweredFinWait2,
+        "TCPACKSkippedPAWS" => Counts::UnansweredAlive,
+        "TCPSYNChallenge" => Counts::SynsOnAlive,
+        "PAWSTimewait" => Counts::RefusedInTimeWait,
+        _ => return "segments refused for an older timestamp",
+    };
+    counts(counted)
+}
+
 pub(super) fn counts(counts: Counts) -> &'static str {
     match counts {
         Counts::Births => "closed connections that began to wait (FIN_WAIT2 or TIME_WAIT)",
