@@ -1,6 +1,7 @@
 //! What `doctor` says in situations in which its summary or its advice once was wrong.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
@@ -180,4 +181,48 @@ fn nothing_wrong_is_said_of_the_moment_that_was_looked_at() {
     // Facts of an older version.
     let host = Host::new("6.18");
     host.has("not seen who is refused: the kernel's counters were read once");
+}
+
+/// 150 full sockets, most of them of a program that never closes.
+fn held(named: u64) -> Host {
+    let mut host = Host::new("6.18");
+    host.set("tcp_fin_timeout", &json!(15));
+    let holders = [
+        json!({"pid": 812, "command": "python3", "sockets": 140}),
+        json!({"pid": 9, "command": "sh\u{1b}", "sockets": 3}),
+    ];
+    host.own()["fin_wait_2"] =
+        json!({"held": 150, "orphans": 2, "named": named, "holders": holders});
+    host
+}
+
+#[test]
+fn fin_wait_2_that_a_process_holds_is_told_with_its_holder() {
+    let host = held(143);
+    host.has_not("nothing wrong found");
+    host.has("WARNING sockets in FIN_WAIT2 that are not closed");
+    host.has("150 sockets: their programs called shutdown() and not close()");
+    host.has("Held by python3 (pid 812): 140, sh\\x1b (pid 9): 3");
+    host.has("7 by processes that cannot be looked at from here");
+    host.has("tcp_fin_timeout counts from close() on");
+    held(150).has_not("cannot be looked at from here");
+}
+
+#[test]
+fn a_few_held_sockets_are_no_warning_and_none_are_nothing() {
+    let mut host = Host::new("6.18");
+    host.own()["fin_wait_2"] = json!({"held": 1, "orphans": 0, "named": 0, "holders": []});
+    host.has("nothing wrong found");
+    host.has("note sockets in FIN_WAIT2 that are not closed 1 socket: its program");
+    host.own()["fin_wait_2"]["held"] = json!(0);
+    host.has_not("that are not closed");
+}
+
+#[test]
+fn tcp_fin_timeout_is_never_said_to_limit_every_fin_wait_2() {
+    for host in [held(150), Host::new("5.10")] {
+        host.has_not("limits how long this side waits for the peer to close too (FIN_WAIT2)");
+        host.has_not("it limits FIN_WAIT2, the wait for the peer's close");
+        host.has_not("how long FIN_WAIT2 waits for the peer's close");
+    }
 }

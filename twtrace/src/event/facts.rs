@@ -102,7 +102,31 @@ pub struct Namespace {
     pub later: Option<Later>,
     /// Mini-sockets, FIN_WAIT2 included; `None` if it could not be read.
     pub population: Option<u64>,
+    /// Full sockets in FIN_WAIT2; `None` if it could not be read.
+    #[serde(default)]
+    pub fin_wait_2: Option<FullFinWait2>,
     pub destinations: Destinations,
+}
+
+/// Full sockets in FIN_WAIT2: no mini-sockets, whose process may have them still.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullFinWait2 {
+    /// A process has them: it called shutdown(), and not close().
+    pub held: u64,
+    /// No process has them: `tcp_fin_timeout` is over 60 s, or the ACK came during close().
+    pub orphans: u64,
+    /// Of those held, how many have a holder that was found.
+    pub named: u64,
+    /// Those with the most sockets first, a few of them.
+    pub holders: Vec<Holder>,
+}
+
+/// A process that holds sockets in FIN_WAIT2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub command: Text,
+    pub sockets: u64,
 }
 
 /// A second reading of the counters.

@@ -149,6 +149,7 @@ struct Namespace {
     capacity: Capacity,
     /// `None` until it was looked at.
     rules: Option<PortRules>,
+    held_fin_wait_2: Option<u64>,
     /// A survey was asked for.
     asked: bool,
 }
@@ -379,6 +380,14 @@ impl Ports {
         self.calls
     }
 
+    /// Full sockets in FIN_WAIT2 that a process holds, in all namespaces that were looked at; `None`
+    /// if that is not known of any.
+    #[must_use]
+    pub fn held_fin_wait_2(&self) -> Option<u64> {
+        let each = self.namespaces.values().map(|one| one.held_fin_wait_2);
+        each.flatten().reduce(|sum, held| sum + held)
+    }
+
     /// The rules of a namespace, if they were read.
     #[must_use]
     pub fn rules(&self, netns: u32) -> Option<&PortRules> {
@@ -463,6 +472,7 @@ impl Ports {
             rules,
             taken,
             users,
+            held_fin_wait_2,
         } = survey;
         self.latest_ns = self.latest_ns.max(*at_ns);
         let capacity = Capacity::new(rules, taken);
@@ -470,6 +480,7 @@ impl Ports {
         let moved = namespace.rules.is_some() && namespace.capacity != capacity;
         namespace.capacity = capacity;
         namespace.rules = Some(rules.clone());
+        namespace.held_fin_wait_2 = *held_fin_wait_2;
         self.moved |= moved;
         for (key, destination) in &mut self.destinations {
             if key.netns == *netns {

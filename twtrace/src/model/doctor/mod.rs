@@ -2,6 +2,7 @@
 //! each sysctl does on this kernel, what each counter counts.
 
 mod counters;
+mod held;
 mod ports;
 mod range;
 mod refused;
@@ -19,7 +20,7 @@ pub use refused::Moved;
 pub use remedy::Remedy;
 pub use settings::{Effect, ReuseAge, Row};
 
-use crate::event::facts::{Destination, Facts, Namespace, Sysctl};
+use crate::event::facts::{Destination, Facts, FullFinWait2, Namespace, Sysctl};
 use crate::text::Text;
 
 /// How bad it is. The worst comes first.
@@ -133,6 +134,8 @@ pub enum What {
         /// Of those that TIME_WAIT refused, how many got no answer.
         unanswered: u64,
     },
+    /// Full sockets in FIN_WAIT2 that a process holds.
+    FinWait2Held(FullFinWait2),
     /// Counters of refused segments that moved while doctor looked.
     RefusedNow(Moved),
     /// Counters of refused segments that no other finding tells of.
@@ -246,6 +249,7 @@ pub fn diagnose(facts: &Facts) -> Diagnosis {
         ports::find(namespace, base, &mut findings);
         settings::find(facts, namespace, base, &mut findings);
         counters::find(facts, namespace, &mut findings);
+        held::find(namespace, &mut findings);
         refused::find(facts, namespace, &mut findings);
     }
     // Stable: what is equally strong stays in the order of looking.
@@ -381,6 +385,7 @@ impl What {
             Self::RecycleGone { .. } => "recycle-gone",
             Self::AutobindReuse => "autobind-reuse",
             Self::RefusedByTimestamp { .. } => "refused-by-timestamp",
+            Self::FinWait2Held(_) => "fin-wait-2-held",
             Self::RefusedNow(_) => "refused-now",
             Self::RefusedElsewhere { .. } => "refused-elsewhere",
             Self::ListenDrops { .. } => "listen-drops",
@@ -404,6 +409,7 @@ impl What {
             Self::RefusedByTimestamp { count, .. } | Self::ListenDrops { count } => {
                 count.per_hour as u64
             }
+            Self::FinWait2Held(full) => full.held,
             Self::RefusedNow(moved) => moved.per_hour(),
             Self::RefusedElsewhere { counters } => {
                 let rates = counters.iter().map(|(_, rate)| rate.per_hour as u64);

@@ -50,6 +50,7 @@ fn namespace(netns: u32) -> Namespace {
         read_at_ns: 0,
         later: None,
         population: Some(1_204),
+        fin_wait_2: None,
         destinations: Destinations::default(),
     }
 }

@@ -8,7 +8,7 @@ use super::effects;
 use super::say;
 use crate::event::TsOffset;
 use crate::event::facts::{
-    Answer, Destination, Facts, Feature, Point, Privileges, Sysctl, Unread, Value,
+    Answer, Destination, Facts, Feature, FullFinWait2, Point, Privileges, Sysctl, Unread, Value,
 };
 use crate::model::doctor::{Diagnosis, Myth, Severity};
 use crate::view::json::VERSION;
@@ -72,6 +72,7 @@ struct NamespaceObject<'a> {
     population: Option<u64>,
     watched_ms: Option<u64>,
     refused_meanwhile: BTreeMap<&'static str, u64>,
+    fin_wait_2: Option<&'a FullFinWait2>,
     destinations: u64,
     top: &'a [Destination],
     unknown: Option<&'a str>,
@@ -159,6 +160,7 @@ fn namespaces<'a>(facts: &'a Facts, diagnosis: &'a Diagnosis) -> Vec<NamespaceOb
             .iter()
             .flat_map(|moved| moved.counters.iter().copied())
             .collect(),
+        fin_wait_2: namespace.fin_wait_2.as_ref(),
         destinations: namespace.destinations.count,
         top: &namespace.destinations.top,
         unknown: namespace.destinations.unknown.as_deref(),

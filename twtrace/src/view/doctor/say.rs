@@ -2,7 +2,7 @@
 
 use super::effects::{self, age};
 use super::words::{list, per_time, percent, seconds};
-use crate::event::facts::{Destination, Sysctl, Value};
+use crate::event::facts::{Destination, FullFinWait2, Sysctl, Value};
 use crate::model::doctor::{
     Buckets, Finding, Moved, Myth, Rate, Remedy, ReuseHelp, Severity, What,
 };
@@ -97,6 +97,7 @@ fn said(finding: &Finding) -> Said {
         | What::ListenDrops { .. }
         | What::SynsAgain { .. }
         | What::ClosedByReset { .. } => of_counter(&finding.what),
+        What::FinWait2Held(full) => held(full),
         What::RefusedNow(moved) => refused_now(moved),
         What::RefusedElsewhere { counters } => refused_elsewhere(counters),
         What::NoBtf { .. }
@@ -291,6 +292,48 @@ fn of_counter(what: &What) -> Said {
 const CONFLICTS: &str = "twtrace conflicts --duration 5m";
 const LOOKS: &str = "none on connections; it traces, and needs root";
 
+fn held(full: &FullFinWait2) -> Said {
+    let (whose, them) = match full.held {
+        1 => ("its program", "it"),
+        _ => ("their programs", "them"),
+    };
+    let mut by: Vec<_> = full
+        .holders
+        .iter()
+        .map(|one| {
+            format!(
+                "{} (pid {}): {}",
+                one.command,
+                one.pid,
+                thousands(one.sockets)
+            )
+        })
+        .collect();
+    let told: u64 = full.holders.iter().map(|one| one.sockets).sum();
+    for (sockets, whose) in [
+        (full.named.saturating_sub(told), "other processes"),
+        (
+            full.held.saturating_sub(full.named),
+            "processes that cannot be looked at from here",
+        ),
+    ] {
+        if sockets > 0 {
+            by.push(format!("{} by {whose}", thousands(sockets)));
+        }
+    }
+    Said::new(
+        "sockets in FIN_WAIT2 that are not closed",
+        format!(
+            "{}: {whose} called shutdown() and not close(), and no time limit ends the wait for the peer's FIN. Held by {}",
+            count(full.held, "socket"),
+            by.join(", ")
+        ),
+    )
+    .advice(format!("let {whose} close {them}, or give up after a while. tcp_fin_timeout counts from close() on, so it does not touch {them}. To see {them}:"))
+    .command("ss -tanp state fin-wait-2")
+    .side_effect("none; it only looks")
+}
+
 fn refused_now(moved: &Moved) -> Said {
     let counters = moved
         .counters
@@ -441,7 +484,7 @@ fn of_setting(what: &What) -> Said {
         }
         What::FinTimeout { seconds } => Said::new(
             "tcp_fin_timeout is not TIME_WAIT",
-            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long this side waits for the peer to close too (FIN_WAIT2). TIME_WAIT lasts 60 s regardless, and no setting changes that"),
+            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long a socket waits in FIN_WAIT2 for the peer to close too, from close() on. TIME_WAIT lasts 60 s regardless, and no setting changes that"),
         )
         .advice(if *seconds < 60 {
             "if it was lowered to have fewer TIME_WAITs, set it back"
@@ -478,7 +521,7 @@ fn of_setting(what: &What) -> Said {
 pub(super) fn myth(myth: Myth) -> &'static str {
     match myth {
         Myth::FinTimeout => {
-            "tcp_fin_timeout does not shorten TIME_WAIT: it limits FIN_WAIT2, the wait for the peer's close. TIME_WAIT is 60 s, and no setting changes that."
+            "tcp_fin_timeout does not shorten TIME_WAIT: from close() on, it limits the wait in FIN_WAIT2 for the peer's close. TIME_WAIT is 60 s, and no setting changes that."
         }
         Myth::Buckets => {
             "Lowering tcp_max_tw_buckets is not a cure: connections beyond it skip TIME_WAIT, and with it the protection from late segments."

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::docs::CODES;
 use super::say::say;
-use crate::event::facts::Destination;
+use crate::event::facts::{Destination, FullFinWait2, Holder};
 use crate::model::doctor::{Buckets, Finding, Moved, Rate, ReuseAge, ReuseHelp, Severity, What};
 
 const BUCKETS: Buckets = Buckets {
@@ -94,6 +94,16 @@ fn every() -> Vec<What> {
         What::AutobindReuse,
         refused(true),
         refused(false),
+        What::FinWait2Held(FullFinWait2 {
+            held: 150,
+            orphans: 0,
+            named: 140,
+            holders: vec![Holder {
+                pid: 812,
+                command: "python3".into(),
+                sockets: 130,
+            }],
+        }),
         What::RefusedNow(Moved {
             counters: vec![("PAWSEstab", 3), ("TCPSYNChallenge", 1)],
             within_ns: 1_200_000_000,

@@ -217,7 +217,7 @@ fn one(finding: &Finding, place: Option<&Place>, paint: Paint, out: &mut String)
         .filter(|_| {
             command
                 .as_deref()
-                .is_some_and(|command| command.starts_with("sysctl"))
+                .is_some_and(|command| command.starts_with("sysctl") || command.starts_with("ss "))
         })
         .map_or("", |place| &place.enter);
     part(
