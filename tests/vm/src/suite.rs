@@ -11,8 +11,8 @@ use crate::say;
 use crate::stall::{self, Watch};
 use crate::test::{
     births, books, check, conflicts, contest, crowd, doctor, ends, exhaust, filters, flood,
-    footprint, host, interrupt, kill9, lacking, last_words, mutants, older, owners, ports,
-    privileges, session, slow, soak, stopping, top,
+    footprint, host, interrupt, kill9, lacking, last_words, left_open, mutants, older, owners,
+    ports, privileges, session, slow, soak, stopping, top,
 };
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +82,8 @@ const TESTS: &[(&str, Test, &str)] = &[
     ("conflicts behind a NAT, kprobe", conflicts::run, "kprobe"),
     ("last bytes with a FIN, fentry", last_words::run, "fentry"),
     ("last bytes with a FIN, kprobe", last_words::run, "kprobe"),
+    ("connections left open, fentry", left_open::run, "fentry"),
+    ("connections left open, kprobe", left_open::run, "kprobe"),
     ("1,000,000 refused SYNs", flood::run, "fentry"),
     (
         "200,003 calls without a port, fentry",
@@ -144,6 +146,7 @@ const SHARED: &[&str] = &[
     "check on wrong kernels",
     "soak of all, kprobe",
     "a crowd of namespaces",
+    "100,003 connections, fentry",
     "100,003 connections, kprobe",
     "100,003 connections, tiny ring",
     "soak of top",
@@ -161,7 +164,10 @@ const SHARED: &[&str] = &[
     "privileges kept",
     "privileges of a command",
     "owners in top, kprobe",
+    "library session, fentry",
     "library session, kprobe",
+    "SIGINT at once",
+    "sockets from before, fentry",
     "1,000,000 refused SYNs",
     "soak of all, fentry",
     "200,003 calls without a port, kprobe",
@@ -180,6 +186,7 @@ const QUICK: &[&str] = &[
     "conflicts behind a NAT, fentry",
     "last bytes with a FIN, fentry",
     "last bytes with a FIN, kprobe",
+    "connections left open, fentry",
     "library session, fentry",
     "two CPUs at one, kprobe",
     "SIGTERM under load, fentry",
@@ -200,7 +207,7 @@ const CPUS: &[&str] = &[
     "check, fentry",
     "births in the midst of others, fentry",
     "births in the midst of others, kprobe",
-    "100,003 connections, fentry",
+    "recording",
     "1,000,000 refused SYNs",
     "soak of all, fentry",
     "kill -9, fentry",

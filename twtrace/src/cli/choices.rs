@@ -62,7 +62,7 @@ pub enum WhatIfArg {
 /// What `conflicts` can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ConflictFound {
-    /// A SYN was refused by its timestamp or sequence number
+    /// A SYN was refused because of an old connection
     Refused,
     /// A client sent three SYNs within 3 s or more, and all were refused
     Stuck,
@@ -80,7 +80,7 @@ pub enum PortFound {
 /// What the views of `report` can find: those of `conflicts` and those of `ports`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Found {
-    /// With --conflicts: a SYN was refused by its timestamp or sequence number
+    /// With --conflicts: a SYN was refused because of an old connection
     Refused,
     /// With --conflicts: a client sent three SYNs within 3 s or more, and all were refused
     Stuck,

@@ -10,9 +10,9 @@ use crate::cli::{ConflictFound, ConflictsArgs, Questions, View, WhatIfArg};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
 use crate::event::found::Found;
-use crate::event::{Meta, Named, Snapshot};
+use crate::event::{Meta, Named, Snapshot, Stage};
 use crate::host::Names;
-use crate::kernel::Options;
+use crate::kernel::{Holders, Options};
 use crate::model::tally::Detail;
 use crate::model::{Conflict, Conflicts, Report, Tally, conflicts};
 use crate::view::{Of, Output as Format, Renderer, WhatIf};
@@ -30,8 +30,10 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
             );
         }
         let names = Names::of_this_host();
+        let mut story = Story::new(&args.view, args.questions, live.meta(), names)?;
+        story.holders = Some(Holders::default());
         let mut sink = Live {
-            story: Story::new(&args.view, args.questions, live.meta(), names)?,
+            story,
             out: Output::live()?.text(args.view.output() == Format::Text),
         };
         sink.story.header(&mut sink.out);
@@ -94,6 +96,8 @@ pub(super) struct Story {
     questions: Questions,
     /// Those whose outcome is known, on their way to the view.
     known: Vec<Conflict>,
+    /// Live connections can only be asked for while they are there.
+    holders: Option<Holders>,
 }
 
 impl Story {
@@ -110,6 +114,7 @@ impl Story {
             format: view.output(),
             questions,
             known: Vec::new(),
+            holders: None,
         })
     }
 
@@ -122,14 +127,25 @@ impl Story {
             self.tally.undecoded();
             return;
         };
-        let Some(report) = self.tally.event(event) else {
+        let Some(mut report) = self.tally.event(event) else {
             return;
         };
+        self.ask(&mut report);
         if let Some(shown) = conflicts::told(&report, self.format != Format::Text) {
             self.renderer.event(&shown, out.buffer());
         }
         self.conflicts.event(&report, &mut self.known);
         self.tell(out);
+    }
+
+    /// Whose live connection it is that refused a SYN.
+    fn ask(&mut self, report: &mut Report) {
+        if let (Some(holders), Report::Refusal(refused)) = (&mut self.holders, report)
+            && refused.refusal.stage == Stage::Established
+            && refused.refusal.is_syn()
+        {
+            refused.holder = holders.ask(&refused.refusal.flow);
+        }
     }
 
     pub(super) fn totals(&mut self, totals: Snapshot) {
@@ -152,8 +168,13 @@ impl Story {
             recycle: self.questions.what_if == Some(WhatIfArg::Recycle),
         };
         let mut closing = Closing::new(self.format);
-        self.renderer
-            .conflicts(&self.conflicts, what_if, closing.lines(out));
+        let unseen = self.tally.unseen();
+        self.renderer.conflicts(
+            &self.conflicts,
+            unseen.as_ref(),
+            what_if,
+            closing.lines(out),
+        );
         let summary = self.tally.summary(cut);
         let exit = closing.summary(&mut self.renderer, &summary, out)?;
         let counts = self.conflicts.overview().counts;

@@ -23,6 +23,15 @@ pub enum Found {
     Clock(SetClock),
 }
 
+/// A connection that still lives, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// As `ss` shows it.
+    pub state: &'static str,
+    /// `None` if no process holds it any more.
+    pub uid: Option<u32>,
+}
+
 /// Since when stamps mean other times of day (CLOCK_MONOTONIC, ns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetClock {

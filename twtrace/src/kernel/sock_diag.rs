@@ -11,7 +11,8 @@ use netlink_packet_core::{
     Parseable,
 };
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, IPPROTO_TCP, TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT,
+    AF_INET, AF_INET6, IPPROTO_TCP, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT1,
+    TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_LISTEN, TCP_TIME_WAIT,
 };
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
@@ -20,12 +21,15 @@ use netlink_packet_sock_diag::{SOCK_DIAG_BY_FAMILY, SockDiagDestroy, SockDiagMes
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
 use crate::error::{Error, Result};
+use crate::event::found::Holder;
 
 /// `inet_diag_msg.idiag_expires` follows family, state, timer, retransmits and the socket id; the
 /// crate does not hand it out for TIME_WAIT timers.
 const EXPIRES: std::ops::Range<usize> = 52..56;
 /// The kernel fills at most 32 KiB per read of a dump.
 const BUFFER: usize = 32 * 1024;
+/// INET_DIAG_NOCOOKIE: whichever socket has these addresses.
+const NO_COOKIE: [u8; 8] = [0xff; 8];
 /// TCP_BOUND_INACTIVE, as the kernel shows sockets that are only bound (6.8 and later; older ones
 /// do not list them, whatever is asked for). The crate does not know it.
 const TCP_BOUND_INACTIVE: u8 = 13;
@@ -131,6 +135,36 @@ impl SockDiag {
         let mut all = Vec::new();
         self.visit(&mut |one| all.push(one))?;
         Ok(all)
+    }
+
+    /// The connection between two ends, unless it is closed or a mini-socket.
+    pub fn connection(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Option<Holder>> {
+        let failed =
+            |error: io::Error| Error::new(format!("cannot ask for the socket {local}: {error}"));
+        let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
+        let id = SocketId {
+            source_port: local.port(),
+            destination_port: remote.port(),
+            source_address: local.ip(),
+            destination_address: remote.ip(),
+            interface_id: 0,
+            cookie: NO_COOKIE,
+        };
+        self.send(NLM_F_REQUEST, request(family, StateFlags::all(), id))
+            .map_err(failed)?;
+        let mut found = None;
+        let answered = self.receive(|kind, payload| match kind {
+            NLMSG_ERROR => Err(kernel_error(payload)?.unwrap_or_else(no_answer)),
+            _ => {
+                found = holder(payload)?;
+                Ok(())
+            }
+        });
+        match answered {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(failed(error)),
+            Ok(()) => Ok(found),
+        }
     }
 
     /// Asks the kernel to destroy one.
@@ -305,6 +339,26 @@ fn substate(header: &InetResponseHeader) -> Option<Substate> {
     }
 }
 
+/// `None` for a mini-socket, and for a listener, which is found where there is no connection.
+fn holder(payload: &[u8]) -> io::Result<Option<Holder>> {
+    let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
+    let state = match header.state {
+        _ if substate(&header).is_some() => return Ok(None),
+        TCP_ESTABLISHED => "ESTABLISHED",
+        TCP_FIN_WAIT1 => "FIN_WAIT1",
+        TCP_FIN_WAIT2 => "FIN_WAIT2",
+        TCP_CLOSE_WAIT => "CLOSE_WAIT",
+        TCP_LAST_ACK => "LAST_ACK",
+        TCP_CLOSING => "CLOSING",
+        _ => return Ok(None),
+    };
+    let held = header.inode != 0;
+    Ok(Some(Holder {
+        state,
+        uid: held.then_some(header.uid),
+    }))
+}
+
 fn shown(payload: &[u8]) -> io::Result<Shown> {
     let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
     let kind = match (substate(&header), header.state) {
@@ -432,6 +486,36 @@ mod tests {
             }
             assert!(Instant::now() < deadline, "{found:?} is not {kind:?}");
             std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_connection_is_found_with_its_state_and_owner() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            let ends = [client.local_addr().unwrap(), client.peer_addr().unwrap()];
+            let find = |[local, remote]: [SocketAddr; 2]| {
+                let mut diag = SockDiag::open().unwrap();
+                diag.connection(local, remote).unwrap()
+            };
+            let own = nix::unistd::geteuid().as_raw();
+            let found = Holder {
+                state: "ESTABLISHED",
+                uid: Some(own),
+            };
+            assert_eq!(find(ends), Some(found));
+            client.shutdown(Shutdown::Write).unwrap();
+            let half = find(ends).unwrap();
+            assert!(half.state.starts_with("FIN_WAIT"), "{half:?}");
+            drop(client);
+            await_substate(ends[0], Substate::FinWait2);
+            assert_eq!(find(ends), None);
+            // The listener is found there.
+            let nobody = SocketAddr::new(ends[0].ip(), 1);
+            assert_eq!(find([ends[1], nobody]), None);
+            drop(server);
         }
     }
 

@@ -1,12 +1,15 @@
 //! The books: what was seen against what was reported, and against the kernel's own counters.
 
 mod compare;
+mod unseen;
 
 use twtrace_common::counters::Counters;
 
 use crate::event::{KernelCounters, Meta, Snapshot};
 
 pub use compare::{Comparison, Counter, Doubt, Row, Unread};
+#[doc(hidden)]
+pub use unseen::{COUNTER as UNSEEN, Unseen};
 
 /// Whether everything is accounted for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! From the numbers of a refused segment to what they say together.
 
+use crate::event::found::Holder;
 use crate::event::{Numbers, Refusal, Stage};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -17,6 +18,8 @@ pub struct Refused {
     pub ts_recent_age_ms: Option<u64>,
     /// How long the mini-socket had been in TIME_WAIT.
     pub time_wait_ns: Option<u64>,
+    /// The live connection that refused it, if it was still there when somebody looked.
+    pub holder: Option<Holder>,
 }
 
 impl Refused {
@@ -33,6 +36,7 @@ impl Refused {
             time_wait_ns: refusal
                 .time_wait_ns
                 .and_then(|since| refusal.at_ns.checked_sub(since)),
+            holder: None,
             refusal,
         }
     }

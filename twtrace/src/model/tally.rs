@@ -5,7 +5,7 @@ use twtrace_common::counters::Counters;
 use twtrace_common::ports::CALLS;
 use twtrace_common::refusal::CLASSES;
 
-use super::books::{self, Books, Opening, Reported};
+use super::books::{self, Books, Opening, Reported, Unseen};
 use super::lifecycle::{Circumstances, Life};
 use super::refusal::Refused;
 use super::report::Report;
@@ -164,6 +164,15 @@ impl Tally {
     #[must_use]
     pub fn last(&self) -> Option<&Snapshot> {
         self.last.as_ref()
+    }
+
+    /// What no hook could see; `None` if that is nothing.
+    #[must_use]
+    pub fn unseen(&self) -> Option<Unseen> {
+        let nothing = Snapshot::default();
+        let last = self.last.as_ref().unwrap_or(&nothing);
+        let opening = self.opening.clone().unwrap_or_default();
+        Unseen::new(&self.meta, &opening, last)
     }
 
     /// Closes the books. `cut`: the source ended before its end.

@@ -1,17 +1,22 @@
 //! The closing summary of `conflicts`: by remote address, and all together.
 
+use std::net::IpAddr;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::advice;
 use super::cell::name_or_number;
 use super::evidence::{self, CauseObject};
 use super::json::{self, ms};
 use super::line::Line;
 use super::paint::{BAD, CARE, GOOD, HEADING, Paint};
 use super::units::{self, count, thousands};
+use crate::event::Stage;
 use crate::host::Names;
 use crate::model::Conflicts;
+use crate::model::books::{UNSEEN, Unseen};
 use crate::model::conflicts::causes::{Hypothesis, Standing};
 use crate::model::conflicts::what_if::Recycle;
 use crate::model::conflicts::{Counts, OUTCOMES, Outcome, Peer, PeerKey, Rest, StuckBy};
@@ -19,10 +24,10 @@ use crate::model::stats::{Percentiles, buckets};
 
 /// Addresses shown one by one; the others together.
 const TOP: usize = 15;
+/// Namespaces named in a line.
+const NAMESPACES: usize = 5;
 /// Sentences a line.
 const SENTENCES: usize = 3;
-/// What people try but should not.
-const NOT: &str = "not tcp_tw_recycle, not a shorter tcp_fin_timeout";
 
 /// Additional questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +38,7 @@ pub struct WhatIf {
 
 pub(super) fn text(
     conflicts: &Conflicts,
+    unseen: Option<&Unseen>,
     what_if: WhatIf,
     paint: Paint,
     names: &mut Names,
@@ -43,9 +49,13 @@ pub(super) fn text(
         refused, accepted, ..
     } = overview.counts;
     if refused == 0 {
+        let clean = match unseen {
+            Some(unseen) if !unseen.none() => "",
+            _ => ": no old connection kept a new one out",
+        };
         writeln!(
             out,
-            "0 SYNs refused; {} accepted over a TIME_WAIT: no old connection kept a new one out",
+            "0 SYNs refused; {} accepted over a TIME_WAIT{clean}",
             thousands(accepted)
         );
     } else {
@@ -61,9 +71,43 @@ pub(super) fn text(
             plural(overview.addresses as u64, "address", "addresses")
         );
     }
+    if let Some(unseen) = unseen {
+        not_seen(unseen, names, out);
+    }
     if what_if.recycle {
         recycle(conflicts.recycle(), out);
     }
+}
+
+/// Where a stage cannot be seen, the kernel's counter has the word.
+fn not_seen(unseen: &Unseen, names: &mut Names, out: &mut Line) {
+    out.text("not seen here: SYNs refused by a connection that still lives; ");
+    for (index, &(netns, by)) in unseen.grew.iter().take(NAMESPACES).enumerate() {
+        let before = match index {
+            0 => format!("{UNSEEN} grew"),
+            _ => ",".to_owned(),
+        };
+        write!(out, "{before} by {} in netns ", thousands(by));
+        name_or_number(names.netns(netns), netns, out);
+    }
+    let more = unseen.grew.len().saturating_sub(NAMESPACES);
+    if more > 0 {
+        write!(out, " and in {} more", thousands(more as u64));
+    }
+    if unseen.filtered && !unseen.grew.is_empty() {
+        out.text(", whatever the filters");
+    }
+    if unseen.grew.is_empty() && unseen.known > 0 {
+        write!(out, "{UNSEEN} did not grow in {} netns", unseen.known);
+    }
+    if unseen.unknown > 0 {
+        let before = if unseen.known > 0 { ", and" } else { UNSEEN };
+        write!(out, "{before} is not known of {} netns", unseen.unknown);
+    }
+    if !unseen.grew.is_empty() {
+        out.text(": that many SYNs came (SYN-ACKs sent again count too); `ss -tan` shows whose connections are still open");
+    }
+    out.byte(b'\n');
 }
 
 fn table(conflicts: &Conflicts, paint: Paint, names: &mut Names, out: &mut Line) {
@@ -87,7 +131,9 @@ fn table(conflicts: &Conflicts, paint: Paint, names: &mut Names, out: &mut Line)
     let top = conflicts.top(TOP);
     for (address, peer) in top.peers {
         row(address, peer, names, out);
-        hypotheses(&conflicts.causes(peer), paint, out);
+        let causes = conflicts.causes(peer);
+        hypotheses(&causes, paint, out);
+        advise(&causes, address.raddr, peer.counts.stuck > 0, paint, out);
         stuck(&peer.counts, paint, out);
     }
     if let Some(Rest {
@@ -137,7 +183,7 @@ fn cells(counts: &Counts, out: &mut Line) {
     }
 }
 
-/// A line each, and what to try against the best.
+/// A line each.
 fn hypotheses(causes: &[Hypothesis], paint: Paint, out: &mut Line) {
     for case in causes {
         let standing = case.standing();
@@ -169,13 +215,12 @@ fn hypotheses(causes: &[Hypothesis], paint: Paint, out: &mut Line) {
         }
         out.byte(b'\n');
     }
-    if let Some(best) = causes.first().filter(|best| best.points > 0) {
-        writeln!(
-            out,
-            "  {} {}; {NOT}",
-            paint.on(GOOD, "try     "),
-            evidence::advice(best.cause)
-        );
+}
+
+fn advise(causes: &[Hypothesis], address: IpAddr, stuck: bool, paint: Paint, out: &mut Line) {
+    let best = causes.first().filter(|best| best.points > 0);
+    if let Some(advice) = best.and_then(|best| advice::advice(best, address, stuck)) {
+        writeln!(out, "  {} {advice}", paint.on(GOOD, "try     "));
     }
 }
 
@@ -215,7 +260,7 @@ fn delay_line(delays: &Percentiles, out: &mut Line) {
 fn recycle(recycle: &Recycle, out: &mut Line) {
     writeln!(
         out,
-        "tcp_tw_recycle would have dropped at least {} of the {} that met a TIME_WAIT, without an answer: {} behind another clock of their address, {} without a timestamp. At least, because SYNs that meet no TIME_WAIT are not seen here. It is gone since Linux 4.12",
+        "tcp_tw_recycle would have dropped at least {} of the {} that met an old connection, without an answer: {} behind another clock of their address, {} without a timestamp. At least, because SYNs that meet no old connection are not seen here. It is gone since Linux 4.12",
         thousands(recycle.dropped()),
         count(recycle.syns, "SYN"),
         thousands(recycle.dropped_behind),
@@ -270,6 +315,16 @@ struct Object {
     delay: Option<DelayObject>,
     buckets: Vec<(u64, u64)>,
     recycle: Option<RecycleObject>,
+    unseen: Option<UnseenObject>,
+}
+
+#[derive(Serialize)]
+struct UnseenObject {
+    stage: &'static str,
+    counter: &'static str,
+    grew: Option<u64>,
+    known: usize,
+    unknown: usize,
 }
 
 #[derive(Serialize)]
@@ -280,7 +335,12 @@ struct RecycleObject {
     without_timestamp: u64,
 }
 
-pub(super) fn json(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
+pub(super) fn json(
+    conflicts: &Conflicts,
+    unseen: Option<&Unseen>,
+    what_if: WhatIf,
+    out: &mut Line,
+) {
     let top = conflicts.top(usize::MAX);
     for (address, peer) in top.peers {
         let object = PeerObject {
@@ -308,10 +368,10 @@ pub(super) fn json(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
         json::put(&object, out);
         out.byte(b'\n');
     }
-    all(conflicts, what_if, out);
+    all(conflicts, unseen, what_if, out);
 }
 
-fn all(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
+fn all(conflicts: &Conflicts, unseen: Option<&Unseen>, what_if: WhatIf, out: &mut Line) {
     let overview = conflicts.overview();
     let delays: &Histogram<u64> = conflicts.delays();
     let recycle = conflicts.recycle();
@@ -327,6 +387,13 @@ fn all(conflicts: &Conflicts, what_if: WhatIf, out: &mut Line) {
             dropped: recycle.dropped(),
             behind: recycle.dropped_behind,
             without_timestamp: recycle.dropped_without,
+        }),
+        unseen: unseen.map(|unseen| UnseenObject {
+            stage: Stage::Established.name(),
+            counter: UNSEEN,
+            grew: unseen.grew(),
+            known: unseen.known,
+            unknown: unseen.unknown,
         }),
     };
     json::put(&object, out);

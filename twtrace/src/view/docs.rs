@@ -288,6 +288,10 @@ const CAUSES: [(Cause, &str); Cause::ALL.len()] = [
         "a stack or proxy whose timestamps do not grow from one connection to the next",
     ),
     (
+        Cause::RestartedDevice,
+        "a device without timestamps has restarted, and begins from the same port or the same ISN again",
+    ),
+    (
         Cause::OldDuplicate,
         "a segment of an earlier connection that was delayed in the network",
     ),
@@ -306,7 +310,7 @@ pub const PEER: [Field; 12] = [
     (
         "refused",
         "",
-        "SYNs refused because of their numbers, including those without a record",
+        "SYNs refused, whatever the stage and rule, including those without a record",
     ),
     (
         "accepted",
@@ -342,7 +346,7 @@ pub const PEER: [Field; 12] = [
 ];
 
 /// The object after those: all addresses together.
-pub const CONFLICTS: [Field; 5] = [
+pub const CONFLICTS: [Field; 6] = [
     ("event", "", "`conflicts`"),
     (
         "addresses",
@@ -362,7 +366,12 @@ pub const CONFLICTS: [Field; 5] = [
     (
         "recycle",
         "",
-        "with `--what-if recycle`: of `syns` that met a TIME_WAIT, how many tcp_tw_recycle would at least have `dropped`: those `behind` another clock of their address and those `without_timestamp`; else null",
+        "with `--what-if recycle`: of `syns` that met a mini-socket, how many tcp_tw_recycle would at least have `dropped`: those `behind` another clock of their address and those `without_timestamp`; else null",
+    ),
+    (
+        "unseen",
+        "",
+        "null if all stages can be seen; else what is not: SYNs refused at `stage` other than those told, and how far the kernel's `counter` of them `grew` in the network namespaces where that is `known` (it counts SYN-ACKs that are sent again, too); null if it is `unknown` in all",
     ),
 ];
 
@@ -483,7 +492,7 @@ fn ports_md(page: &mut String) {
 fn conflicts_md(page: &mut String) {
     page.push_str(
         "\n## Conflicts\n\n\
-         A conflict begins with the first SYN that is refused by its numbers, and ends with the\n\
+         A conflict begins with the first SYN that is refused, whatever the rule, and ends with the\n\
          mini-socket that refused it. [conflicts.md](conflicts.md) explains how to read one.\n\n\
          | `outcome` | meaning |\n|---|---|\n",
     );

@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use super::line::Line;
 use super::units::{self, thousands};
-use crate::model::conflicts::causes::{Argument, Cause, FAR_TICKS, Hypothesis, Standing};
+use crate::model::conflicts::causes::{
+    Argument, Cause, FAR_TICKS, Hypothesis, NEAR_BYTES, Standing,
+};
 
 /// A cause for people.
 pub(super) fn cause(cause: Cause) -> &'static str {
@@ -13,26 +15,8 @@ pub(super) fn cause(cause: Cause) -> &'static str {
         Cause::PortRewritingNat => "one host behind a NAT that rewrites ports",
         Cause::ClockReset => "a clock that went back: reboot, restored VM",
         Cause::NonMonotonicStack => "a stack or proxy whose timestamps do not grow",
+        Cause::RestartedDevice => "a device that restarted, with a fixed port or ISN",
         Cause::OldDuplicate => "old duplicates: segments delayed in the network",
-    }
-}
-
-/// What to do about it. Nothing here can make it worse.
-pub(super) fn advice(cause: Cause) -> &'static str {
-    match cause {
-        Cause::SeveralHosts => {
-            "give the NAT more addresses, or make it leave a port unused for a minute after each connection; keep connections open"
-        }
-        Cause::PortRewritingNat => {
-            "tcp_timestamps=2 on the client's side, or MASQUERADE without --random-fully"
-        }
-        Cause::ClockReset => {
-            "nothing: it ends when the earlier TIME_WAIT sockets are gone, after about a minute"
-        }
-        Cause::NonMonotonicStack => {
-            "make timestamps grow from one connection to the next on that stack, or turn them off there"
-        }
-        Cause::OldDuplicate => "nothing: PAWS exists to refuse them",
     }
 }
 
@@ -120,11 +104,37 @@ pub(super) fn sentence(argument: &Argument) -> String {
             n(ahead),
             n(behind)
         ),
-        Argument::LikeDuplicates { n: alike, of } => format!(
-            "TSval and ISN are only a little behind in {} of {}, as if from the earlier connection",
+        Argument::LikeDuplicates {
+            n: alike,
+            of,
+            timestamps,
+        } => format!(
+            "{} only a little behind in {} of {}, as if from the earlier connection",
+            if timestamps {
+                "TSval and ISN are"
+            } else {
+                "the ISN is"
+            },
             n(alike),
             n(of)
         ),
+        Argument::IsnNotAhead { n: behind, of } => format!(
+            "no timestamps, and the ISN is not beyond rcv_nxt in {} of {}",
+            n(behind),
+            n(of)
+        ),
+        Argument::IsnNear { n: near, of } => format!(
+            "the ISN is less than {} bytes before rcv_nxt in {} of {}: about where the earlier connection began",
+            n(NEAR_BYTES.into()),
+            n(near),
+            n(of)
+        ),
+        Argument::OneIsn { n: all, isn } => {
+            format!("the same ISN, {}, in {} SYNs", n(isn.into()), n(all))
+        }
+        Argument::OnePort { n: all, port } => {
+            format!("the same port, {port}, in {} conflicts", n(all))
+        }
         Argument::Many { n: many } => {
             format!("{} conflicts; a delayed segment would come alone", n(many))
         }
@@ -149,6 +159,16 @@ pub(super) fn sentence(argument: &Argument) -> String {
         Argument::NoTimestamps { n: without } => format!(
             "{} without timestamps: only the ISN decides",
             units::count(without, "connection")
+        ),
+        Argument::NeverClosed { n: open, of, live } => format!(
+            "{} of {} old connections still {}, because their client never closed them",
+            n(open),
+            n(of),
+            match live {
+                0 => "in FIN_WAIT2",
+                live if live == open => "live",
+                _ => "live or in FIN_WAIT2",
+            }
         ),
         Argument::PortsHashed => {
             "this kernel has a clock per port, and so has a client that runs the same kernel"

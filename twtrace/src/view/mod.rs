@@ -1,5 +1,6 @@
 //! What a person or a program reads. Nothing here computes a number: figures come from `model`.
 
+mod advice;
 mod books;
 mod cell;
 pub mod columns;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::line::Line;
 use super::units::{self, count, thousands};
+use crate::event::found::Holder;
 use crate::event::{Call, Overflow, PortFailure, Refusal, Reply, Room, Rule, Stage};
 use crate::model::conflicts::{Outcome, StuckBy};
 use crate::model::{Conflict, Life, Refused, Report};
@@ -82,7 +83,7 @@ fn of_refusal(refused: &Refused, out: &mut Line) {
         Stage::TimeWait | Stage::Recycle => {}
         Stage::FinWait2 => out.text("in FIN_WAIT2: "),
         Stage::SynRecv => out.text("in SYN_RECV: "),
-        Stage::Established => out.text("on a live connection: "),
+        Stage::Established => on_a_live_connection(refused, out),
         Stage::SynSent => out.text("in SYN_SENT: "),
     }
     match refusal.rule {
@@ -103,6 +104,20 @@ fn of_refusal(refused: &Refused, out: &mut Line) {
         Rule::Challenge => out.text("a SYN is challenged whatever its numbers"),
         Rule::Echo => out.text("it echoes a timestamp that was never sent"),
     }
+}
+
+/// `on a live connection (CLOSE_WAIT, uid 33): `.
+fn on_a_live_connection(refused: &Refused, out: &mut Line) {
+    out.text("on a live connection");
+    match refused.holder {
+        None => {}
+        Some(Holder {
+            state,
+            uid: Some(uid),
+        }) => write!(out, " ({state}, uid {uid})"),
+        Some(Holder { state, uid: None }) => write!(out, " ({state}, held by no process)"),
+    }
+    out.text(": ");
 }
 
 /// `TSval is 552,395,288 ticks behind ts_recent (0 s old)`.
@@ -145,9 +160,10 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
     match (conflict.outcome, conflict.delay_ns) {
         (Outcome::Recovered, Some(ns)) => write!(
             out,
-            "after {} and {}: the client's RST ended the TIME_WAIT, its next SYN can pass",
+            "after {} and {}: the client's RST ended the {}, its next SYN can pass",
             units::span(ns),
-            count(conflict.syns.into(), "SYN")
+            count(conflict.syns.into(), "SYN"),
+            substate(conflict.stage)
         ),
         (Outcome::Reopened, Some(ns)) => write!(
             out,
@@ -167,16 +183,31 @@ fn of_conflict(conflict: &Conflict, out: &mut Line) {
                 None => "",
             });
         }
+        (Outcome::GaveUp, _) if conflict.turned_away => write!(
+            out,
+            "{} refused, the last with a RST: its client was told that nobody listens, and the {} ended",
+            count(conflict.syns.into(), "SYN"),
+            substate(conflict.stage)
+        ),
         (Outcome::GaveUp, _) => write!(
             out,
-            "{} refused, then no more until the TIME_WAIT ended",
-            count(conflict.syns.into(), "SYN")
+            "{} refused, then no more until the {} ended",
+            count(conflict.syns.into(), "SYN"),
+            substate(conflict.stage)
         ),
         (_, _) => write!(
             out,
             "{} refused; the outcome was not seen",
             count(conflict.syns.into(), "SYN")
         ),
+    }
+}
+
+/// Of a mini-socket.
+fn substate(stage: Stage) -> &'static str {
+    match stage {
+        Stage::FinWait2 => "FIN_WAIT2",
+        _ => "TIME_WAIT",
     }
 }
 

@@ -19,6 +19,7 @@ use super::unknown::Unknown;
 use crate::event::found::Found;
 use crate::event::{Flow, Meta, Named};
 use crate::host::{Names, WallClock};
+use crate::model::books::Unseen;
 use crate::model::groups::Table;
 use crate::model::ports::Failed;
 use crate::model::{Conflicts, Report, Stats, Summary};
@@ -214,13 +215,19 @@ impl Renderer {
     }
 
     /// The conflicts by remote address, and all together. For CSV they are for people.
-    pub fn conflicts(&mut self, conflicts: &Conflicts, what_if: WhatIf, out: &mut Vec<u8>) {
+    pub fn conflicts(
+        &mut self,
+        conflicts: &Conflicts,
+        unseen: Option<&Unseen>,
+        what_if: WhatIf,
+        out: &mut Vec<u8>,
+    ) {
         match self.format {
             Format::Text(_) | Format::Csv(_) => {
                 let (names, line) = (&mut self.host.names, &mut self.line);
-                conflicts::text(conflicts, what_if, self.paint, names, line);
+                conflicts::text(conflicts, unseen, what_if, self.paint, names, line);
             }
-            Format::Json(_) => conflicts::json(conflicts, what_if, &mut self.line),
+            Format::Json(_) => conflicts::json(conflicts, unseen, what_if, &mut self.line),
         }
         self.finish(out);
     }

@@ -8,6 +8,7 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+mod situations;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;
@@ -84,7 +85,13 @@ fn conflicts(output: Output) -> Vec<u8> {
     for conflict in known {
         renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
     }
-    renderer.conflicts(&conflicts, WhatIf { recycle: true }, &mut out);
+    let unseen = tally.unseen();
+    renderer.conflicts(
+        &conflicts,
+        unseen.as_ref(),
+        WhatIf { recycle: true },
+        &mut out,
+    );
     renderer.summary(&tally.summary(false), &mut out);
     out
 }
@@ -140,7 +147,7 @@ fn fields_of_each_object_are_those_of_the_schema_in_its_order() {
     );
     assert_eq!(
         keys("conflict"),
-        "v event family laddr lport raddr rport netns first_ns syns outcome delay_ms gaps causes \
+        "v event stage family laddr lport raddr rport netns first_ns syns outcome delay_ms gaps causes \
          stuck_by"
     );
 }

@@ -22,29 +22,29 @@ const PSH_ACK: u8 = PSH | ACK;
 
 /// Of one remote address and port.
 #[derive(Clone, Copy)]
-struct Whose {
-    raddr: &'static str,
-    rport: u16,
+pub(crate) struct Whose {
+    pub(crate) raddr: &'static str,
+    pub(crate) rport: u16,
     /// After the start of the trace.
-    time_wait: u64,
+    pub(crate) time_wait: u64,
 }
 
 /// A segment and what it met.
 #[derive(Clone, Copy)]
-struct Refusal {
-    stage: Stage,
-    rule: Rule,
-    reply: u8,
-    flags: u8,
-    gap: Option<i32>,
-    seq_gap: i32,
-    ttl: [u8; 2],
-    window: u16,
-    rearmed: bool,
-    nth: u32,
+pub(crate) struct Refusal {
+    pub(crate) stage: Stage,
+    pub(crate) rule: Rule,
+    pub(crate) reply: u8,
+    pub(crate) flags: u8,
+    pub(crate) gap: Option<i32>,
+    pub(crate) seq_gap: i32,
+    pub(crate) ttl: [u8; 2],
+    pub(crate) window: u16,
+    pub(crate) rearmed: bool,
+    pub(crate) nth: u32,
 }
 
-const PAWS: Refusal = Refusal {
+pub(crate) const PAWS: Refusal = Refusal {
     stage: Stage::TimeWait,
     rule: Rule::Paws,
     reply: Reply::Ack as u8,
@@ -99,9 +99,9 @@ fn flow(bytes: &mut [u8], whose: Whose, kind: u8, reason: u8, flags: u8) {
 }
 
 /// A record, and when it was made.
-type Made = (u64, Vec<u8>);
+pub(crate) type Made = (u64, Vec<u8>);
 
-fn refusal(whose: Whose, at: u64, refusal: Refusal) -> Made {
+pub(crate) fn refusal(whose: Whose, at: u64, refusal: Refusal) -> Made {
     let mut bytes = vec![0; size_of::<record::Refusal>()];
     let timestamps = refusal.gap.map_or(0, |_| FLAG_TSVAL | FLAG_TS_RECENT);
     let rearmed = if refusal.rearmed { FLAG_REARMED } else { 0 };
@@ -157,7 +157,13 @@ fn refusal(whose: Whose, at: u64, refusal: Refusal) -> Made {
 }
 
 /// `refused`: how many SYNs, and when the first. `gap`: of the SYN that was accepted.
-fn end(whose: Whose, at: u64, reason: Reason, refused: (u32, u64), gap: Option<i32>) -> Made {
+pub(crate) fn end(
+    whose: Whose,
+    at: u64,
+    reason: Reason,
+    refused: (u32, u64),
+    gap: Option<i32>,
+) -> Made {
     let mut bytes = vec![0; size_of::<record::End>()];
     let numbers = gap.map_or(0, |_| FLAG_NUMBERS | FLAG_TSVAL | FLAG_TS_RECENT);
     let flags = FLAG_BORN_FIN_WAIT_2 | FLAG_IN_TIME_WAIT | numbers;
@@ -432,7 +438,7 @@ pub(crate) fn meta() -> Meta {
     }
 }
 
-fn kernel(names: &[(&str, u64)]) -> KernelCounters {
+pub(crate) fn kernel(names: &[(&str, u64)]) -> KernelCounters {
     KernelCounters {
         netns: HOST,
         cookie: None,
@@ -443,7 +449,7 @@ fn kernel(names: &[(&str, u64)]) -> KernelCounters {
     }
 }
 
-fn snapshot(at_ns: u64, counters: Vec<Counters>, kernel: KernelCounters) -> Snapshot {
+pub(crate) fn snapshot(at_ns: u64, counters: Vec<Counters>, kernel: KernelCounters) -> Snapshot {
     Snapshot {
         at_ns,
         counters,

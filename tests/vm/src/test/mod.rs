@@ -17,6 +17,7 @@ pub(crate) mod interrupt;
 pub(crate) mod kill9;
 pub(crate) mod lacking;
 pub(crate) mod last_words;
+pub(crate) mod left_open;
 pub(crate) mod mutants;
 pub(crate) mod older;
 pub(crate) mod owners;

@@ -189,23 +189,12 @@ impl Habits {
 
 impl Comparison {
     pub(super) fn new(meta: &Meta, first: &Opening, last: &Snapshot) -> Self {
-        let knows = |one: &KernelCounters| one.tcp_ext.contains_key(PAWS_TIME_WAIT);
-        let keys = Keys::new(first, last);
-        let sides = Sides {
-            habits: Habits {
-                tw_counted_at: meta.tw_counted_at,
-                paws_time_wait: last.kernel.iter().any(knows),
-            },
-            slack: first.slack + last.slack,
-            shared: keys.shared(&last.counters),
-            ours: (keys.ours(&first.counters), keys.ours(&last.counters)),
-            kernel: (keys.kernel(&first.kernel), keys.kernel(&last.kernel)),
-        };
+        let sides = Sides::new(meta, first, last);
         let mut comparison = Self {
             rows: Vec::new(),
             namespaces: 0,
             unread: 0,
-            certain: matches!(keys, Keys::Cookie),
+            certain: matches!(sides.keys, Keys::Cookie),
         };
         for key in sides.namespaces() {
             let lives = Counter::LIVES.map(|counter| sides.row(key, counter));
@@ -298,7 +287,8 @@ impl Keys {
 }
 
 /// Both readings of both sides, by [`Keys`].
-struct Sides<'a> {
+pub(super) struct Sides<'a> {
+    keys: Keys,
     habits: Habits,
     slack: u64,
     shared: BTreeSet<u64>,
@@ -312,8 +302,24 @@ struct Sides<'a> {
 /// Our entry for what belongs to no namespace in particular.
 const UNASSIGNED: u64 = 0;
 
-impl Sides<'_> {
-    fn namespaces(&self) -> BTreeSet<u64> {
+impl<'a> Sides<'a> {
+    pub(super) fn new(meta: &Meta, first: &'a Opening, last: &'a Snapshot) -> Self {
+        let knows = |one: &KernelCounters| one.tcp_ext.contains_key(PAWS_TIME_WAIT);
+        let keys = Keys::new(first, last);
+        Self {
+            keys,
+            habits: Habits {
+                tw_counted_at: meta.tw_counted_at,
+                paws_time_wait: last.kernel.iter().any(knows),
+            },
+            slack: first.slack + last.slack,
+            shared: keys.shared(&last.counters),
+            ours: (keys.ours(&first.counters), keys.ours(&last.counters)),
+            kernel: (keys.kernel(&first.kernel), keys.kernel(&last.kernel)),
+        }
+    }
+
+    pub(super) fn namespaces(&self) -> BTreeSet<u64> {
         let kernel = self.kernel.0.keys().chain(self.kernel.1.keys());
         let all = kernel.chain(self.ours.1.keys());
         all.copied().filter(|&one| one != UNASSIGNED).collect()
@@ -338,7 +344,7 @@ impl Sides<'_> {
         }
     }
 
-    fn inode(&self, key: u64) -> u32 {
+    pub(super) fn inode(&self, key: u64) -> u32 {
         let by_kernel = [&self.kernel.1, &self.kernel.0]
             .into_iter()
             .find_map(|kernel| kernel.get(&key));
@@ -355,13 +361,22 @@ impl Sides<'_> {
     }
 
     fn moved(&self, key: u64, counter: Counter) -> Result<u64, Unread> {
+        self.moved_by(key, |kernel| counter.read(kernel))
+    }
+
+    /// How far what is read of the kernel's counters moved.
+    pub(super) fn moved_by(
+        &self,
+        key: u64,
+        read: impl Fn(&KernelCounters) -> Option<u64>,
+    ) -> Result<u64, Unread> {
         if self.shared.contains(&key) {
             return Err(Unread::NamespaceReplaced);
         }
         let last = self.kernel.1.get(&key).ok_or(Unread::NamespaceGone)?;
-        let last = counter.read(last).ok_or(Unread::NoSuchCounter)?;
+        let last = read(last).ok_or(Unread::NoSuchCounter)?;
         let first = match self.kernel.0.get(&key) {
-            Some(first) => counter.read(first).ok_or(Unread::NoSuchCounter)?,
+            Some(first) => read(first).ok_or(Unread::NoSuchCounter)?,
             // We had counted nothing there either: it is new, and counters start at 0.
             None if !self.ours.0.contains_key(&key) => 0,
             None => return Err(Unread::NotReadAtStart),

@@ -67,6 +67,7 @@ pub(super) fn weigh(facts: &Facts) -> Vec<Hypothesis> {
                 Cause::PortRewritingNat => port_rewriting_nat(facts, &mut case),
                 Cause::ClockReset => clock_reset(facts, &mut case),
                 Cause::NonMonotonicStack => non_monotonic_stack(facts, &mut case),
+                Cause::RestartedDevice => restarted_device(facts, &mut case),
                 Cause::OldDuplicate => old_duplicate(facts, &mut case),
             }
             case
@@ -78,6 +79,12 @@ pub(super) fn weigh(facts: &Facts) -> Vec<Hypothesis> {
 
 fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
     let (same, unrelated) = (facts.same_gaps(), facts.unrelated_gaps());
+    let never_closed = facts.never_closed();
+    case.pro(
+        facts.never_closed_weight(),
+        never_closed,
+        facts.never_closed_said(),
+    );
     case.pro(3, facts.other_ttl().is_some(), facts.other_ttl_said());
     case.pro(3, facts.jumps_back > 0, facts.turns_taken());
     case.pro(3, same, facts.same_gaps_said());
@@ -89,7 +96,7 @@ fn several_hosts(facts: &Facts, case: &mut Hypothesis) {
     case.pro(1, facts.without_timestamps > 0, facts.no_timestamps());
     case.con(1, unrelated && facts.gaps >= ENOUGH, facts.unrelated_said());
     case.con(1, facts.same_ttl(), facts.same_ttl_said());
-    let no_turns = same && facts.same >= ENOUGH && facts.jumps == 0;
+    let no_turns = same && facts.same >= ENOUGH && facts.jumps == 0 && !never_closed;
     case.con(1, no_turns, Argument::NoJumps);
 }
 
@@ -110,6 +117,11 @@ fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
         facts.ports_hashed && another_clock,
         Argument::PortsHashed,
     );
+    case.con(
+        facts.never_closed_weight(),
+        facts.never_closed(),
+        facts.never_closed_said(),
+    );
     case.con(6, same, facts.same_gaps_said());
     case.con(4, facts.clocks_stand_still(), facts.zero_tsval_said());
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
@@ -118,20 +130,17 @@ fn port_rewriting_nat(facts: &Facts, case: &mut Hypothesis) {
 fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
     let span = Argument::Within { ns: facts.span_ns };
     let at_once = facts.span_ns <= RESET_NS;
-    let went_back = facts.same_gaps() && facts.jumps == 0 && at_once;
+    let young = facts.young_clock();
+    // Any two hosts have a pair of like gaps now and then.
+    let telling = facts.same >= FEW || young;
+    let went_back = facts.same_gaps_behind() && telling && facts.jumps == 0 && at_once;
     case.pro(3, went_back, facts.same_gaps_said());
     case.pro(1, went_back, span);
     let in_step = Argument::InStepBefore {
         n: facts.in_step_before,
     };
     case.pro(1, went_back && facts.in_step_before > 0, in_step);
-    let young = facts.highest_tsval.unwrap_or(u32::MAX);
-    let young_said = Argument::YoungClock { ticks: young };
-    case.pro(
-        1,
-        young <= YOUNG_TICKS && !facts.clocks_stand_still(),
-        young_said,
-    );
+    case.pro(1, young, facts.young_clock_said());
     // A reboot also makes a new secret, on which the offsets of all connections depend.
     let new_secret = facts.unrelated_gaps() && at_once && facts.in_step_before >= FEW;
     case.pro(3, new_secret, in_step);
@@ -141,6 +150,11 @@ fn clock_reset(facts: &Facts, case: &mut Hypothesis) {
         facts.unrelated_said(),
     );
     case.con(3, facts.jumps > 0 && !new_secret, facts.jumps_said());
+    case.con(
+        facts.never_closed_weight(),
+        facts.never_closed(),
+        facts.never_closed_said(),
+    );
     case.con(2, !at_once, span);
     case.con(2, facts.other_ttl().is_some(), facts.other_ttl_said());
 }
@@ -163,14 +177,40 @@ fn non_monotonic_stack(facts: &Facts, case: &mut Hypothesis) {
     case.con(1, facts.isn_mixed(), facts.isn_mixed_said());
 }
 
+/// With timestamps, its clock tells.
+fn restarted_device(facts: &Facts, case: &mut Hypothesis) {
+    if !facts.mostly_without_timestamps() {
+        return;
+    }
+    let not_ahead = facts.isn_behind > 0 && facts.isn_ahead == 0;
+    let several = facts.retried > 0 || facts.conflicts >= 2;
+    let one_isn = facts.conflicts >= 2 && facts.isns.len() == 1;
+    let one_port = facts.conflicts >= 2 && facts.ports.len() == 1;
+    let near = not_ahead && facts.isn_near == facts.isn_behind;
+    case.pro(1, not_ahead, facts.isn_not_ahead_said());
+    case.pro(3, one_isn, facts.one_isn_said());
+    case.pro(2, near && several && !one_isn, facts.isn_near_said());
+    case.pro(2, one_port, facts.one_port_said());
+    case.pro(1, not_ahead && facts.retried > 0, facts.sent_again());
+    case.pro(
+        facts.never_closed_weight(),
+        facts.never_closed(),
+        facts.never_closed_said(),
+    );
+    case.con(1, facts.isn_ahead > 0, facts.isn_ahead_said());
+}
+
 fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
     let of = facts.isn_ahead + facts.isn_behind;
     let all_alike = facts.like_duplicates == of && of > 0;
     let alike = Argument::LikeDuplicates {
         n: facts.like_duplicates,
         of,
+        timestamps: facts.without_timestamps == 0,
     };
-    case.pro(4, all_alike, alike);
+    // Of ISNs alone, one in four is as little behind by chance.
+    let weight = if facts.without_timestamps == 0 { 4 } else { 2 };
+    case.pro(weight, all_alike, alike);
     case.pro(1, facts.like_duplicates > 0 && !all_alike, alike);
     let far = facts.far_back > 0 && 2 * facts.far_back >= facts.gaps;
     case.con(2, far, facts.far_behind());
@@ -181,7 +221,7 @@ fn old_duplicate(facts: &Facts, case: &mut Hypothesis) {
     );
     let many = Argument::Many { n: facts.conflicts };
     case.con(2, facts.conflicts >= ENOUGH, many);
-    case.con(2, facts.retried > 0, facts.sent_again());
+    case.con(4, facts.retried > 0, facts.sent_again());
 }
 
 /// What the facts add up to.
@@ -189,6 +229,45 @@ impl Facts {
     /// Two of three gaps are the same.
     fn same_gaps(&self) -> bool {
         self.gaps >= 2 && 3 * self.same >= 2 * self.gaps
+    }
+
+    fn same_gaps_behind(&self) -> bool {
+        self.same_gaps() && self.same_skew < 0
+    }
+
+    fn young_clock(&self) -> bool {
+        let ticks = self.highest_tsval.unwrap_or(u32::MAX);
+        ticks <= YOUNG_TICKS && !self.clocks_stand_still()
+    }
+
+    fn young_clock_said(&self) -> Argument {
+        Argument::YoungClock {
+            ticks: self.highest_tsval.unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Old connections that their client has not closed.
+    fn open(&self) -> u64 {
+        self.fin_wait_2 + self.live
+    }
+
+    /// They are half of all. A host that is still up has their ports in use, so it is another one
+    /// that comes from them.
+    fn never_closed(&self) -> bool {
+        self.open() > 0 && 2 * self.open() >= self.conflicts && !self.young_clock()
+    }
+
+    /// A single one may also have been left behind by a crash.
+    fn never_closed_weight(&self) -> i32 {
+        if self.open() >= FEW { 4 } else { 1 }
+    }
+
+    fn never_closed_said(&self) -> Argument {
+        Argument::NeverClosed {
+            n: self.open(),
+            of: self.conflicts,
+            live: self.live,
+        }
     }
 
     /// At most one in three is like another.
@@ -269,6 +348,38 @@ impl Facts {
         }
     }
 
+    fn isn_not_ahead_said(&self) -> Argument {
+        Argument::IsnNotAhead {
+            n: self.isn_behind,
+            of: self.isn_ahead + self.isn_behind,
+        }
+    }
+
+    fn isn_near_said(&self) -> Argument {
+        Argument::IsnNear {
+            n: self.isn_near,
+            of: self.isn_ahead + self.isn_behind,
+        }
+    }
+
+    fn one_isn_said(&self) -> Argument {
+        Argument::OneIsn {
+            n: self.conflicts,
+            isn: self.isns.first().copied().unwrap_or(0),
+        }
+    }
+
+    fn one_port_said(&self) -> Argument {
+        Argument::OnePort {
+            n: self.conflicts,
+            port: self.ports.first().copied().unwrap_or(0),
+        }
+    }
+
+    fn mostly_without_timestamps(&self) -> bool {
+        self.without_timestamps > 0 && 2 * self.without_timestamps >= self.conflicts
+    }
+
     fn same_gaps_said(&self) -> Argument {
         Argument::SameGaps {
             n: self.same,
@@ -331,6 +442,8 @@ impl Facts {
 
 /// Gaps beyond this are called far: the view says what it is.
 pub const FAR_TICKS: u32 = OLD_TICKS;
+/// An ISN this little before what was expected is near.
+pub const NEAR_BYTES: u32 = super::evidence::NEAR_BYTES;
 
 #[cfg(test)]
 mod tests;

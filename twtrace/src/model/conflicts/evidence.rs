@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::tuples::Added;
+use crate::event::Stage;
 use crate::model::lifecycle::Life;
 use crate::model::refusal::Refused;
 
@@ -18,6 +19,8 @@ pub(super) const SAME_TICKS: u32 = 60_000;
 pub(super) const OLD_TICKS: u32 = 240_000;
 /// How far an old duplicate's ISN can be behind: a window as large as can be announced.
 const OLD_BYTES: u32 = 1 << 30;
+/// An ISN this near to the end of the earlier connection by chance is one in 4,096.
+pub(super) const NEAR_BYTES: u32 = 1 << 20;
 /// A clock that began at 0 this long ago has just started: ten minutes, in ms.
 pub(super) const YOUNG_TICKS: u32 = 600_000;
 
@@ -27,6 +30,10 @@ pub(super) struct Evidence {
     conflicts: u64,
     /// Conflicts with more than one SYN.
     retried: u64,
+    /// Conflicts with a mini-socket in FIN_WAIT2.
+    fin_wait_2: u64,
+    /// Conflicts with a live connection.
+    live: u64,
     /// Skews of refused SYNs with timestamps.
     skews: Vec<i32>,
     far_back: u64,
@@ -37,7 +44,10 @@ pub(super) struct Evidence {
     without_timestamps: u64,
     isn_ahead: u64,
     isn_behind: u64,
+    isn_near: u64,
     like_duplicates: u64,
+    isns: Few<u32>,
+    ports: Few<u16>,
     ttl_same: u64,
     ttl_differs: Option<(u64, [u8; 2])>,
     ttls: Few<u8>,
@@ -69,6 +79,8 @@ impl<T: PartialEq> Few<T> {
 pub(super) struct Facts {
     pub(super) conflicts: u64,
     pub(super) retried: u64,
+    pub(super) fin_wait_2: u64,
+    pub(super) live: u64,
     /// Gaps that were compared with each other.
     pub(super) gaps: u64,
     /// The largest group of them that are the same.
@@ -83,7 +95,11 @@ pub(super) struct Facts {
     pub(super) without_timestamps: u64,
     pub(super) isn_ahead: u64,
     pub(super) isn_behind: u64,
+    pub(super) isn_near: u64,
     pub(super) like_duplicates: u64,
+    pub(super) isns: Vec<u32>,
+    /// Remote ones.
+    pub(super) ports: Vec<u16>,
     pub(super) ttl_same: u64,
     /// How often, and the first pair: of the SYN, of the previous owner.
     pub(super) ttl_differs: Option<(u64, [u8; 2])>,
@@ -106,13 +122,17 @@ impl Evidence {
             .as_ref()
             .map_or(refusal.at_ns, |span| span.start);
         self.refused_ns = Some(since..refusal.at_ns);
-        self.retried += u64::from(added.second);
+        self.retried += u64::from(added.again);
         if !added.first {
             return;
         }
         self.conflicts += 1;
+        self.fin_wait_2 += u64::from(refusal.stage == Stage::FinWait2);
+        self.live += u64::from(refusal.stage == Stage::Established);
         self.clock(refused);
         self.isn(refused);
+        self.isns.add(refusal.numbers.seq);
+        self.ports.add(refusal.flow.rport);
         self.windows.add(refusal.window);
         if let Some(ttl) = refusal.ttl {
             self.ttls.add(ttl);
@@ -152,6 +172,7 @@ impl Evidence {
             Some(bytes) if bytes > 0 => self.isn_ahead += 1,
             Some(bytes) => {
                 self.isn_behind += 1;
+                self.isn_near += u64::from(bytes.unsigned_abs() <= NEAR_BYTES);
                 let recent = refused
                     .gap
                     .is_none_or(|gap| gap <= 0 && gap.unsigned_abs() <= OLD_TICKS);
@@ -189,6 +210,8 @@ impl Evidence {
         Facts {
             conflicts: self.conflicts,
             retried: self.retried,
+            fin_wait_2: self.fin_wait_2,
+            live: self.live,
             gaps: self.skews.len() as u64,
             same,
             same_skew,
@@ -199,7 +222,10 @@ impl Evidence {
             without_timestamps: self.without_timestamps,
             isn_ahead: self.isn_ahead,
             isn_behind: self.isn_behind,
+            isn_near: self.isn_near,
             like_duplicates: self.like_duplicates,
+            isns: self.isns.0.clone(),
+            ports: self.ports.0.clone(),
             ttl_same: self.ttl_same,
             ttl_differs: self.ttl_differs,
             ttls: self.ttls.0.clone(),

@@ -11,6 +11,9 @@ pub enum Cause {
     ClockReset,
     /// A stack or proxy whose timestamps do not grow from one connection to the next.
     NonMonotonicStack,
+    /// A device without timestamps that has restarted, and begins from the same port or the same
+    /// ISN again.
+    RestartedDevice,
     /// A segment of an earlier connection that was delayed in the network: the case PAWS is made for.
     OldDuplicate,
 }
@@ -66,8 +69,16 @@ pub enum Argument {
     IsnAhead { n: u64, of: u64 },
     /// The ISN is sometimes beyond and sometimes before what was received.
     IsnMixed { ahead: u64, behind: u64 },
-    /// TSval and ISN a little behind, as in the earlier connection itself.
-    LikeDuplicates { n: u64, of: u64 },
+    /// ISN, and TSval if there is one, a little behind, as in the earlier connection itself.
+    LikeDuplicates { n: u64, of: u64, timestamps: bool },
+    /// The ISN is not beyond what was received in `n`, and there are no timestamps.
+    IsnNotAhead { n: u64, of: u64 },
+    /// It is so little before it that chance does not explain it.
+    IsnNear { n: u64, of: u64 },
+    /// All `n` SYNs have the same ISN.
+    OneIsn { n: u64, isn: u32 },
+    /// All `n` conflicts are with one remote port.
+    OnePort { n: u64, port: u16 },
     /// Conflicts are many, where an old segment comes alone.
     Many { n: u64 },
     /// `n` SYNs were repeated.
@@ -82,17 +93,21 @@ pub enum Argument {
     NoTsval { n: u64, of: u64 },
     /// Nobody has timestamps: the ISN alone decides.
     NoTimestamps { n: u64 },
+    /// The client of `n` old connections has not closed them: they wait in FIN_WAIT2, or, `live` of
+    /// them, are connections still.
+    NeverClosed { n: u64, of: u64, live: u64 },
     /// This kernel hashes the ports into the offset; so does the peer, if it runs the same.
     PortsHashed,
 }
 
 impl Cause {
     /// In the order of preference among equals.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SeveralHosts,
         Self::PortRewritingNat,
         Self::ClockReset,
         Self::NonMonotonicStack,
+        Self::RestartedDevice,
         Self::OldDuplicate,
     ];
 
@@ -104,6 +119,7 @@ impl Cause {
             Self::PortRewritingNat => "port-rewriting-nat",
             Self::ClockReset => "clock-reset",
             Self::NonMonotonicStack => "non-monotonic-stack",
+            Self::RestartedDevice => "restarted-device",
             Self::OldDuplicate => "old-duplicate",
         }
     }

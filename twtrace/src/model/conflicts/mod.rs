@@ -187,10 +187,6 @@ impl Conflicts {
             self.recycle
                 .syn(address, refusal.at_ns, &refusal.numbers, age_ns);
         }
-        if !is_conflict(refusal.stage, refusal.rule) {
-            self.tuples.turned_away(&key);
-            return;
-        }
         if let Some(older) = self.tuples.take_older(&key, refusal) {
             self.close(older, Ended::Unseen, known);
         }
@@ -227,8 +223,7 @@ impl Conflicts {
         let key = Key::of(&end.flow);
         let (mut tuple, new_tuple) = match self.tuples.take_ended(&key, end) {
             Some(tuple) => (tuple, false),
-            // In FIN_WAIT2 it may have refused them for another reason than their numbers.
-            None if end.refused == 0 || !end.in_time_wait => return,
+            None if end.refused == 0 => return,
             None => (Tuple::unseen(end), self.tuples.first_time(&key)),
         };
         let missed = tuple.complete(end);
@@ -268,6 +263,8 @@ impl Conflicts {
         let address = PeerKey::of(&tuple.flow);
         Conflict {
             flow: tuple.flow,
+            stage: tuple.stage,
+            turned_away: tuple.turned_away,
             first_ns: tuple.first_ns,
             at_ns: self.now_ns,
             syns: tuple.syns,
@@ -304,16 +301,6 @@ enum Ended<'a> {
     Seen(&'a End),
     /// Not while it was traced.
     Unseen,
-}
-
-/// Of SYNs that open a connection: those that the numbers of another one keep out. What
-/// FIN_WAIT2 answers with a RST is none of these: nothing is compared.
-fn is_conflict(stage: Stage, rule: Rule) -> bool {
-    match stage {
-        Stage::TimeWait | Stage::FinWait2 => matches!(rule, Rule::Paws | Rule::OldSequence),
-        Stage::SynRecv | Stage::Established | Stage::Recycle => true,
-        Stage::SynSent => false,
-    }
 }
 
 #[cfg(test)]

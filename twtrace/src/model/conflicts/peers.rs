@@ -28,7 +28,7 @@ pub struct PeerKey {
 /// What was counted of an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// SYNs refused because of their numbers.
+    /// SYNs refused.
     pub refused: u64,
     /// SYNs accepted over a TIME_WAIT.
     pub accepted: u64,

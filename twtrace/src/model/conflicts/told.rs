@@ -1,7 +1,7 @@
 //! What is reported of a conflict.
 
 use super::hypothesis::Hypothesis;
-use crate::event::{Flow, Reason};
+use crate::event::{Flow, Reason, Stage};
 use crate::model::lifecycle::Life;
 use crate::model::refusal::seq_gap;
 
@@ -62,6 +62,8 @@ pub enum StuckBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     pub flow: Flow,
+    /// What refused the last SYN, or the substate in which the mini-socket ended.
+    pub stage: Stage,
     /// CLOCK_MONOTONIC ns of the first SYN that was refused.
     pub first_ns: u64,
     /// When the outcome was known.
@@ -76,6 +78,8 @@ pub struct Conflict {
     /// TSval less ts_recent of the SYNs refused, in ticks; the first [`GAPS`].
     pub gaps: Vec<i32>,
     pub stuck_by: Option<StuckBy>,
+    /// FIN_WAIT2 answered a SYN with a RST: its client was told that nobody listens.
+    pub turned_away: bool,
     /// By what is known of the remote address at this moment; the best first.
     pub causes: Vec<Hypothesis>,
 }

@@ -51,7 +51,7 @@ pub(super) struct Tuple {
     pub(super) gaps: Vec<i32>,
     /// It was given as stuck.
     pub(super) stuck: bool,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// When its mini-socket entered TIME_WAIT, which tells it from a later one.
     time_wait_ns: Option<u64>,
     /// SYNs with a record.
@@ -59,7 +59,7 @@ pub(super) struct Tuple {
     acks: u32,
     rst: Option<StuckBy>,
     /// FIN_WAIT2 answered a SYN by a RST: its client was told that nobody listens.
-    turned_away: bool,
+    pub(super) turned_away: bool,
     serial: u64,
 }
 
@@ -70,8 +70,8 @@ pub(super) struct Added {
     pub(super) syns: u32,
     /// It is the first of its conflict.
     pub(super) first: bool,
-    /// It is the second.
-    pub(super) second: bool,
+    /// Its client has sent it again, for the first time as far as was seen.
+    pub(super) again: bool,
     /// No conflict was seen before with these addresses and ports.
     pub(super) new_tuple: bool,
     /// It made its client stuck.
@@ -119,13 +119,6 @@ impl Tuples {
         }
     }
 
-    /// FIN_WAIT2 answered a SYN by a RST.
-    pub(super) fn turned_away(&mut self, key: &Key) {
-        if let Some(tuple) = self.open.get_mut(key) {
-            tuple.turned_away = true;
-        }
-    }
-
     /// The open conflict of an earlier mini-socket, whose end was missed.
     pub(super) fn take_older(&mut self, key: &Key, refusal: &Refusal) -> Option<Tuple> {
         let tuple = self.open.get(key)?;
@@ -153,11 +146,12 @@ impl Tuples {
         }
         tuple.add(refused);
         let (syns, stuck) = (tuple.syns - before, tuple.becomes_stuck());
+        let again = before < 2 && tuple.syns >= 2;
         self.tidy();
         Added {
             syns,
             first: before == 0,
-            second: before == 1,
+            again,
             new_tuple,
             stuck,
             evicted,
@@ -251,7 +245,7 @@ impl Tuple {
             syns: 0,
             gaps: Vec::new(),
             stuck: false,
-            stage: Stage::TimeWait,
+            stage: substate(end),
             time_wait_ns: end.time_wait_ns,
             records: 0,
             acks: 0,
@@ -262,14 +256,17 @@ impl Tuple {
     }
 
     /// The mini-socket counts its SYNs, so that records that are missing do no harm; without a
-    /// mini-socket, or a slot for it, each record is one.
+    /// mini-socket, or a slot for it, each record is one. Nor are they fewer than their records: the
+    /// end of the mini-socket that refused the first of them may have been missed.
     fn add(&mut self, refused: &Refused) {
         let refusal = &refused.refusal;
-        self.syns = match refusal.refused {
+        self.records += 1;
+        let counted = match refusal.refused {
             0 => self.syns + 1,
             counted => self.syns.max(counted),
         };
-        self.records += 1;
+        self.syns = counted.max(self.records);
+        self.turned_away |= refusal.rule == Rule::Unexpected;
         self.last_ns = self.last_ns.max(refusal.at_ns);
         self.stage = refusal.stage;
         self.time_wait_ns = self.time_wait_ns.or(refusal.time_wait_ns);
@@ -287,6 +284,7 @@ impl Tuple {
     pub(super) fn complete(&mut self, end: &End) -> u32 {
         let missed = end.refused.saturating_sub(self.syns);
         self.syns += missed;
+        self.stage = substate(end);
         if let Some(first_ns) = end.first_refused_ns {
             self.first_ns = self.first_ns.min(first_ns);
         }
@@ -306,7 +304,10 @@ impl Tuple {
     pub(super) fn outcome(&self, ended: Ended<'_>) -> Outcome {
         match ended {
             Ended::Seen(end) => match end.reason {
-                Reason::Reset | Reason::FinWait2Reset if !self.turned_away => Outcome::Recovered,
+                Reason::Reset => Outcome::Recovered,
+                // It may have been our RST, in answer to the SYN.
+                Reason::FinWait2Reset if self.records < self.syns => Outcome::Unknown,
+                Reason::FinWait2Reset if !self.turned_away => Outcome::Recovered,
                 Reason::SynReopened => Outcome::Reopened,
                 // Over how long SYNs without a record came is unknown.
                 _ if self.stuck || (self.syns >= STUCK_SYNS && self.records == 0) => Outcome::Stuck,
@@ -320,6 +321,15 @@ impl Tuple {
     pub(super) fn stuck_by(&self) -> Option<StuckBy> {
         self.rst
             .or_else(|| (self.acks > 0).then_some(StuckBy::NoRst))
+    }
+}
+
+/// In which it ended.
+fn substate(end: &End) -> Stage {
+    if end.in_time_wait {
+        Stage::TimeWait
+    } else {
+        Stage::FinWait2
     }
 }
 

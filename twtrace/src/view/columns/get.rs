@@ -3,7 +3,7 @@
 use twtrace_common::tcp::{ACK, FIN, PSH, RST, SYN};
 
 use super::{CgroupFact, Value};
-use crate::event::{Call, Family, Flow, Numbers, PortFailure, Room};
+use crate::event::{Call, Family, Flow, Numbers, PortFailure, Room, Stage};
 use crate::model::conflicts::Outcome;
 use crate::model::{Conflict, Life, Refused, Report};
 
@@ -110,6 +110,14 @@ const EADDRNOTAVAIL: u32 = 99;
 pub(super) fn conflict(report: &Report) -> Option<&Conflict> {
     match report {
         Report::Conflict(conflict) => Some(conflict),
+        _ => None,
+    }
+}
+
+pub(super) fn stage(report: &Report) -> Option<Stage> {
+    match report {
+        Report::Refusal(refused) => Some(refused.refusal.stage),
+        Report::Conflict(conflict) => Some(conflict.stage),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::get::{
     at_ns, cgroup, conflict, connected, delay_ns, end, errno, family, flow, gap, known, lport,
-    numbers, owner, port_failure, refusal, room, seq_gap, time_wait_ns, what,
+    numbers, owner, port_failure, refusal, room, seq_gap, stage, time_wait_ns, what,
 };
 use super::rows::{columns, in_schema};
 use super::{Align, Before, CgroupFact, Column, Of, Show, Shown, Value};
@@ -35,10 +35,10 @@ columns! {
         header: "STAGE",
         width: 11,
         align: Align::Left,
-        doc: "what refused the segment: `time-wait`, `fin-wait-2`, `syn-recv`, `established`, `syn-sent`; `recycle` is for kernels up to 4.11",
-        of: Of::REFUSAL,
+        doc: "what refused the segment: `time-wait`, `fin-wait-2`, `syn-recv`, `established`, `syn-sent`; `recycle` is for kernels up to 4.11. Of a conflict, the last SYN, or the substate in which the mini-socket ended",
+        of: Of::REFUSAL.and(Of::CONFLICT),
         shown: Shown::Data,
-        get: |report| known(refusal(report), |one| Value::Word(one.refusal.stage.name())),
+        get: |report| known(stage(report), |stage| Value::Word(stage.name())),
     }
     rule {
         header: "RULE",
@@ -382,7 +382,7 @@ columns! {
         width: 9,
         align: Align::Right,
         unit: "ms",
-        doc: "from the first refused SYN to the accepted one, or to the RST that ended the TIME_WAIT; null if none was refused, or nothing ended it",
+        doc: "from the first refused SYN to the accepted one, or to the RST that ended the mini-socket; null if none was refused, or nothing ended it",
         of: Of::REOPEN.and(Of::CONFLICT),
         shown: Shown::Data,
         get: |report| known(delay_ns(report), Value::Duration),

@@ -110,7 +110,7 @@ impl Panel {
             Self::Ends | Self::Owners | Self::Destinations => "nothing has ended yet",
             Self::Lifetimes => "no TIME_WAIT has ended yet",
             Self::Ports => "no port of the ephemeral range is in use",
-            Self::Conflicts => "no SYN was refused",
+            Self::Conflicts => "no SYN refused by TIME_WAIT or FIN_WAIT2",
             Self::Namespaces => "no TIME_WAIT or FIN_WAIT2 sockets",
         }
     }
