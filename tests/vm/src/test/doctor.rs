@@ -352,8 +352,10 @@ impl Sockets {
         let client = TcpStream::connect(self.address)?;
         let (mut server, _) = self.listener.accept()?;
         client.shutdown(Shutdown::Write)?;
-        server.read(&mut [0])?;
-        Ok((client, server))
+        match server.read(&mut [0])? {
+            0 => Ok((client, server)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
     /// Adds this many mini-sockets, for which there must be room.
