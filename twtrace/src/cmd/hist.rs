@@ -54,6 +54,7 @@ pub(super) fn options(args: &HistArgs) -> Result<Options> {
     let filters_owners = given.filter.flags & (FILTER_UID | FILTER_CGROUP) != 0;
     Ok(Options {
         records: args.grouping.by.is_some(),
+        births: args.grouping.by.is_some(),
         refusals: false,
         drops: false,
         reopens: false,
@@ -162,6 +163,9 @@ impl Figures {
     }
 
     pub(super) fn found(&mut self, found: &Found) {
+        if let Some(groups) = &mut self.groups {
+            groups.found(found);
+        }
         self.renderer.found(found);
     }
 
@@ -181,6 +185,9 @@ impl Figures {
     }
 
     pub(super) fn totals(&mut self, totals: Snapshot) {
+        if let Some(groups) = &mut self.groups {
+            groups.totals(&totals);
+        }
         self.tally.snapshot(totals);
     }
 

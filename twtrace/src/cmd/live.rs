@@ -22,7 +22,7 @@ use super::signals::Signals;
 use crate::cli::Tracing;
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::event::found::Found;
+use crate::event::found::{Found, PortLook};
 use crate::event::{Meta, Snapshot};
 use crate::kernel::privileges::{self, Later};
 use crate::kernel::{Around, ClockWatch, Options, Session, Witness, recycle};
@@ -59,6 +59,14 @@ pub(super) trait Sink {
     /// Namespaces that should be surveyed out of turn.
     fn wants_survey(&mut self) -> Vec<u32> {
         Vec::new()
+    }
+    /// Ports that should be looked at, by namespace.
+    fn wants_port(&mut self) -> Vec<(u32, u16)> {
+        Vec::new()
+    }
+    /// Who has a port that was asked for.
+    fn port(&mut self, _look: PortLook) -> Result<()> {
+        Ok(())
     }
     /// Mini-sockets should be listed again. Asked after the totals of an interval.
     fn wants_listing(&self) -> bool {
@@ -183,7 +191,11 @@ impl Live {
         let mut lookout = None;
         if self.options.births {
             sink.found(listing)?;
-            lookout = Some(Lookout::start(self.options.filter, self.every)?);
+            lookout = Some(Lookout::start(
+                self.options.filter,
+                self.every,
+                self.options.ports,
+            )?);
         } else {
             lookout::say_what_is_there(self.options.filter);
         }
@@ -260,6 +272,7 @@ impl Live {
                     }
                     if let Some(lookout) = lookout {
                         sink.wants_survey().into_iter().for_each(|one| lookout.survey(one));
+                        sink.wants_port().into_iter().for_each(|one| lookout.look_at(one));
                     }
                 }
                 attended = sink.attend() => attended?,
@@ -364,6 +377,7 @@ fn hand_over<S: Sink>(
             sink.totals(Moment::Listed, session.glance()?)
         }
         Message::Found(found) => sink.found(found),
+        Message::Port(look) => sink.port(look),
     }
 }
 

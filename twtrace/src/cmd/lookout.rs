@@ -13,9 +13,9 @@ use twtrace_common::settings::{FILTER_CGROUP, FILTER_NETNS, FILTER_UID, Filter};
 
 use super::output::{say, talk};
 use crate::error::{Error, Result};
-use crate::event::found::{Found, Listed};
+use crate::event::found::{Found, Listed, PortLook};
 use crate::kernel::listing::{self, Item};
-use crate::kernel::{monotonic_ns, survey, thread_cpu_ns};
+use crate::kernel::{monotonic_ns, port_look, survey, thread_cpu_ns};
 use crate::view;
 
 /// Seeds that are handed over together, and batches that may wait: what a listing holds at once.
@@ -31,6 +31,7 @@ const PAUSE: u32 = 99;
 pub(super) enum Message {
     Seeds(Seeds),
     Found(Found),
+    Port(PortLook),
 }
 
 impl Message {
@@ -46,6 +47,8 @@ enum Order {
     List,
     /// Survey this namespace.
     Survey(u32),
+    /// Look at a port of this namespace.
+    Port(u32, u16),
 }
 
 /// Records, one after the other.
@@ -67,15 +70,19 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// Surveys the use of ports and lists what is there; then surveys again and again.
-    pub(super) fn start(filter: Filter, every: Option<Duration>) -> Result<Self> {
+    /// Lists what is there. Where ports are of interest, it surveys their use before, and then
+    /// again and again.
+    pub(super) fn start(filter: Filter, every: Option<Duration>, ports: bool) -> Result<Self> {
         let (sender, messages) = mpsc::channel(WAITING);
         let (orders, wishes) = orders::channel();
         let every = every.unwrap_or(EVERY);
         thread::Builder::new()
             .name("lookout".into())
             // It ends when nobody listens any more.
-            .spawn(move || drop(look(&filter, every, &sender, &wishes)))
+            .spawn(move || match ports {
+                true => drop(look(&filter, every, &sender, &wishes)),
+                false => drop(list(&filter, &sender)),
+            })
             .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
         Ok(Self { messages, orders })
     }
@@ -89,6 +96,11 @@ impl Lookout {
     /// Orders a look at one namespace, before its turn.
     pub(super) fn survey(&self, netns: u32) {
         let _ = self.orders.send(Order::Survey(netns));
+    }
+
+    /// Orders a look at who has a port.
+    pub(super) fn look_at(&self, (netns, port): (u32, u16)) {
+        let _ = self.orders.send(Order::Port(netns, port));
     }
 }
 
@@ -141,6 +153,9 @@ fn look(
             Ok(Order::List) => list(filter, out)?,
             // Each namespace is ordered once; one that cannot be found stays unknown.
             Ok(Order::Survey(netns)) => drop(survey(&only(filter, netns), out)?),
+            Ok(Order::Port(netns, port)) => {
+                send(out, Message::Port(port_look::look(netns, port)))?;
+            }
             Err(RecvTimeoutError::Timeout) => next = pause(look_around(filter, out)?),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

@@ -9,17 +9,21 @@ use super::replay::{Closing, check_view, renderer};
 use crate::cli::{PortFound, PortsArgs, View};
 use crate::decode::decode;
 use crate::error::{Error, Exit, Result};
-use crate::event::found::Found;
+use crate::event::found::{Found, PortLook};
 use crate::event::{Event, Meta, Named, Snapshot};
 use crate::host::Names;
 use crate::kernel::{Options, monotonic_ns};
-use crate::model::ports::Row;
+use crate::model::ports::{Failed, Row};
 use crate::model::tally::Detail;
 use crate::model::{Ports, Report, Tally};
 use crate::view::{Block, Of, Output as Format, Renderer, When};
 
-/// How often destinations are looked through for one that has come under pressure.
+/// How often destinations are looked through for one that has come under pressure, and ports for
+/// what holds them.
 const LOOK_NS: u64 = 1_000_000_000;
+/// Failures that may wait until their port has been looked at, and how long.
+const MOST_WAITING: usize = 64;
+const PATIENCE_NS: u64 = 2_000_000_000;
 /// Mini-sockets are not listed again sooner than this.
 const LISTING_PAUSE_NS: u64 = 30_000_000_000;
 
@@ -32,10 +36,14 @@ pub(super) fn run(args: &PortsArgs) -> Result<Exit> {
         let live = live::start(&options, &args.tracing, Some(every))?;
         let names = Names::of_this_host();
         let mut sink = Live {
-            watch: Watch::new(&args.view, args.top, args.fail_on, live.meta(), names)?,
+            watch: Watch {
+                looks: true,
+                ..Watch::new(&args.view, args.top, args.fail_on, live.meta(), names)?
+            },
             out: Output::live()?.text(args.view.output() == Format::Text),
             left: args.count,
             listed_ns: 0,
+            asked_ns: 0,
         };
         sink.watch.header(&mut sink.out);
         sink.out.flush()?;
@@ -64,6 +72,8 @@ struct Live {
     left: Option<u64>,
     /// When mini-sockets were last listed.
     listed_ns: u64,
+    /// When ports were last asked for.
+    asked_ns: u64,
 }
 
 impl Sink for Live {
@@ -87,6 +97,24 @@ impl Sink for Live {
 
     fn wants_survey(&mut self) -> Vec<u32> {
         self.watch.ports.unsurveyed()
+    }
+
+    /// Each look lists sockets, so there are few in a second.
+    fn wants_port(&mut self) -> Vec<(u32, u16)> {
+        let now_ns = monotonic_ns();
+        if now_ns < self.asked_ns + LOOK_NS {
+            return Vec::new();
+        }
+        let ports = self.watch.ports.unlooked();
+        if !ports.is_empty() {
+            self.asked_ns = now_ns;
+        }
+        ports
+    }
+
+    fn port(&mut self, look: PortLook) -> Result<()> {
+        self.watch.port(&look, &mut self.out);
+        self.out.flush()
     }
 
     fn wants_listing(&self) -> bool {
@@ -127,6 +155,10 @@ pub(super) struct Watch {
     /// A destination was under pressure.
     pressed: bool,
     looked_ns: u64,
+    /// Ports that bind() did not get are looked at.
+    looks: bool,
+    /// Failures that wait for that.
+    waiting: Vec<Failed>,
 }
 
 impl Watch {
@@ -153,6 +185,8 @@ impl Watch {
             fail_on,
             pressed: false,
             looked_ns: 0,
+            looks: false,
+            waiting: Vec::new(),
         })
     }
 
@@ -167,21 +201,62 @@ impl Watch {
         };
         let failed = self.ports.event(&event);
         let report = self.tally.event(event);
-        match (self.format, failed, report) {
-            (Format::Text, Some(failed), _) => self.renderer.failed(&failed, out.buffer()),
-            (Format::Csv, Some(failed), _) => {
-                let mut line = Vec::new();
-                self.renderer.failed(&failed, &mut line);
-                talk(String::from_utf8_lossy(&line).trim_end());
-            }
-            (Format::Json, _, Some(report @ (Report::PortFailure(_) | Report::Overflow(_)))) => {
-                self.renderer.event(&report, out.buffer());
-            }
-            _ => {}
+        match failed {
+            Some(failed) if self.waits(&failed) => self.waiting.push(failed),
+            Some(failed) => self.failed(&failed, out),
+            None => {}
+        }
+        if let (Format::Json, Some(report @ (Report::PortFailure(_) | Report::Overflow(_)))) =
+            (self.format, report)
+        {
+            self.renderer.event(&report, out.buffer());
         }
         // A recording has no clock but this.
         if !matches!(event, Event::Seed(_)) {
             self.look(event.at_ns(), out);
+        }
+    }
+
+    fn waits(&self, failed: &Failed) -> bool {
+        self.looks && failed.holders.is_some() && self.waiting.len() < MOST_WAITING
+    }
+
+    /// Tells of a call that got no port; programs have its event.
+    fn failed(&mut self, failed: &Failed, out: &mut Output) {
+        match self.format {
+            Format::Text => self.renderer.failed(failed, out.buffer()),
+            Format::Csv => {
+                let mut line = Vec::new();
+                self.renderer.failed(failed, &mut line);
+                talk(String::from_utf8_lossy(&line).trim_end());
+            }
+            Format::Json => {}
+        }
+    }
+
+    /// Takes what was seen on a port, and tells of the failures that waited for it.
+    fn port(&mut self, look: &PortLook, out: &mut Output) {
+        self.ports.looked(look);
+        let of = |failed: &Failed| {
+            let flow = &failed.failure.flow;
+            (flow.netns, flow.lport) == (look.netns, look.port)
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        let (seen, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(of);
+        self.waiting = waiting;
+        for failed in seen {
+            self.failed(&self.ports.again(failed), out);
+        }
+    }
+
+    /// Tells of failures that have waited for too long.
+    fn late(&mut self, now_ns: u64, out: &mut Output) {
+        let is_late = |failed: &Failed| now_ns > failed.failure.at_ns + PATIENCE_NS;
+        let waiting = std::mem::take(&mut self.waiting);
+        let (late, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_late);
+        self.waiting = waiting;
+        for failed in late {
+            self.failed(&failed, out);
         }
     }
 
@@ -207,6 +282,7 @@ impl Watch {
             return;
         }
         self.looked_ns = now_ns;
+        self.late(now_ns, out);
         let rows = self.ports.tick(now_ns);
         if rows.is_empty() {
             return;
@@ -227,11 +303,15 @@ impl Watch {
 
     fn block_of(&self, when: When, rows: Vec<Row>) -> Block {
         let population = self.ports.population();
+        let named = match when {
+            When::Warning => Vec::new(),
+            When::Interval | When::Total => self.ports.named(self.top),
+        };
         Block {
             at_ns: self.looked_ns.max(self.ports.latest_ns()),
             when,
             more: self.ports.in_use().saturating_sub(rows.len()),
-            rows,
+            rows: [rows, named].concat(),
             population: population.rows(),
             alive: population.alive(),
             uncertain: self.ports.uncertain(),
@@ -241,6 +321,7 @@ impl Watch {
 
     /// Prints the summary. `cut`: the source ended before its end.
     pub(super) fn close(mut self, out: &mut Output, cut: bool) -> Result<Exit> {
+        self.late(u64::MAX, out);
         self.block(When::Total, out);
         let summary = self.tally.summary(cut);
         let exit = Closing::new(self.format).summary(&mut self.renderer, &summary, out)?;

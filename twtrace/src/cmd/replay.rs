@@ -73,6 +73,9 @@ impl Lines {
     }
 
     pub(super) fn totals(&mut self, totals: Snapshot) {
+        if let Some(groups) = &mut self.groups {
+            groups.totals(&totals);
+        }
         self.tally.snapshot(totals);
     }
 
@@ -81,6 +84,9 @@ impl Lines {
     }
 
     pub(super) fn found(&mut self, found: &Found) {
+        if let Some(groups) = &mut self.groups {
+            groups.found(found);
+        }
         self.renderer.found(found);
     }
 

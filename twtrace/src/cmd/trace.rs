@@ -39,6 +39,7 @@ pub(super) fn options(args: &TraceArgs) -> Result<Options> {
     let given = super::options(&args.tracing, &args.filters)?;
     Ok(Options {
         drops: false,
+        births: args.grouping.by.is_some(),
         ports: args.ports,
         reopens: tells_of_reopens(&args.view),
         ..super::with_records(given, &args.ring)

@@ -127,3 +127,39 @@ impl Default for PortRules {
         }
     }
 }
+
+/// Who has one local port, looked at after a call could not take it. Recordings do not hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortLook {
+    /// Inode number of the namespace.
+    pub netns: u32,
+    pub port: u16,
+    /// `None` if it could not be looked at.
+    pub sockets: Option<Vec<OnPort>>,
+}
+
+/// Sockets of one kind on one local address of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnPort {
+    pub local: IpAddr,
+    pub kind: OnPortKind,
+    pub number: u32,
+}
+
+/// What kind of socket is on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OnPortKind {
+    Listener,
+    /// Only bound.
+    Bound,
+    Live(Peer),
+    MiniSocket(Peer),
+}
+
+/// Where the remote port of a connection lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Peer {
+    /// In the ephemeral range of this namespace.
+    Ephemeral,
+    Fixed,
+}

@@ -14,6 +14,7 @@ mod log;
 pub mod netns;
 pub mod offsets;
 mod plan;
+pub mod port_look;
 mod preemption;
 #[cfg(feature = "check")]
 pub(crate) mod preflight;

@@ -21,12 +21,12 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// With a filter, the kernel's own counters are not compared, and without births, what is
-    /// there is listed only when tracing begins.
+    /// With a filter, the kernel's own counters are not compared, and without ports, what is there
+    /// is listed only when tracing begins.
     #[must_use]
     pub(crate) fn of(options: &Options, kills: bool) -> Self {
         Self {
-            namespaces: options.births || options.filter.flags == 0,
+            namespaces: (options.births && options.ports) || options.filter.flags == 0,
             owners: options.owners,
             kills,
         }

@@ -296,7 +296,7 @@ fn sockets(range: Option<(u16, u16)>) -> Result<(Destinations, Full)> {
             full.add(orphan, inode);
             others.add(shown);
         }
-        Kind::Connection | Kind::Unconnected => others.add(shown),
+        Kind::Connection | Kind::Unconnected { .. } => others.add(shown),
     };
     SockDiag::open()?.visit_all(true, &mut count)?;
     let (kept, users) = others.finish();

@@ -74,7 +74,9 @@ pub enum Kind {
     /// A full socket with a remote end, in any other state.
     Connection,
     /// It listens, or is only bound: it has no remote end.
-    Unconnected,
+    Unconnected {
+        listens: bool,
+    },
 }
 
 /// What SOCK_DESTROY did.
@@ -197,15 +199,13 @@ impl SockDiag {
 
     /// Shows each socket that is not a mini-socket, and mini-sockets too if they are wanted.
     pub fn visit_all(&mut self, mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result<()> {
-        let bound = StateFlags::from_bits_retain(1 << TCP_BOUND_INACTIVE);
-        let all = (StateFlags::all() - StateFlags::CLOSE) | bound;
         let states = if mini_sockets {
-            all
+            all_states()
         } else {
-            all - StateFlags::TIME_WAIT
+            all_states() - StateFlags::TIME_WAIT
         };
         for family in [AF_INET, AF_INET6] {
-            self.dump(family, states.clone(), &mut |payload| {
+            self.dump(family, states.clone(), 0, &mut |payload| {
                 let shown = shown(payload)?;
                 if mini_sockets || !matches!(shown.kind, Kind::MiniSocket(_)) {
                     sink(shown);
@@ -217,26 +217,41 @@ impl SockDiag {
         Ok(())
     }
 
+    /// Shows each socket on a local port.
+    pub fn visit_port(&mut self, port: u16, sink: &mut dyn FnMut(Shown)) -> Result<()> {
+        for family in [AF_INET, AF_INET6] {
+            self.dump(family, all_states(), port, &mut |payload| {
+                sink(shown(payload)?);
+                Ok(())
+            })
+            .map_err(|error| dump_error(family, &error))?;
+        }
+        Ok(())
+    }
+
     fn visit_family(&mut self, family: u8, sink: &mut dyn FnMut(MiniSocket)) -> io::Result<()> {
         let states = StateFlags::FIN_WAIT2 | StateFlags::TIME_WAIT;
-        self.dump(family, states, &mut |payload| {
+        self.dump(family, states, 0, &mut |payload| {
             mini_socket(payload)?.into_iter().for_each(&mut *sink);
             Ok(())
         })
     }
 
-    /// Hands each socket of a family in these states to `sink`.
+    /// Hands each socket of a family in these states to `sink`; only those of a local port unless it
+    /// is 0.
     fn dump(
         &mut self,
         family: u8,
         states: StateFlags,
+        port: u16,
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let id = if family == AF_INET {
+        let mut id = if family == AF_INET {
             SocketId::new_v4()
         } else {
             SocketId::new_v6()
         };
+        id.source_port = port;
         self.send(NLM_F_REQUEST | NLM_F_DUMP, request(family, states, id))?;
         loop {
             let mut done = false;
@@ -301,6 +316,11 @@ impl SockDiag {
     }
 }
 
+fn all_states() -> StateFlags {
+    let bound = StateFlags::from_bits_retain(1 << TCP_BOUND_INACTIVE);
+    (StateFlags::all() - StateFlags::CLOSE) | bound
+}
+
 fn request(family: u8, states: StateFlags, socket_id: SocketId) -> SockDiagMessage {
     SockDiagMessage::InetRequest(InetRequest {
         family,
@@ -363,7 +383,9 @@ fn shown(payload: &[u8]) -> io::Result<Shown> {
     let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
     let kind = match (substate(&header), header.state) {
         (Some(substate), _) => Kind::MiniSocket(substate),
-        (None, TCP_LISTEN | TCP_BOUND_INACTIVE) => Kind::Unconnected,
+        (None, state @ (TCP_LISTEN | TCP_BOUND_INACTIVE)) => Kind::Unconnected {
+            listens: state == TCP_LISTEN,
+        },
         (None, TCP_FIN_WAIT2) => Kind::FinWait2 {
             orphan: header.inode == 0,
             inode: header.inode,

@@ -48,7 +48,7 @@ fn here(netns: u32) -> Result<Survey> {
         .and_then(|mut diag| diag.visit_all(false, &mut |shown| use_of_ports.add(shown)));
     if listed.is_err() {
         use_of_ports = Use::new(rules.low, rules.high);
-        by_proc(&mut use_of_ports)?;
+        by_proc(false, &mut |shown| use_of_ports.add(shown))?;
     }
     let held_fin_wait_2 = Some(use_of_ports.held_fin_wait_2);
     let (taken, users) = use_of_ports.finish();
@@ -63,24 +63,31 @@ fn here(netns: u32) -> Result<Survey> {
 }
 
 /// Sockets that are only bound are not in there.
-fn by_proc(use_of_ports: &mut Use) -> Result<()> {
+pub(super) fn by_proc(mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result<()> {
     socket_table::visit(&mut |row| {
-        if row.mini_socket().is_none() {
-            use_of_ports.add(Shown {
-                local: row.local,
-                remote: row.remote,
-                kind: match row.state {
-                    LISTEN => Kind::Unconnected,
-                    FIN_WAIT2 => Kind::FinWait2 {
-                        orphan: row.orphan,
-                        inode: 0,
-                    },
-                    _ => Kind::Connection,
-                },
-            });
-        }
+        let kind = match (row.mini_socket(), row.state) {
+            (Some(_), _) if !mini_sockets => return,
+            (Some(substate), _) => Kind::MiniSocket(substate),
+            (None, LISTEN) => Kind::Unconnected { listens: true },
+            (None, FIN_WAIT2) => Kind::FinWait2 {
+                orphan: row.orphan,
+                inode: 0,
+            },
+            (None, _) => Kind::Connection,
+        };
+        sink(Shown {
+            local: row.local,
+            remote: row.remote,
+            kind,
+        });
     })
     .map_err(|error| Error::new(format!("cannot read the table of TCP sockets: {error}")))
+}
+
+/// `ip_local_port_range` of the calling thread's namespace.
+pub(super) fn ephemeral_range() -> (u16, u16) {
+    let rules = rules(&sysctl::read());
+    (rules.low, rules.high)
 }
 
 fn rules(sysctls: &std::collections::BTreeMap<Sysctl, Setting>) -> PortRules {
@@ -155,7 +162,7 @@ impl Use {
             return;
         }
         match shown.kind {
-            Kind::Unconnected => self.taken.push(port),
+            Kind::Unconnected { .. } => self.taken.push(port),
             Kind::Connection | Kind::FinWait2 { .. } => {
                 *self.connections.entry(pair(&shown)).or_default() += 1;
             }
@@ -236,7 +243,7 @@ mod tests {
             use_of_ports.add(Shown {
                 local: ([127, 0, 0, 1], port).into(),
                 remote: ([0, 0, 0, 0], 0).into(),
-                kind: Kind::Unconnected,
+                kind: Kind::Unconnected { listens: true },
             });
         }
         assert_eq!(use_of_ports.finish().0, [(103, 105), (107, 107)]);

@@ -255,7 +255,7 @@ impl Dashboard {
             namespaces,
             owners: self.owners.rankings(at_ns, exact),
             destinations: self.destinations.rankings(at_ns, exact),
-            ports: self.ports.rows(ROWS),
+            ports: self.port_rows(),
             port_failures: self.ports_traced.then(|| self.ports.failures()),
             last_failure: self.last_failure,
             conflicts: self.conflicts.overview().counts,
@@ -305,6 +305,13 @@ impl Dashboard {
                 }
             })
             .collect()
+    }
+
+    /// Destinations and sources, then ports that callers named.
+    fn port_rows(&self) -> Vec<ports::Row> {
+        let mut rows = self.ports.rows(ROWS);
+        rows.extend(self.ports.named(ROWS - rows.len()));
+        rows
     }
 
     fn peers(&self) -> Vec<Refusing> {

@@ -52,6 +52,8 @@ pub enum Key {
     Uid(u32),
     Cgroup(u64),
     Netns(u32),
+    /// By owner: older than the trace, and a mini-socket has no owner.
+    Before,
     /// The full socket was not seen, or the kernel does not tell.
     Unknown,
 }
@@ -63,6 +65,8 @@ struct Group {
     records: u64,
     ended: [u64; REASONS],
     births: u64,
+    /// Births and those that were there before, less ends.
+    alive: i64,
     overflows: u64,
     refusals: u64,
     port_failures: u64,
@@ -88,7 +92,7 @@ pub struct Groups {
     gave_way: u64,
 }
 
-/// The groups of some time, those with the most ends first, then what is no group.
+/// The groups of some time, those with the most mini-sockets first, then what is no group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub by: By,
@@ -122,6 +126,10 @@ pub struct Row {
     pub ended: Option<[u64; REASONS]>,
     /// `None` if births were not reported.
     pub births: Option<u64>,
+    /// Of all births of groups, in thousandths; `None` if there are none.
+    pub births_share: Option<u64>,
+    /// Mini-sockets alive at the end of this time; `None` if that is not known.
+    pub alive: Option<u64>,
     pub overflows: u64,
     /// `None` if refusals were not traced.
     pub refusals: Option<u64>,
@@ -172,6 +180,14 @@ impl By {
             Self::Netns => Key::Netns(flow.netns),
         }
     }
+
+    /// The group of a connection that is older than the trace.
+    fn key_before(self, flow: &Flow) -> Key {
+        match self {
+            Self::Uid | Self::Cgroup => Key::Before,
+            _ => self.key(flow),
+        }
+    }
 }
 
 /// A call that got no port has none on this side, and a bind() none on the other.
@@ -208,6 +224,10 @@ impl Groups {
     /// Counts an event.
     pub fn report(&mut self, report: &Report) {
         match report {
+            Report::End(life) if life.preexisting == Some(true) => {
+                let key = self.by.key_before(&life.end.flow);
+                self.counted(key, life.end.ended_ns).end(life);
+            }
             Report::End(life) => self.of(&life.end.flow, life.end.ended_ns).end(life),
             Report::Overflow(one) => self.of(&one.flow, one.at_ns).overflows += 1,
             Report::Refusal(one) if self.refusals => {
@@ -220,7 +240,21 @@ impl Groups {
 
     /// Counts a birth.
     pub fn birth(&mut self, birth: &Birth) {
-        self.of(&birth.flow, birth.at_ns).births += 1;
+        let group = self.of(&birth.flow, birth.at_ns);
+        group.births += 1;
+        group.alive += 1;
+    }
+
+    /// Counts one that is older than the trace.
+    pub fn older(&mut self, flow: &Flow, at_ns: u64) {
+        let key = self.by.key_before(flow);
+        self.counted(key, at_ns).alive += 1;
+    }
+
+    /// One that was counted as older has ended unseen.
+    pub fn older_gone(&mut self, flow: &Flow, at_ns: u64) {
+        let key = self.by.key_before(flow);
+        self.counted(key, at_ns).alive -= 1;
     }
 
     /// Adds what came later, and leaves nothing there.
@@ -235,11 +269,17 @@ impl Groups {
         self.gave_way += std::mem::take(&mut later.gave_way);
     }
 
+    /// How many of a group are alive; `None` if that is not known.
+    fn alive(&self, key: Key) -> Option<u64> {
+        let group = self.known.get(&key)?;
+        u64::try_from(group.alive).ok()
+    }
+
     /// The `top` groups and the rest. `counted`: ends that the kernel side counted in this time.
     #[must_use]
     pub fn table(&self, top: usize, (from_ns, to_ns): (u64, u64), counted: Option<u64>) -> Table {
         let mut groups: Vec<_> = self.known.iter().collect();
-        groups.sort_by_key(|&(key, group)| (Reverse(group.ends()), Reverse(group.records), key));
+        groups.sort_by_key(|&(key, group)| (Reverse(group.there()), Reverse(group.records), key));
         let (shown, rest) = groups.split_at(top.min(groups.len()));
         let mut others = self.others.clone();
         for (_, group) in rest {
@@ -248,13 +288,18 @@ impl Groups {
         let grouped = groups.iter().map(|(_, group)| group.ends()).sum::<u64>();
         let grouped = grouped + self.others.ends();
         let all = counted.map_or(grouped, |counted| counted.max(grouped));
+        let born = groups.iter().map(|(_, group)| group.births).sum::<u64>();
+        let all_of = All {
+            ends: all,
+            births: born + self.others.births,
+        };
         let mut rows: Vec<_> = shown
             .iter()
-            .map(|&(key, group)| self.row(Whose::Group(*key), group, all))
+            .map(|&(key, group)| self.row(Whose::Group(*key), group, all_of))
             .collect();
         let groups = rest.len() as u64 + self.gave_way;
         if groups > 0 {
-            rows.push(self.row(Whose::Others { groups }, &others, all));
+            rows.push(self.row(Whose::Others { groups }, &others, all_of));
         }
         if all > grouped {
             rows.push(not_grouped(all - grouped, all));
@@ -267,13 +312,16 @@ impl Groups {
         }
     }
 
-    fn row(&self, whose: Whose, group: &Group, all: u64) -> Row {
+    fn row(&self, whose: Whose, group: &Group, all: All) -> Row {
+        let traced = |count| self.births.then_some(count);
         Row {
             whose,
             ends: group.ends(),
-            share: share(group.ends(), all),
+            share: share(group.ends(), all.ends),
             ended: Some(group.ended),
-            births: self.births.then_some(group.births),
+            births: traced(group.births),
+            births_share: traced(group.births).and_then(|births| share(births, all.births)),
+            alive: traced(u64::try_from(group.alive).unwrap_or(0)),
             overflows: group.overflows,
             refusals: self.refusals.then_some(group.refusals),
             port_failures: self.ports.then_some(group.port_failures),
@@ -284,7 +332,11 @@ impl Groups {
     }
 
     fn of(&mut self, flow: &Flow, at_ns: u64) -> &mut Group {
-        let group = self.group(self.by.key(flow));
+        self.counted(self.by.key(flow), at_ns)
+    }
+
+    fn counted(&mut self, key: Key, at_ns: u64) -> &mut Group {
+        let group = self.group(key);
         group.records += 1;
         group.last_ns = group.last_ns.max(at_ns);
         group
@@ -324,13 +376,51 @@ impl Groups {
     }
 }
 
+/// Sums over all groups.
+#[derive(Clone, Copy)]
+struct All {
+    ends: u64,
+    births: u64,
+}
+
+impl Table {
+    /// Alive is what all of the trace left, not this time alone.
+    #[must_use]
+    pub fn alive_in(mut self, whole: &Groups) -> Self {
+        for row in &mut self.rows {
+            row.alive = match row.whose {
+                Whose::Group(key) => row.alive.and_then(|_| whole.alive(key)),
+                Whose::Others { .. } | Whose::NotGrouped => None,
+            };
+        }
+        self
+    }
+
+    /// Births or ends were lost: nobody knows who is alive.
+    #[must_use]
+    pub fn alive_unknown(mut self) -> Self {
+        for row in &mut self.rows {
+            row.alive = None;
+        }
+        self
+    }
+}
+
 impl Group {
     fn ends(&self) -> u64 {
         self.ended.iter().sum()
     }
 
+    /// Mini-sockets that were there at any time.
+    fn there(&self) -> u64 {
+        self.ends()
+            .saturating_add_signed(self.alive)
+            .max(self.ends())
+    }
+
     fn end(&mut self, life: &Life) {
         self.ended[life.end.reason as usize] += 1;
+        self.alive -= 1;
         if let Some(ns) = life.time_wait_ns {
             self.time_wait.record(ns);
         }
@@ -344,6 +434,7 @@ impl Group {
             records,
             ended,
             births,
+            alive,
             overflows,
             refusals,
             port_failures,
@@ -356,6 +447,7 @@ impl Group {
         }
         self.records += records;
         self.births += births;
+        self.alive += alive;
         self.overflows += overflows;
         self.refusals += refusals;
         self.port_failures += port_failures;
@@ -372,6 +464,8 @@ fn not_grouped(ends: u64, all: u64) -> Row {
         share: share(ends, all),
         ended: None,
         births: None,
+        births_share: None,
+        alive: None,
         overflows: 0,
         refusals: None,
         port_failures: None,

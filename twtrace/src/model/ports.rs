@@ -3,24 +3,35 @@
 //!
 //! connect() may use a port of the ephemeral range for each destination once: what another
 //! connection or a mini-socket between the same addresses holds is blocked. A listener, or a
-//! socket that is only bound, keeps its port from all destinations (`__inet_hash_connect`).
+//! socket that is only bound, keeps its port from all destinations (`__inet_hash_connect`). So
+//! does bind() before connect(): there the source runs out of ports, not the destination.
 
 mod capacity;
+mod failures;
+mod holders;
 mod rate;
-
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+mod reuse;
+mod row;
+mod rows;
+mod sources;
 
 use foldhash::{HashMap, HashMapExt as _};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use self::capacity::Capacity;
 pub(in crate::model) use self::capacity::usable;
+use self::failures::{Failures, Named};
+#[cfg(test)]
+pub(crate) use self::holders::Sides;
+pub(crate) use self::holders::{Holder, Holders, Sight};
 use self::rate::Window;
+pub(crate) use self::row::{Failed, Key, Reuse, Row, Why};
+use self::sources::{Place, Sources, Step};
 use super::census::Change;
 use super::population::{MAX_NAMESPACES, Population};
-use crate::event::found::{Found, PortRules, Survey};
-use crate::event::{Call, Event, Flow, Meta, PortFailure, Snapshot};
+use crate::event::found::{Found, Peer, PortLook, PortRules, Survey};
+use crate::event::{BornAs, Call, End, Event, Meta, PortFailure, Snapshot};
 
 /// Destinations that are told apart; the rest is counted together.
 pub(crate) const MAX_KEYS: usize = 65_536;
@@ -28,118 +39,19 @@ pub(crate) const MAX_KEYS: usize = 65_536;
 const HIGH: u64 = 90;
 /// Below this percentage in use, a short time until exhaustion is only the start of a burst.
 const LOW: u64 = 10;
-/// A destination that is full in less than this (ns) is under pressure.
-const SOON_NS: u64 = 60_000_000_000;
-/// Failures of one destination are reported once in this time (ns).
-const TELL_NS: u64 = 1_000_000_000;
+/// Ports that wait to be looked at: each look lists sockets.
+const MAX_UNLOOKED: usize = 16;
 /// Warnings between two ticks.
 const MAX_WARNINGS: usize = 16;
-
-/// The ends between which ports are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Inode number of the namespace.
-    pub netns: u32,
-    pub laddr: IpAddr,
-    pub raddr: IpAddr,
-    pub rport: u16,
-}
-
-/// Whether tcp_tw_reuse can free ports here. As far as the sysctls of the namespace tell: the
-/// peer must use timestamps too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reuse {
-    /// It is on for this destination: a TIME_WAIT blocks its port only for a while.
-    On { delay_ms: Option<u32> },
-    /// Setting it to 1 would help. `now` is 0, or 2 (loopback only).
-    Would { now: u8, delay_ms: Option<u32> },
-    /// tcp_timestamps is 0.
-    NoTimestamps,
-    /// The sysctls were not read.
-    Unknown,
-}
-
-/// One destination.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
-    pub key: Key,
-    /// Ports of the range held by mini-sockets, FIN_WAIT2 included.
-    pub time_wait: u32,
-    /// Ports of the range held by other connections, when it was last looked.
-    pub others: u32,
-    /// Ports that connect() may use: the range without what is reserved, listened on or bound.
-    pub candidates: u32,
-    /// New mini-sockets per second.
-    pub arrivals: f64,
-    /// New mini-sockets per second, less those that ended.
-    pub growth: f64,
-    /// When all candidates are in use at the present growth; `None` if it does not grow, or if
-    /// tcp_tw_reuse frees them.
-    pub full_in_ns: Option<u64>,
-    pub reuse: Reuse,
-    /// The most ports that were in use at once.
-    pub peak: u32,
-    /// Calls that got no port.
-    pub failures: u64,
-    pub last_failure: Option<PortFailure>,
-}
-
-/// A call that got no port, and what is known of where it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failed {
-    pub failure: PortFailure,
-    /// Ports that it could have taken: 1 if it had named one; `None` if that is not known.
-    pub candidates: Option<u32>,
-    /// Others of this kind since the last one reported.
-    pub untold: u64,
-}
-
-impl Row {
-    /// Ports in use, of [`Row::candidates`]. No more than there are: a connection that was looked
-    /// at as one of the others may be a mini-socket since.
-    #[must_use]
-    pub fn in_use(&self) -> u32 {
-        in_use(self.time_wait, self.others, self.candidates)
-    }
-
-    /// Share of the candidates in use, in percent.
-    #[must_use]
-    pub fn percent(&self) -> u64 {
-        percent(self.in_use(), self.candidates)
-    }
-
-    /// The most that were in use at once, in percent of the candidates there are now.
-    #[must_use]
-    pub fn peak_percent(&self) -> u64 {
-        percent(self.peak, self.candidates)
-    }
-
-    /// It runs out of ports soon, or has.
-    #[must_use]
-    pub fn under_pressure(&self) -> bool {
-        let percent = self.percent();
-        let soon = self.full_in_ns.is_some_and(|left| left < SOON_NS);
-        !matches!(self.reuse, Reuse::On { .. }) && (percent >= HIGH || soon && percent >= LOW)
-    }
-}
-
-fn in_use(time_wait: u32, others: u32, candidates: u32) -> u32 {
-    (time_wait + others).min(candidates)
-}
-
-fn percent(ports: u32, candidates: u32) -> u64 {
-    u64::from(ports) * 100 / u64::from(candidates.max(1))
-}
 
 #[derive(Debug, Default)]
 struct Destination {
     time_wait: u32,
+    /// Of these, born in FIN_WAIT2: their promotion is only counted, per namespace.
+    born_fin_wait_2: u32,
     others: u32,
     window: Window,
-    failures: u64,
-    last_failure: Option<Box<PortFailure>>,
-    /// The last failure reported: when, and how many there were.
-    told: Option<(u64, u64)>,
+    failures: Failures,
     peak: u32,
     warned: bool,
 }
@@ -150,8 +62,21 @@ struct Namespace {
     /// `None` until it was looked at.
     rules: Option<PortRules>,
     held_fin_wait_2: Option<u64>,
+    /// Ports that listeners and sockets that are only bound had when it was last looked.
+    taken: Vec<(u16, u16)>,
+    /// Mini-sockets that were born in FIN_WAIT2, whatever their ports.
+    born_fin_wait_2: u64,
     /// A survey was asked for.
     asked: bool,
+}
+
+impl Namespace {
+    /// Whether a listener or a socket that was only bound had this port; `None` out of the range.
+    fn taken_before(&self, port: u16) -> Option<bool> {
+        let has = |&(from, to): &(u16, u16)| (from..=to).contains(&port);
+        let surveyed = self.rules.is_some() && self.capacity.ranges_over(port);
+        surveyed.then(|| self.taken.iter().any(has))
+    }
 }
 
 /// Follows the use of ports.
@@ -160,6 +85,8 @@ pub struct Ports {
     population: Population,
     namespaces: BTreeMap<u32, Namespace>,
     destinations: HashMap<Key, Destination>,
+    sources: Sources,
+    named: Named,
     /// Mini-sockets of destinations that found no room.
     beyond: u64,
     started_ns: u64,
@@ -167,6 +94,10 @@ pub struct Ports {
     calls: u64,
     /// Births and ends that the ring lost: up to now, and before the last listing.
     lost: [u64; 2],
+    /// Not all mini-sockets are seen.
+    filtered: bool,
+    /// Ports to look at, that bind() did not get.
+    unlooked: Vec<(u32, u16)>,
     /// What counts as a port of the range was changed after mini-sockets were counted.
     moved: bool,
 }
@@ -178,11 +109,15 @@ impl Ports {
             population: Population::new(meta.filtered),
             namespaces: BTreeMap::new(),
             destinations: HashMap::new(),
+            sources: Sources::default(),
+            named: Named::default(),
             beyond: 0,
             started_ns: meta.started_ns,
             latest_ns: meta.started_ns,
             calls: 0,
             lost: [0; 2],
+            filtered: meta.filtered,
+            unlooked: Vec::new(),
             moved: false,
         }
     }
@@ -201,6 +136,7 @@ impl Ports {
         if let Event::PortFailure(failure) = event {
             return self.failure(failure);
         }
+        self.fin_wait_2(event, change);
         if change != Change::Nothing {
             self.change(event, change);
         }
@@ -218,6 +154,27 @@ impl Ports {
             | Found::Listed(_)
             | Found::ListingOver { .. }
             | Found::Clock(_) => {}
+        }
+    }
+
+    /// Ports that bind() did not get, and that it helps to look at; each is returned once for each
+    /// report of it.
+    pub fn unlooked(&mut self) -> Vec<(u32, u16)> {
+        std::mem::take(&mut self.unlooked)
+    }
+
+    /// Takes what was seen on a port.
+    pub fn looked(&mut self, look: &PortLook) {
+        self.named.looked(look);
+    }
+
+    /// A failure with what is known now of what holds its port.
+    #[must_use]
+    pub fn again(&self, failed: Failed) -> Failed {
+        let row = self.of(Key::of_call(&failed.failure));
+        Failed {
+            holders: row.and_then(|row| row.holders),
+            ..failed
         }
     }
 
@@ -262,11 +219,17 @@ impl Ports {
     pub fn tick(&mut self, now_ns: u64) -> Vec<Row> {
         self.latest_ns = self.latest_ns.max(now_ns);
         let mut found = Vec::new();
-        for key in self.destinations.keys().copied().collect::<Vec<_>>() {
+        let sources = self.sources.of_bind().map(|(key, _)| *key);
+        let keys: Vec<_> = self.destinations.keys().copied().chain(sources).collect();
+        for key in keys {
             let Some(row) = self.of(key) else { continue };
             let pressure = row.under_pressure();
             let calm = !pressure && row.percent() < HIGH - LOW;
-            let Some(destination) = self.destinations.get_mut(&key) else {
+            let destination = match key.is_source() {
+                true => self.sources.get_mut(&key).map(|source| &mut source.all),
+                false => self.destinations.get_mut(&key),
+            };
+            let Some(destination) = destination else {
                 continue;
             };
             if pressure && !destination.warned {
@@ -281,90 +244,17 @@ impl Ports {
         found
     }
 
-    /// The destinations with the highest share of ports in use, at most `n`.
-    #[must_use]
-    pub fn rows(&self, n: usize) -> Vec<Row> {
-        self.first(n, |destination, candidates| {
-            let in_use = in_use(destination.time_wait, destination.others, candidates);
-            (in_use > 0 || destination.failures > 0)
-                .then(|| (percent(in_use, candidates), in_use, destination.failures))
-        })
-    }
-
-    /// The destinations that came closest to running out of ports, at most `n`.
-    #[must_use]
-    pub fn worst(&self, n: usize) -> Vec<Row> {
-        self.first(n, |destination, candidates| {
-            let peak = destination.peak.min(candidates);
-            Some((percent(peak, candidates), destination.failures))
-        })
-    }
-
-    /// Those `n` with the highest rank, in its order; `None` leaves one out. There may be very
-    /// many, so rows are made of those only.
-    fn first<R: Ord>(&self, n: usize, rank: impl Fn(&Destination, u32) -> Option<R>) -> Vec<Row> {
-        let ranked = |(key, destination): (&Key, &Destination)| {
-            let rank = rank(destination, self.candidates(key.netns))?;
-            Some((Reverse(rank), *key))
-        };
-        let mut all: Vec<_> = self.destinations.iter().filter_map(ranked).collect();
-        if n < all.len() {
-            all.select_nth_unstable(n);
-            all.truncate(n);
-        }
-        all.sort_unstable();
-        all.iter().filter_map(|(_, key)| self.of(*key)).collect()
-    }
-
-    fn candidates(&self, netns: u32) -> u32 {
-        self.namespaces
-            .get(&netns)
-            .map_or(Capacity::default().candidates(), |namespace| {
-                namespace.capacity.candidates()
-            })
-    }
-
-    /// One destination.
-    #[must_use]
-    pub fn of(&self, key: Key) -> Option<Row> {
-        let destination = self.destinations.get(&key)?;
-        let namespace = self.namespaces.get(&key.netns);
-        let candidates = self.candidates(key.netns);
-        let reuse = reuse(
-            namespace.and_then(|namespace| namespace.rules.as_ref()),
-            key,
-        );
-        let (arrivals, growth) = destination.window.rates(self.started_ns, self.latest_ns);
-        let mut row = Row {
-            key,
-            time_wait: destination.time_wait,
-            others: destination.others,
-            candidates,
-            arrivals,
-            growth,
-            full_in_ns: None,
-            reuse,
-            peak: destination.peak.min(candidates),
-            failures: destination.failures,
-            last_failure: destination.last_failure.as_deref().copied(),
-        };
-        let free = candidates.saturating_sub(row.in_use());
-        if growth > 0.0 && !matches!(reuse, Reuse::On { .. }) {
-            row.full_in_ns = Some((f64::from(free) / growth * 1e9) as u64);
-        }
-        Some(row)
-    }
-
     /// Destinations with a port in use, and mini-sockets of those that found no room.
     #[must_use]
     pub fn counts(&self) -> (usize, u64) {
         (self.destinations.len(), self.beyond)
     }
 
-    /// Destinations with a port in use.
+    /// Destinations, and sources of bind(), with a port in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        let each = self.destinations.values();
+        let sources = self.sources.of_bind().map(|(_, source)| &source.all);
+        let each = self.destinations.values().chain(sources);
         each.filter(|one| one.time_wait + one.others > 0).count()
     }
 
@@ -405,16 +295,36 @@ impl Ports {
 
     fn change(&mut self, event: &Event, change: Change) {
         let flow = event.flow();
+        let key = Key::of(flow);
         let capacity = &self.namespace(flow.netns).capacity;
-        if !capacity.has(flow.lport) {
-            return;
-        }
-        let at_ns = event.at_ns();
-        let alive = change.alive();
-        let Some(destination) = self.destination(Key::of(flow), alive > 0) else {
-            self.beyond = self.beyond.saturating_add_signed(alive.into());
-            return;
+        let place = capacity.has(flow.lport).then(|| Place {
+            odd: capacity.is_odd(flow.lport),
+            candidates: capacity.candidates(),
+        });
+        let mut step = Step {
+            alive: change.alive(),
+            peer: match capacity.ranges_over(flow.rport) {
+                true => Peer::Ephemeral,
+                false => Peer::Fixed,
+            },
+            destinations: 0,
+            at_ns: event.at_ns(),
+            lives: !matches!(change, Change::Seeded(_)),
         };
+        if place.is_some() {
+            step.destinations = self.count(key, event, change);
+        }
+        self.sources.step(key.source(), flow.lport, place, step);
+    }
+
+    /// Counts a port of the range, and returns by how many destinations more are in use.
+    fn count(&mut self, key: Key, event: &Event, change: Change) -> i32 {
+        let (at_ns, alive) = (event.at_ns(), change.alive());
+        let Some(destination) = self.destination(key, alive > 0) else {
+            self.beyond = self.beyond.saturating_add_signed(alive.into());
+            return 0;
+        };
+        let used = destination.time_wait > 0;
         destination.time_wait = destination.time_wait.saturating_add_signed(alive);
         destination.note_peak();
         match change {
@@ -422,37 +332,61 @@ impl Ports {
             Change::Ended | Change::SeedEnded(_) => destination.window.ended(at_ns),
             _ => {}
         }
+        i32::from(destination.time_wait > 0) - i32::from(used)
+    }
+
+    /// Counts those that were born in FIN_WAIT2.
+    fn fin_wait_2(&mut self, event: &Event, change: Change) {
+        let step = match (change, event) {
+            (Change::Born(BornAs::FinWait2) | Change::Seeded(BornAs::FinWait2), _) => 1,
+            (Change::SeedEnded(BornAs::FinWait2), _) => -1,
+            (Change::Ended, Event::End(end)) if was_fin_wait_2(end) => -1,
+            (Change::BornOverSeed { born_as, seeded }, _) => {
+                i32::from(born_as == BornAs::FinWait2) - i32::from(seeded == BornAs::FinWait2)
+            }
+            _ => 0,
+        };
+        if step == 0 {
+            return;
+        }
+        let flow = event.flow();
+        let namespace = self.namespace(flow.netns);
+        namespace.born_fin_wait_2 = namespace.born_fin_wait_2.saturating_add_signed(step.into());
+        if namespace.capacity.has(flow.lport)
+            && let Some(destination) = self.destination(Key::of(flow), step > 0)
+        {
+            destination.born_fin_wait_2 = destination.born_fin_wait_2.saturating_add_signed(step);
+        }
     }
 
     fn failure(&mut self, failure: &PortFailure) -> Option<Failed> {
         self.calls += 1;
-        let key = Key::of(&failure.flow);
-        let namespace = self.namespace(key.netns);
-        let candidates = match (failure.call, failure.port_given) {
-            (_, true) => Some(1),
-            (Call::Connect, false) => Some(namespace.capacity.candidates()),
-            // bind() may share ports where connect() does not.
-            (Call::Bind, false) => None,
+        let key = Key::of_call(failure);
+        let place = match (failure.port_given, failure.call) {
+            (true, _) => self.named.note(key, failure),
+            (false, Call::Connect) => match self.destination(key, true) {
+                Some(destination) => destination.failures.note(failure),
+                None => Some(0),
+            },
+            (false, Call::Bind) => match self.sources.source(key) {
+                Some(source) => source.all.failures.note(failure),
+                None => Some(0),
+            },
         };
-        let Some(destination) = self.destination(key, true) else {
-            return Some(Failed {
-                failure: *failure,
-                candidates,
-                untold: 0,
-            });
-        };
-        destination.failures += 1;
-        destination.last_failure = Some(Box::new(*failure));
-        let before = match destination.told {
-            Some((at_ns, _)) if failure.at_ns < at_ns + TELL_NS => return None,
-            Some((_, count)) => count,
-            None => 0,
-        };
-        destination.told = Some((failure.at_ns, destination.failures));
+        let untold = place?;
+        if failure.port_given && failure.call == Call::Bind && self.unlooked.len() < MAX_UNLOOKED {
+            self.unlooked.push((key.netns, key.lport));
+        }
+        let row = self.of(key);
         Some(Failed {
             failure: *failure,
-            candidates,
-            untold: destination.failures - before - 1,
+            candidates: match failure.port_given {
+                true => 1,
+                false => self.candidates(key.netns),
+            },
+            in_use: row.map_or(0, |row| row.in_use()),
+            holders: row.and_then(|row| row.holders),
+            untold,
         })
     }
 
@@ -460,8 +394,13 @@ impl Ports {
         self.beyond = 0;
         self.moved = false;
         self.lost[1] = self.lost[0];
+        self.sources.forget_mini_sockets();
+        for namespace in self.namespaces.values_mut() {
+            namespace.born_fin_wait_2 = 0;
+        }
         for destination in self.destinations.values_mut() {
             destination.time_wait = 0;
+            destination.born_fin_wait_2 = 0;
         }
     }
 
@@ -481,7 +420,9 @@ impl Ports {
         namespace.capacity = capacity;
         namespace.rules = Some(rules.clone());
         namespace.held_fin_wait_2 = *held_fin_wait_2;
+        namespace.taken.clone_from(taken);
         self.moved |= moved;
+        self.sources.forget_others(*netns);
         for (key, destination) in &mut self.destinations {
             if key.netns == *netns {
                 destination.others = 0;
@@ -491,12 +432,17 @@ impl Ports {
             let key = Key {
                 netns: *netns,
                 laddr: users.laddr,
+                lport: 0,
                 raddr: users.raddr,
                 rport: users.rport,
             };
             if let Some(destination) = self.destination(key, true) {
                 destination.others = users.ports;
                 destination.note_peak();
+            }
+            if let Some(source) = self.sources.source(key.source()) {
+                source.all.others = source.all.others.saturating_add(users.ports);
+                source.all.note_peak();
             }
         }
     }
@@ -519,7 +465,10 @@ impl Ports {
     fn sweep(&mut self) {
         let now = self.latest_ns;
         self.destinations.retain(|_, one| {
-            one.time_wait > 0 || one.others > 0 || one.failures > 0 || !one.window.is_empty(now)
+            one.time_wait > 0
+                || one.others > 0
+                || one.failures.count > 0
+                || !one.window.is_empty(now)
         });
     }
 }
@@ -530,34 +479,11 @@ impl Destination {
     }
 }
 
-impl Key {
-    /// Of a connection, as its local end sees it.
-    #[must_use]
-    pub fn of(flow: &Flow) -> Self {
-        Self {
-            netns: flow.netns,
-            laddr: flow.laddr,
-            raddr: flow.raddr,
-            rport: flow.rport,
-        }
-    }
-
-    fn is_loopback(self) -> bool {
-        self.laddr.is_loopback() || self.raddr.is_loopback()
-    }
-}
-
-/// `tcp_twsk_unique`, as far as sysctls and addresses decide.
-fn reuse(rules: Option<&PortRules>, key: Key) -> Reuse {
-    let Some(rules) = rules else {
-        return Reuse::Unknown;
-    };
-    let delay_ms = rules.tcp_tw_reuse_delay_ms;
-    match rules.tcp_tw_reuse {
-        _ if rules.tcp_timestamps == 0 => Reuse::NoTimestamps,
-        1 => Reuse::On { delay_ms },
-        2 if key.is_loopback() => Reuse::On { delay_ms },
-        now => Reuse::Would { now, delay_ms },
+/// One from before the trace that was promoted since counts as born in TIME_WAIT.
+fn was_fin_wait_2(end: &End) -> bool {
+    match end.born_as {
+        Some(born_as) => born_as == BornAs::FinWait2,
+        None => !end.in_time_wait,
     }
 }
 

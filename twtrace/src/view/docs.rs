@@ -122,7 +122,7 @@ pub const HISTOGRAM: [Field; 13] = [
 
 /// One JSON object per destination of `ports`; CSV has the same fields but `v`, `event`,
 /// `reuse_delay_ms` and `last_…`.
-pub const PORT_PRESSURE: [Field; 21] = [
+pub const PORT_PRESSURE: [Field; 23] = [
     ("v", "", "version of the schema"),
     ("event", "", "`port-pressure`"),
     (
@@ -136,13 +136,13 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "raddr",
         "",
-        "destination address; null for bind() calls that got no port",
+        "destination address; null for a source of which bind() takes the ports, so that all destinations share them (IP_BIND_ADDRESS_NO_PORT leaves the choice to connect()), and for a port that bind() did not get",
     ),
     ("rport", "", "destination port; null likewise"),
     (
         "in_use",
         "",
-        "ports of the ephemeral range in use between these two: `time_wait` + `others`, but at most `candidates`, because a connection among the others may have become a mini-socket since it was counted",
+        "ports of the ephemeral range in use between these two, or of a source by anybody: `time_wait` + `others`, but at most `candidates`, because a connection among the others may have become a mini-socket since it was counted",
     ),
     (
         "candidates",
@@ -165,12 +165,12 @@ pub const PORT_PRESSURE: [Field; 21] = [
     (
         "full_in_ms",
         "ms",
-        "when all candidates are in use at the present growth; null if it does not grow, or if tcp_tw_reuse frees them",
+        "when all candidates are in use at the present growth, of the source if bind() takes its ports; null if it does not grow, or if tcp_tw_reuse frees them",
     ),
     (
         "reuse",
         "",
-        "whether tcp_tw_reuse can help, judging by the sysctls of the namespace (the peer must use timestamps, too): `on` for this destination already, `would-help` if it were 1, `no-timestamps` (tcp_timestamps is 0), `unknown`",
+        "whether tcp_tw_reuse can help, judging by the sysctls of the namespace (the peer must use timestamps, too): `on` for this destination already, `would-help` if it were 1, `no-timestamps` (tcp_timestamps is 0), `unknown`; or why it has no part in this: `port-named` (the caller names the port), `bind` (bind() chooses the ports), `live` (live connections hold most), `fin-wait-2` (FIN_WAIT2 holds most; Linux 5.10 takes those over, newer kernels do not)",
     ),
     (
         "reuse_delay_ms",
@@ -184,6 +184,16 @@ pub const PORT_PRESSURE: [Field; 21] = [
         "process of the last such call; null if there was none",
     ),
     ("last_command", "", "its name"),
+    (
+        "lport",
+        "",
+        "the port that callers named and did not get: the row is of this port alone, and in use when they asked; null where a port of the range is chosen",
+    ),
+    (
+        "held_by",
+        "",
+        "of a port that callers named, what holds it. `ports` looks right after a bind() failed: `listener`; `live-accepted`, `live-outgoing` or, where both ports are in the ephemeral range, `live` connections; `bound`: a socket that is only bound; `time-wait-accepted`, `time-wait-outgoing`, `time-wait`: the same of mini-sockets, FIN_WAIT2 included; `gone`: nothing any more. `unknown` where it was not looked, as in a recording. Of a connect(): `time-wait` or `unknown`. null for other rows",
+    ),
 ];
 
 /// One JSON object per namespace of `ports`.

@@ -39,7 +39,7 @@ columns! {
     from_ns, "ns", "start of that time, CLOCK_MONOTONIC", |_, table, _| Value::Number(table.from_ns);
     to_ns, "ns", "its end", |_, table, _| Value::Number(table.to_ns);
     by, "", "`peer`: remote address; `service`: address and port of the end with the lower port, because the other is nearly always ephemeral; `lport`: local port; `uid`, `cgroup`: owner of the full socket; `netns`: network namespace", |_, table, _| Value::Word(table.by.name());
-    kind, "", "`group`; `unknown`: events that have no such key, because no owner is known; `others`: groups that are not shown (`--top`) or not told apart any more; `not-grouped`: ends of which no record came (only of scope `total`)", |row, _, _| Value::Word(kind(row.whose));
+    kind, "", "`group`; `before`: mini-sockets older than the trace, by `uid` and `cgroup`, because a mini-socket has no owner; `unknown`: other events that have no such key; `others`: groups that are not shown (`--top`) or not told apart any more; `not-grouped`: ends of which no record came (only of scope `total`)", |row, _, _| Value::Word(kind(row.whose));
     key, "", "what the group has in common: address, address:port, port, uid, cgroup id or inode number; null if it is no group", |row, _, _| key(row.whose);
     name, "", "its name: user, namespace, or for a cgroup the pod and container, unit, or path; null if it has none", |row, _, _| name(row.whose);
     cgroup_path, "", "by cgroup: its path below the mount of cgroup2; null if it is not known", |row, _, _| cgroup(row.whose, CgroupFact::Path);
@@ -65,10 +65,13 @@ columns! {
     fin_wait_2_p99_ms, "ms", "99th percentile", |row, _, _| span_of(row.fin_wait_2, |one| one.p99_ns);
     fin_wait_2_max_ms, "ms", "maximum", |row, _, _| span_of(row.fin_wait_2, |one| one.max_ns);
     last_ns, "ns", "the last event, CLOCK_MONOTONIC", |row, _, _| known(row.last_ns);
+    births_share, "‰", "of all births, rounded; null if there are none", |row, _, _| known(row.births_share);
+    alive, "", "mini-sockets alive at `to_ns`, those from before the trace included; null if births were not traced, if records were lost, or, of an interval, for `others`", |row, _, _| known(row.alive);
 }
 
 fn kind(whose: Whose) -> &'static str {
     match whose {
+        Whose::Group(Key::Before) => "before",
         Whose::Group(Key::Unknown) => "unknown",
         Whose::Group(_) => "group",
         Whose::Others { .. } => "others",
@@ -85,7 +88,7 @@ fn key(whose: Whose) -> Value<'static> {
             Key::Uid(uid) => Value::Number(uid.into()),
             Key::Cgroup(id) => Value::Number(id),
             Key::Netns(inode) => Value::Number(inode.into()),
-            Key::Unknown => Value::Unknown,
+            Key::Before | Key::Unknown => Value::Unknown,
         },
         Whose::Others { .. } | Whose::NotGrouped => Value::Unknown,
     }
@@ -108,7 +111,7 @@ fn cgroup(whose: Whose, fact: CgroupFact) -> Value<'static> {
 
 fn groups(whose: Whose) -> Value<'static> {
     match whose {
-        Whose::Group(Key::Unknown) | Whose::NotGrouped => Value::Unknown,
+        Whose::Group(Key::Before | Key::Unknown) | Whose::NotGrouped => Value::Unknown,
         Whose::Group(_) => Value::Number(1),
         Whose::Others { groups } => Value::Number(groups),
     }
@@ -168,14 +171,20 @@ pub(super) fn text(table: &Table, scope: Scope, paint: Paint, host: &mut Host, o
         out.byte(b'\n');
     }
     if table.rows.is_empty() {
-        write!(out, "no ends by {}\n\n", table.by.name());
+        write!(out, "no sockets by {}\n\n", table.by.name());
         return;
     }
+    let births = table.rows.iter().any(|row| row.births.is_some());
+    let made = match births {
+        true => format!(
+            "{:>9} {:>7} {:>8} {:>8}",
+            "births", "share", "alive", "ends"
+        ),
+        false => format!("{:>10} {:>6}", "ends", "share"),
+    };
     let head = format!(
-        "{:<NAME$}{:>10} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} ENDS",
+        "{:<NAME$}{made} {:>9} {:>9} {:>9} {:>9} {:>9} ENDS",
         title(table.by),
-        "n",
-        "share",
         "p50",
         "p90",
         "p99",
@@ -184,7 +193,7 @@ pub(super) fn text(table: &Table, scope: Scope, paint: Paint, host: &mut Host, o
     );
     writeln!(out, "{}", paint.on(HEADING, &head));
     for row in &table.rows {
-        text_row(row, host, out);
+        text_row(row, births, host, out);
     }
     out.byte(b'\n');
 }
@@ -200,12 +209,21 @@ fn title(by: By) -> &'static str {
     }
 }
 
-fn text_row(row: &Row, host: &mut Host, out: &mut Line) {
+/// `births`: they are traced, so the share is of them.
+fn text_row(row: &Row, births: bool, host: &mut Host, out: &mut Line) {
     let start = out.length();
     whose(row.whose, host, out);
     let taken = width(&out.as_bytes()[start..]);
     write!(out, "{:1$}", "", NAME.saturating_sub(taken));
-    write!(out, "{:>10} {:>6}", thousands(row.ends), percent(row.share));
+    let ends = thousands(row.ends);
+    if births {
+        let number = |number: Option<u64>| number.map_or("–".to_owned(), thousands);
+        let share = percent(row.births_share);
+        let (born, alive) = (number(row.births), number(row.alive));
+        write!(out, "{born:>9} {share:>7} {alive:>8} {ends:>8}");
+    } else {
+        write!(out, "{ends:>10} {:>6}", percent(row.share));
+    }
     let waited = |get: fn(Percentiles) -> u64| row.time_wait.map(get);
     for ns in [
         waited(|one| one.p50_ns),
@@ -237,6 +255,7 @@ pub(super) fn whose(whose: Whose, host: &mut Host, out: &mut Line) {
                 None => write!(out, "unknown (cgroup {id})"),
             }
         }
+        Whose::Group(Key::Before) => out.text("from before the trace"),
         Whose::Group(Key::Unknown) => out.text("unknown"),
         Whose::Others { groups } => write!(out, "others ({})", count(groups, "group")),
         Whose::NotGrouped => out.text("not grouped: no record"),
@@ -266,7 +285,6 @@ fn happened(row: &Row) -> String {
         .collect();
     parts.extend(more.then(|| "…".to_owned()));
     let counted = [
-        (row.births, "birth"),
         (Some(row.overflows), "overflow"),
         (row.refusals, "refusal"),
         (row.port_failures, "port failure"),

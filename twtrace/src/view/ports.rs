@@ -1,8 +1,13 @@
 //! The use of ports and the population: blocks of a table for people, an object a row for
 //! programs.
 
+mod failure;
+
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
+pub(super) use self::failure::failure;
 use super::cell::Host;
 use super::cell::name_or_number;
 use super::cell::row as cells;
@@ -11,9 +16,8 @@ use super::line::Line;
 use super::paint::{BAD, CARE, HEADING, Paint};
 use super::units::{self, count, thousands};
 use crate::event::found::{Listed, Lister};
-use crate::event::{Call, PortFailure};
 use crate::model::population::{self, Alive};
-use crate::model::ports::{Failed, Reuse, Row};
+use crate::model::ports::{Holder, Reuse, Row, Why};
 use crate::text::Text;
 
 /// Share of the limit from which on it is shown, in percent.
@@ -192,7 +196,7 @@ fn line(row: &Row, when: When, paint: Paint, host: &mut Host, out: &mut Line) {
         thousands(row.time_wait.into()),
         thousands(row.arrivals.round() as u64),
     );
-    reuse(row.reuse, out);
+    reuse(row, out);
     if row.failures > 0 {
         let failed = format!("{} failed", thousands(row.failures));
         write!(out, "; {}", paint.on(BAD, &failed));
@@ -200,13 +204,17 @@ fn line(row: &Row, when: When, paint: Paint, host: &mut Host, out: &mut Line) {
     out.byte(b'\n');
 }
 
-/// `10.0.0.5 → 10.0.0.30:5432`; of a bind() only the source.
-fn route(row: &Row) -> String {
+/// `10.0.0.5 → 10.0.0.30:5432`, `10.0.0.5 → any (bind)`, or `0.0.0.0:80 → –` where a port was named.
+pub(super) fn route(row: &Row) -> String {
     let key = &row.key;
-    match (key.rport, key.raddr.is_ipv4()) {
-        (0, _) => format!("{} → –", key.laddr),
-        (port, true) => format!("{} → {}:{port}", key.laddr, key.raddr),
-        (port, false) => format!("{} → [{}]:{port}", key.laddr, key.raddr),
+    let local = match key.lport {
+        0 => key.laddr.to_string(),
+        port => SocketAddr::new(key.laddr, port).to_string(),
+    };
+    match (key.rport, key.lport) {
+        (0, 0) => format!("{local} → any (bind)"),
+        (0, _) => format!("{local} → –"),
+        (port, _) => format!("{local} → {}", SocketAddr::new(key.raddr, port)),
     }
 }
 
@@ -219,8 +227,9 @@ fn left(ns: u64) -> String {
     }
 }
 
-fn reuse(reuse: Reuse, out: &mut Line) {
-    match reuse {
+fn reuse(row: &Row, out: &mut Line) {
+    match row.reuse {
+        Reuse::No(why) => no(why, row, out),
         Reuse::On { delay_ms } => {
             out.text("on: a TIME_WAIT blocks its port for ");
             after(delay_ms, out);
@@ -241,65 +250,30 @@ fn reuse(reuse: Reuse, out: &mut Line) {
     }
 }
 
+/// Why tcp_tw_reuse has no part in it, and what has.
+fn no(why: Why, row: &Row, out: &mut Line) {
+    match why {
+        Why::PortNamed => {
+            out.text("no: the caller names the port");
+            let holder = row.holders.map(|holders| holders.holder());
+            if let Some(holder) = holder.filter(|one| *one != Holder::Unknown(0)) {
+                write!(out, "; held by {}", failure::who(holder));
+            }
+        }
+        Why::Bind if row.key.is_source() => out.text(
+            "no: bind() takes a port for all destinations; IP_BIND_ADDRESS_NO_PORT leaves it to connect()",
+        ),
+        Why::Bind => write!(out, "no: bind() takes the ports, see {} → any", row.key.laddr),
+        Why::Live => out.text("no: live connections hold most"),
+        Why::FinWait2 => out.text("no: FIN_WAIT2 holds most"),
+    }
+}
+
 fn after(delay_ms: Option<u32>, out: &mut Line) {
     match delay_ms {
         Some(ms) => write!(out, "{}", units::span(u64::from(ms) * 1_000_000)),
         None => out.text("at most 1 s"),
     }
-}
-
-/// `!! 14:07:31 connect() to 10.0.0.30:5432 failed (EADDRNOTAVAIL) for pid 8123 (php-fpm): 28,232
-/// candidates, 27,902 held by TIME_WAIT only`.
-pub(super) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut Line) {
-    let PortFailure {
-        flow,
-        at_ns,
-        call,
-        pid,
-        command,
-        errno,
-        port_given,
-        time_wait,
-    } = &failed.failure;
-    write!(out, "{} ", paint.on(BAD, "!!"));
-    out.slice(&host.clock.time(*at_ns));
-    write!(out, " {}()", call.name());
-    match call {
-        Call::Connect => write!(
-            out,
-            " to {}",
-            std::net::SocketAddr::new(flow.raddr, flow.rport)
-        ),
-        Call::Bind => write!(out, " on {}", flow.laddr),
-    }
-    out.text(" failed (");
-    match errno {
-        98 => out.text("EADDRINUSE"),
-        99 => out.text("EADDRNOTAVAIL"),
-        other => write!(out, "errno {other}"),
-    }
-    write!(out, ") for pid {pid} (");
-    out.text(&command.text());
-    out.text(")");
-    if *port_given {
-        write!(out, ": port {} is taken", flow.lport);
-        if *time_wait > 0 {
-            out.text(" by TIME_WAIT");
-        }
-    } else if let Some(candidates) = failed.candidates {
-        write!(
-            out,
-            ": {}, {} held by TIME_WAIT only",
-            count(candidates.into(), "candidate"),
-            thousands((*time_wait).into())
-        );
-    } else {
-        out.text(": no port is free");
-    }
-    if failed.untold > 0 {
-        write!(out, " (and {} more before)", thousands(failed.untold));
-    }
-    out.byte(b'\n');
 }
 
 /// `! 14:07:21 10.0.0.5 → 10.0.0.30:5432 runs out of ports in 9 s: 24,102 of 28,232 in use`.
@@ -350,6 +324,8 @@ struct Pressure {
     failures: u64,
     last_pid: Option<u32>,
     last_command: Option<Text>,
+    lport: Option<u16>,
+    held_by: Option<&'static str>,
 }
 
 impl Pressure {
@@ -359,6 +335,10 @@ impl Pressure {
             Reuse::On { delay_ms } => ("on", delay_ms),
             Reuse::Would { delay_ms, .. } => ("would-help", delay_ms),
             Reuse::NoTimestamps => ("no-timestamps", None),
+            Reuse::No(Why::PortNamed) => ("port-named", None),
+            Reuse::No(Why::Bind) => ("bind", None),
+            Reuse::No(Why::Live) => ("live", None),
+            Reuse::No(Why::FinWait2) => ("fin-wait-2", None),
             Reuse::Unknown => ("unknown", None),
         };
         let last = row.last_failure.as_ref();
@@ -385,6 +365,8 @@ impl Pressure {
             failures: row.failures,
             last_pid: last.map(|failure| failure.pid),
             last_command: last.map(|failure| failure.command.text()),
+            lport: (key.lport != 0).then_some(key.lport),
+            held_by: (key.lport != 0).then(|| failure::held_by(row)),
         }
     }
 }
@@ -435,7 +417,7 @@ pub(super) fn json(block: &Block, out: &mut Line) {
     }
 }
 
-const CSV: [&str; 16] = [
+const CSV: [&str; 18] = [
     "scope",
     "at_ns",
     "netns",
@@ -452,6 +434,8 @@ const CSV: [&str; 16] = [
     "full_in_ms",
     "reuse",
     "failures",
+    "lport",
+    "held_by",
 ];
 
 pub(super) fn csv_header(out: &mut Line) {
@@ -479,6 +463,8 @@ pub(super) fn csv(block: &Block, out: &mut Line) {
             text(one.full_in_ms.map(|ms| ms.to_string())),
             one.reuse.to_owned(),
             one.failures.to_string(),
+            text(one.lport.map(|port| port.to_string())),
+            text(one.held_by.map(str::to_owned)),
         ];
         cells(cell.iter().map(String::as_str), out);
     }

@@ -41,7 +41,7 @@ pub struct Rankings {
 pub struct Ranked {
     pub whose: Whose,
     /// Mini-sockets that were born since the start and have not ended; `None` if births are not
-    /// reported, or if the ring lost some.
+    /// reported, if the ring lost some, or of those from before.
     pub alive: Option<u64>,
     pub ends: Pace,
     /// Of all ends, in thousandths; `None` if there are none.
@@ -105,7 +105,7 @@ impl Ranking {
             whose: row.whose,
             alive: row
                 .births
-                .filter(|_| exact)
+                .filter(|_| exact && row.whose != Whose::Group(Key::Before))
                 .map(|births| births.saturating_sub(row.ends)),
             ends: Pace {
                 total: row.ends,

@@ -249,3 +249,73 @@ fn births_and_refusals_are_unknown_where_they_are_not_traced() {
     let row = groups.table(1, (0, 1), None).rows[0];
     assert_eq!((row.births, row.refusals), (None, None));
 }
+
+#[test]
+fn who_made_many_comes_before_who_ended_one() {
+    let mut groups = Groups::with_room(By::Uid, &meta(true, false), 16);
+    for _ in 0..90 {
+        groups.birth(&Birth::sample(flow(33), S));
+    }
+    groups.birth(&Birth::sample(flow(0), S));
+    groups.report(&end(0, Reason::Reset, 2 * S, MS));
+    let rows = groups.table(9, (0, 1), Some(1)).rows;
+    let figures = |row: &Row| (row.whose, row.births, row.births_share, row.alive, row.ends);
+    assert_eq!(
+        figures(&rows[0]),
+        (uid(33), Some(90), Some(989), Some(90), 0)
+    );
+    assert_eq!(figures(&rows[1]), (uid(0), Some(1), Some(11), Some(0), 1));
+}
+
+#[test]
+fn those_from_before_the_trace_have_a_row_by_owner_and_are_in_their_group_otherwise() {
+    let old = Flow {
+        uid: None,
+        cgroup: None,
+        ..flow(1)
+    };
+    let gone = Report::End(Life::new(
+        End {
+            untracked: true,
+            born_ns: None,
+            ..End::sample(old)
+        },
+        Circumstances {
+            started_ns: S,
+            births_lost: false,
+        },
+    ));
+    for (by, key) in [(By::Uid, Key::Before), (By::Lport, Key::Lport(443))] {
+        let mut groups = Groups::with_room(by, &meta(true, false), 16);
+        for _ in 0..5 {
+            groups.older(&old, S);
+        }
+        groups.report(&gone);
+        groups.older_gone(&old, S);
+        let rows = groups.table(9, (0, 1), None).rows;
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].whose, Whose::Group(key));
+        assert_eq!(
+            (rows[0].births, rows[0].alive, rows[0].ends),
+            (Some(0), Some(3), 1)
+        );
+    }
+}
+
+#[test]
+fn alive_of_an_interval_is_what_the_trace_has_left() {
+    let with = || Groups::with_room(By::Uid, &meta(true, false), 16);
+    let (mut whole, mut interval) = (with(), with());
+    for _ in 0..7 {
+        interval.birth(&Birth::sample(flow(1), S));
+    }
+    whole.absorb(&mut interval);
+    interval.report(&expired(1, 2 * S));
+    let table = interval.table(9, (0, 1), None);
+    whole.absorb(&mut interval);
+    let rows = table.alive_in(&whole).rows;
+    assert_eq!(
+        (rows[0].births, rows[0].alive, rows[0].ends),
+        (Some(0), Some(6), 1)
+    );
+}

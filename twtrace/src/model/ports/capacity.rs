@@ -50,9 +50,19 @@ impl Capacity {
         tried.saturating_sub(kept)
     }
 
+    /// Whether a port is in the range, whatever is kept from it.
+    pub(super) fn ranges_over(&self, port: u16) -> bool {
+        (self.low..=self.high).contains(&port)
+    }
+
+    /// Whether a port lies an odd distance from the low end of the range.
+    pub(super) fn is_odd(&self, port: u16) -> bool {
+        port.wrapping_sub(self.low) & 1 == 1
+    }
+
     /// Whether this port is one of them.
     pub(super) fn has(&self, port: u16) -> bool {
-        if !(self.low..=self.high).contains(&port) {
+        if !self.ranges_over(port) {
             return false;
         }
         let after = self.kept.partition_point(|&(from, _)| from <= port);

@@ -1,18 +1,17 @@
 //! The panels: what rows each has.
 
-use std::net::SocketAddr;
-
 use super::grid::{Cell, Grid, Row, pace};
 use crate::host::Names;
 use crate::model::conflicts::Outcome;
 use crate::model::dashboard::{Ended, Figures, InNetns, Ranked, Refusing};
-use crate::model::ports::{self, Reuse};
+use crate::model::ports::{self, Reuse, Why};
 use crate::model::stats::{Bar, Percentiles};
 use crate::view::cell::Host;
 use crate::view::cell::name_of;
 use crate::view::groups::whose;
 use crate::view::histogram::edge;
 use crate::view::line::Line;
+use crate::view::ports::route;
 use crate::view::units::thousands;
 
 /// A part of the screen that keys can act on.
@@ -193,10 +192,9 @@ fn ranked(rows: &[Ranked], host: &mut Host) -> Vec<Row> {
 
 fn destination(one: &ports::Row, names: &mut Names) -> Row {
     let netns = one.key.netns;
-    let to = SocketAddr::new(one.key.raddr, one.key.rport);
     Row {
         cells: vec![
-            Cell::Name(format!("{} → {to}", one.key.laddr)),
+            Cell::Name(route(one)),
             Cell::Count(one.in_use().into()),
             Cell::Count(one.candidates.into()),
             Cell::Count(one.percent()),
@@ -216,6 +214,10 @@ fn reuse(reuse: Reuse) -> String {
         Reuse::On { .. } => "on".into(),
         Reuse::Would { now, .. } => format!("{now}: 1 would help"),
         Reuse::NoTimestamps => "no timestamps".into(),
+        Reuse::No(Why::PortNamed) => "no: port named".into(),
+        Reuse::No(Why::Bind) => "no: bind()".into(),
+        Reuse::No(Why::Live) => "no: live".into(),
+        Reuse::No(Why::FinWait2) => "no: FIN_WAIT2".into(),
         Reuse::Unknown => "–".into(),
     }
 }
