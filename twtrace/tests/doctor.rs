@@ -12,7 +12,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use twtrace::event::facts::{Answer, Destination, Facts, Sysctl, Unread, Value};
+use twtrace::event::facts::{Answer, Destination, Facts, Later, Sysctl, Unread, Value};
 use twtrace::host::Names;
 use twtrace::model::doctor::{Severity, diagnose};
 use twtrace::view::docs;
@@ -90,9 +90,17 @@ fn troubled() -> Facts {
         ("ActiveOpens", 1_900_000),
         ("TCPSynRetrans", 90_000),
         ("TCPAbortOnData", 120_000),
+        ("TCPSYNChallenge", 12),
     ] {
         own.counters.insert(name.into(), value);
     }
+    let mut counters = own.counters.clone();
+    counters.insert("PAWSEstab".into(), 52_314);
+    own.read_at_ns = 2 * 86_400_000_000_000;
+    own.later = Some(Later {
+        at_ns: own.read_at_ns + 1_200_300_000,
+        counters,
+    });
     other.sysctls.get_mut(&Sysctl::TcpTwReuse).unwrap().value = Value::Number(0);
     facts.namespaces.push(other);
     facts

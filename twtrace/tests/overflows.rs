@@ -71,6 +71,7 @@ fn record_to(path: &Path) {
     let mut writer = Writer::create(path, &meta()).unwrap();
     writer.snapshot(&snapshot(MS, 0)).unwrap();
     let survey = Survey {
+        held_fin_wait_2: None,
         netns: HOST,
         at_ns: STARTED + 2 * MS,
         rules: PortRules {

@@ -142,6 +142,7 @@ fn survey() -> Found {
         ports: 95,
     };
     Found::Survey(Survey {
+        held_fin_wait_2: None,
         netns: HOST,
         at_ns: STARTED + 2 * MS,
         rules: PortRules {

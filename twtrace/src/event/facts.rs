@@ -94,9 +94,47 @@ pub struct Namespace {
     pub sysctls: BTreeMap<Sysctl, Setting>,
     /// By name as in /proc/net/netstat (TcpExt) and /proc/net/snmp (Tcp).
     pub counters: BTreeMap<Text, u64>,
+    /// When the counters were read, CLOCK_MONOTONIC ns.
+    #[serde(default)]
+    pub read_at_ns: u64,
+    /// The counters a moment later; `None` if they were read only once.
+    #[serde(default)]
+    pub later: Option<Later>,
     /// Mini-sockets, FIN_WAIT2 included; `None` if it could not be read.
     pub population: Option<u64>,
+    /// Full sockets in FIN_WAIT2; `None` if it could not be read.
+    #[serde(default)]
+    pub fin_wait_2: Option<FullFinWait2>,
     pub destinations: Destinations,
+}
+
+/// Full sockets in FIN_WAIT2: no mini-sockets, whose process may have them still.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullFinWait2 {
+    /// A process has them: it called shutdown(), and not close().
+    pub held: u64,
+    /// No process has them: `tcp_fin_timeout` is over 60 s, or the ACK came during close().
+    pub orphans: u64,
+    /// Of those held, how many have a holder that was found.
+    pub named: u64,
+    /// Those with the most sockets first, a few of them.
+    pub holders: Vec<Holder>,
+}
+
+/// A process that holds sockets in FIN_WAIT2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub command: Text,
+    pub sockets: u64,
+}
+
+/// A second reading of the counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    /// CLOCK_MONOTONIC ns.
+    pub at_ns: u64,
+    pub counters: BTreeMap<Text, u64>,
 }
 
 /// Where the local ports of a namespace went.

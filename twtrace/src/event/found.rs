@@ -79,6 +79,10 @@ pub struct Survey {
     /// Connections that are not mini-sockets and whose local port is in the range: those with the
     /// most ports first, a bounded number.
     pub users: Vec<Users>,
+    /// Full sockets in FIN_WAIT2 that a process holds; `None` if they were not counted. Recordings do
+    /// not have it.
+    #[serde(skip)]
+    pub held_fin_wait_2: Option<u64>,
 }
 
 /// How many connections that are not mini-sockets go from one address to one destination.

@@ -85,7 +85,7 @@ fn here(port: u16) -> Result<Vec<OnPort>> {
 fn kind(kind: Kind, peer: Peer) -> OnPortKind {
     match kind {
         Kind::MiniSocket(_) => OnPortKind::MiniSocket(peer),
-        Kind::Connection => OnPortKind::Live(peer),
+        Kind::Connection | Kind::FinWait2 { .. } => OnPortKind::Live(peer),
         Kind::Unconnected { listens: true } => OnPortKind::Listener,
         Kind::Unconnected { listens: false } => OnPortKind::Bound,
     }

@@ -1,6 +1,9 @@
 //! Asks the running kernel what `doctor` wants to know. Loads programs only to see whether it may,
 //! and attaches none.
 
+mod again;
+mod holders;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
@@ -16,7 +19,8 @@ use super::threads::beside;
 use super::{offsets, preemption, privileges, syscall, sysctl};
 use crate::error::{Error, Result};
 use crate::event::facts::{
-    Answer, Destination, Destinations, Facts, Namespace, Point, Sysctl, Tracing, Unread,
+    Answer, Destination, Destinations, Facts, FullFinWait2, Namespace, Point, Sysctl, Tracing,
+    Unread,
 };
 use crate::text::Text;
 
@@ -38,6 +42,7 @@ const TCP: [&str; 2] = ["ActiveOpens", "PassiveOpens"];
 
 /// Reads everything that this process may read.
 pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
+    let started = Instant::now();
     let path = btf.map_or(Path::new(VMLINUX), |given| given);
     let own = Netns::current()?.inode;
     let (tracing, namespaces) = beside(
@@ -45,11 +50,10 @@ pub(crate) fn look(btf: Option<&GivenBtf>) -> Result<Facts> {
         || tracing(path),
         || -> Result<_> { Ok((namespace(own)?, others(own)?)) },
     )?;
-    let (mut namespaces, (rest, unread)) = {
-        let (own, others) = namespaces?;
-        (vec![own], others)
-    };
-    namespaces.extend(rest);
+    let (own, (others, unread)) = namespaces?;
+    let (mut namespaces, held): (Vec<_>, Vec<_>) = std::iter::once(own).chain(others).unzip();
+    holders::find(&mut namespaces, &held);
+    again::look(&mut namespaces, started);
     Ok(Facts {
         kernel: syscall::kernel_release().into(),
         uptime_s: uptime_s(),
@@ -143,8 +147,11 @@ fn symbols_of_interest() -> Option<String> {
     Some(names.collect::<Vec<_>>().join("\n"))
 }
 
+/// A namespace, and the inode numbers of its sockets in FIN_WAIT2 that a process holds.
+type Looked = (Namespace, Vec<u32>);
+
 /// Looks into the other namespaces while there is time.
-fn others(own: u32) -> Result<(Vec<Namespace>, Unread)> {
+fn others(own: u32) -> Result<(Vec<Looked>, Unread)> {
     let mut ways = netns::find_all();
     ways.remove(&own);
     if !privileges::may_enter_namespaces() {
@@ -158,7 +165,7 @@ fn others(own: u32) -> Result<(Vec<Namespace>, Unread)> {
     netns::abroad(|abroad| visit(abroad, &ways))
 }
 
-fn visit(abroad: &Abroad, all: &BTreeMap<u32, Ways>) -> (Vec<Namespace>, Unread) {
+fn visit(abroad: &Abroad, all: &BTreeMap<u32, Ways>) -> (Vec<Looked>, Unread) {
     let started = Instant::now();
     let mut read = Vec::new();
     let mut failed = Vec::new();
@@ -191,29 +198,46 @@ fn unread(mut failed: Vec<(u32, Error)>) -> Unread {
 }
 
 /// Reads the calling thread's namespace.
-fn namespace(netns: u32) -> Result<Namespace> {
+fn namespace(netns: u32) -> Result<Looked> {
     let text = |name: &str| {
         let path = format!("/proc/thread-self/net/{name}");
         fs::read_to_string(&path)
             .map_err(|error| Error::new(format!("cannot read {path}: {error}")))
     };
-    let mut counters = BTreeMap::new();
-    add(
-        &mut counters,
-        &text("netstat")?,
-        "TcpExt: ",
-        &[&NAMES[..], &MISTAKEN].concat(),
-    );
+    let read_at_ns = syscall::monotonic_ns();
+    let mut counters = tcp_ext(&text("netstat")?);
     add(&mut counters, &text("snmp")?, "Tcp: ", &TCP);
     let mut found = Namespace {
         netns,
         sysctls: sysctl::read(),
         counters,
+        read_at_ns,
+        later: None,
         population: text("sockstat").ok().as_deref().and_then(population),
+        fin_wait_2: None,
         destinations: Destinations::default(),
     };
-    found.destinations = destinations(found.ports(Sysctl::IpLocalPortRange));
-    Ok(found)
+    let range = found.ports(Sysctl::IpLocalPortRange).first().copied();
+    let (destinations, held) = match sockets(range) {
+        Ok((destinations, full)) => {
+            found.fin_wait_2 = Some(full.counts);
+            (destinations, full.inodes)
+        }
+        Err(error) => {
+            let unknown = Some(error.message().into());
+            let none = Destinations::default();
+            (Destinations { unknown, ..none }, Vec::new())
+        }
+    };
+    found.destinations = destinations;
+    Ok((found, held))
+}
+
+fn tcp_ext(netstat: &str) -> BTreeMap<Text, u64> {
+    let mut counters = BTreeMap::new();
+    let names = [&NAMES[..], &MISTAKEN].concat();
+    add(&mut counters, netstat, "TcpExt: ", &names);
+    counters
 }
 
 fn add(counters: &mut BTreeMap<Text, u64>, text: &str, start: &str, names: &[&str]) {
@@ -233,10 +257,32 @@ fn population(sockstat: &str) -> Option<u64> {
     words.next()?.parse().ok()
 }
 
-fn destinations(range: &[(u16, u16)]) -> Destinations {
-    let Some(&(low, high)) = range.first() else {
-        return Destinations::default();
-    };
+/// Full sockets in FIN_WAIT2.
+#[derive(Default)]
+struct Full {
+    counts: FullFinWait2,
+    /// Of those held, as many as are looked for.
+    inodes: Vec<u32>,
+}
+
+impl Full {
+    fn add(&mut self, orphan: bool, inode: u32) {
+        if orphan {
+            self.counts.orphans += 1;
+            return;
+        }
+        self.counts.held += 1;
+        if self.inodes.len() < holders::MOST {
+            self.inodes.push(inode);
+        }
+    }
+}
+
+/// The sockets of the calling thread's namespace: where the ports of the range went, and who waits
+/// in FIN_WAIT2. No port is in a range that is not known.
+fn sockets(range: Option<(u16, u16)>) -> Result<(Destinations, Full)> {
+    let (low, high) = range.unwrap_or((1, 0));
+    let mut full = Full::default();
     let mut others = Use::new(low, high);
     let mut mini_sockets: HashMap<Pair, (u32, u32)> = HashMap::new();
     let mut count = |shown: Shown| match shown.kind {
@@ -246,15 +292,13 @@ fn destinations(range: &[(u16, u16)]) -> Destinations {
             *time_wait += u32::from(substate == Substate::TimeWait);
         }
         Kind::MiniSocket(_) => {}
+        Kind::FinWait2 { orphan, inode } => {
+            full.add(orphan, inode);
+            others.add(shown);
+        }
         Kind::Connection | Kind::Unconnected { .. } => others.add(shown),
     };
-    let listed = SockDiag::open().and_then(|mut diag| diag.visit_all(true, &mut count));
-    if let Err(error) = listed {
-        return Destinations {
-            unknown: Some(error.message().into()),
-            ..Destinations::default()
-        };
-    }
+    SockDiag::open()?.visit_all(true, &mut count)?;
     let (kept, users) = others.finish();
     for one in users {
         let pair = (one.laddr, one.raddr, one.rport);
@@ -280,12 +324,13 @@ fn destinations(range: &[(u16, u16)]) -> Destinations {
         )
     });
     top.truncate(TOP);
-    Destinations {
+    let destinations = Destinations {
         top,
         count,
         kept,
         unknown: None,
-    }
+    };
+    Ok((destinations, full))
 }
 
 fn uptime_s() -> u64 {

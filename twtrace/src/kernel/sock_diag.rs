@@ -64,7 +64,14 @@ pub struct Shown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     MiniSocket(Substate),
-    /// A full socket with a remote end, in whatever state.
+    /// A full socket in FIN_WAIT2.
+    FinWait2 {
+        /// Closed by its process.
+        orphan: bool,
+        /// Of the file through which a process has it; 0 if that is not known.
+        inode: u32,
+    },
+    /// A full socket with a remote end, in any other state.
     Connection,
     /// It listens, or is only bound: it has no remote end.
     Unconnected {
@@ -379,6 +386,10 @@ fn shown(payload: &[u8]) -> io::Result<Shown> {
         (None, state @ (TCP_LISTEN | TCP_BOUND_INACTIVE)) => Kind::Unconnected {
             listens: state == TCP_LISTEN,
         },
+        (None, TCP_FIN_WAIT2) => Kind::FinWait2 {
+            orphan: header.inode == 0,
+            inode: header.inode,
+        },
         (None, _) => Kind::Connection,
     };
     let id = header.socket_id;
@@ -423,6 +434,8 @@ fn dump_error(family: u8, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::MetadataExt as _;
     use std::time::Instant;
 
     use super::*;
@@ -472,7 +485,30 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let _server = listener.accept().unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(find(client.local_addr().unwrap()), None);
+        let local = client.local_addr().unwrap();
+        assert_eq!(find(local), None);
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap();
+        let inode = u32::try_from(inode.ino()).unwrap();
+        let orphan = false;
+        await_kind(local, Kind::FinWait2 { orphan, inode });
+    }
+
+    /// The same for a full socket.
+    fn await_kind(local: SocketAddr, kind: Kind) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let mut found = None;
+            let mut sink = |one: Shown| found = (one.local == local).then_some(one).or(found);
+            SockDiag::open()
+                .unwrap()
+                .visit_all(false, &mut sink)
+                .unwrap();
+            if found.is_some_and(|one| one.kind == kind) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{found:?} is not {kind:?}");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use twtrace_common::settings::Filter;
 use super::listing::visit_each;
 use super::netns::{Visitor, Ways};
 use super::sock_diag::{Kind, Shown, SockDiag};
-use super::socket_table::{self, LISTEN};
+use super::socket_table::{self, FIN_WAIT2, LISTEN};
 use super::{syscall, sysctl};
 use crate::error::{Error, Result};
 use crate::event::facts::{Setting, Sysctl, Value};
@@ -50,10 +50,12 @@ fn here(netns: u32) -> Result<Survey> {
         use_of_ports = Use::new(rules.low, rules.high);
         by_proc(false, &mut |shown| use_of_ports.add(shown))?;
     }
+    let held_fin_wait_2 = Some(use_of_ports.held_fin_wait_2);
     let (taken, users) = use_of_ports.finish();
     Ok(Survey {
         netns,
         at_ns: syscall::monotonic_ns(),
+        held_fin_wait_2,
         rules,
         taken,
         users,
@@ -67,6 +69,10 @@ pub(super) fn by_proc(mini_sockets: bool, sink: &mut dyn FnMut(Shown)) -> Result
             (Some(_), _) if !mini_sockets => return,
             (Some(substate), _) => Kind::MiniSocket(substate),
             (None, LISTEN) => Kind::Unconnected { listens: true },
+            (None, FIN_WAIT2) => Kind::FinWait2 {
+                orphan: row.orphan,
+                inode: 0,
+            },
             (None, _) => Kind::Connection,
         };
         sink(Shown {
@@ -132,6 +138,8 @@ pub(super) struct Use {
     high: u16,
     taken: Vec<u16>,
     connections: HashMap<Pair, u32>,
+    /// Sockets in FIN_WAIT2 that a process holds, whatever their port.
+    held_fin_wait_2: u64,
 }
 
 impl Use {
@@ -141,17 +149,23 @@ impl Use {
             high,
             taken: Vec::new(),
             connections: HashMap::new(),
+            held_fin_wait_2: 0,
         }
     }
 
     pub(super) fn add(&mut self, shown: Shown) {
+        if let Kind::FinWait2 { orphan: false, .. } = shown.kind {
+            self.held_fin_wait_2 += 1;
+        }
         let port = shown.local.port();
         if !(self.low..=self.high).contains(&port) {
             return;
         }
         match shown.kind {
             Kind::Unconnected { .. } => self.taken.push(port),
-            Kind::Connection => *self.connections.entry(pair(&shown)).or_default() += 1,
+            Kind::Connection | Kind::FinWait2 { .. } => {
+                *self.connections.entry(pair(&shown)).or_default() += 1;
+            }
             Kind::MiniSocket(_) => {}
         }
     }

@@ -69,6 +69,9 @@ pub struct Figures {
     pub partial: bool,
     /// How many more or fewer there may be.
     pub uncertain: u64,
+    /// Full sockets in FIN_WAIT2 that a process holds: they are no mini-sockets. `None` if that is
+    /// not known.
+    pub held_fin_wait_2: Option<u64>,
     pub births: Pace,
     pub ends: Pace,
     pub overflows: Pace,
@@ -238,6 +241,7 @@ impl Dashboard {
             alive: self.ports.population().alive(),
             partial: namespaces.iter().any(|one| one.population.partial),
             uncertain: namespaces.iter().map(|one| one.population.uncertain).sum(),
+            held_fin_wait_2: self.ports.held_fin_wait_2(),
             births: self.window.pace(births),
             ends: self.window.pace(ends),
             overflows: self.window.pace(|one| one.overflowed),

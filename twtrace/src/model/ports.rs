@@ -61,6 +61,7 @@ struct Namespace {
     capacity: Capacity,
     /// `None` until it was looked at.
     rules: Option<PortRules>,
+    held_fin_wait_2: Option<u64>,
     /// Ports that listeners and sockets that are only bound had when it was last looked.
     taken: Vec<(u16, u16)>,
     /// Mini-sockets that were born in FIN_WAIT2, whatever their ports.
@@ -269,6 +270,14 @@ impl Ports {
         self.calls
     }
 
+    /// Full sockets in FIN_WAIT2 that a process holds, in all namespaces that were looked at; `None`
+    /// if that is not known of any.
+    #[must_use]
+    pub fn held_fin_wait_2(&self) -> Option<u64> {
+        let each = self.namespaces.values().map(|one| one.held_fin_wait_2);
+        each.flatten().reduce(|sum, held| sum + held)
+    }
+
     /// The rules of a namespace, if they were read.
     #[must_use]
     pub fn rules(&self, netns: u32) -> Option<&PortRules> {
@@ -402,6 +411,7 @@ impl Ports {
             rules,
             taken,
             users,
+            held_fin_wait_2,
         } = survey;
         self.latest_ns = self.latest_ns.max(*at_ns);
         let capacity = Capacity::new(rules, taken);
@@ -409,6 +419,7 @@ impl Ports {
         let moved = namespace.rules.is_some() && namespace.capacity != capacity;
         namespace.capacity = capacity;
         namespace.rules = Some(rules.clone());
+        namespace.held_fin_wait_2 = *held_fin_wait_2;
         namespace.taken.clone_from(taken);
         self.moved |= moved;
         self.sources.forget_others(*netns);

@@ -91,6 +91,7 @@ fn record(number: u8) -> Vec<u8> {
 
 fn found(at_ns: u64) -> Found {
     Found::Survey(Survey {
+        held_fin_wait_2: None,
         netns: 4_026_531_840,
         at_ns,
         rules: PortRules {

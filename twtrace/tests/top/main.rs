@@ -19,6 +19,7 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 use ratatui::style::{Color, Modifier};
 use support::{expect, golden};
+use twtrace::event::found::{Found, PortRules, Survey};
 use twtrace::host::Names;
 use twtrace::view::top::{Look, Playing, Screen};
 
@@ -89,6 +90,26 @@ fn before_anything_happened_it_says_so() {
     let empty = twtrace::model::Dashboard::new(&story::meta()).figures();
     let text = screen(false).text(&empty, &Look::with_keys(), None, SMALL);
     shows("empty", &text);
+}
+
+#[test]
+fn fin_wait_2_that_processes_hold_is_told_beside_that_which_nobody_has() {
+    let mut dashboard = story::dashboard(30);
+    let mut line = |held_fin_wait_2, netns| {
+        dashboard.found(&Found::Survey(Survey {
+            netns,
+            at_ns: support::STARTED,
+            rules: PortRules::default(),
+            taken: Vec::new(),
+            users: Vec::new(),
+            held_fin_wait_2,
+        }));
+        let figures = dashboard.figures();
+        screen(false).text(&figures, &Look::with_keys(), None, LARGE)
+    };
+    assert!(!line(Some(0), support::HOST).contains("held by processes"));
+    assert!(line(Some(150), support::HOST).contains(" + 150 held by processes"));
+    assert!(line(Some(3), story::WEB).contains(" + 153 held by processes"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use twtrace_common::tcp::SYN;
 
 use super::support::{HOST, MS, S, STARTED};
 
-const WEB: u32 = 4_026_532_281;
+pub(crate) const WEB: u32 = 4_026_532_281;
 const NGINX: (u32, u64) = (33, 5_021);
 const PHP: (u32, u64) = (1_000, 5_022);
 const POD: (u32, u64) = (0, 5_023);
@@ -197,6 +197,7 @@ impl Story {
                 ports: 31,
             };
             self.found(Found::Survey(Survey {
+                held_fin_wait_2: None,
                 netns,
                 at_ns: STARTED,
                 rules: PortRules {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -30,6 +30,7 @@ pub(crate) fn run(_attach: &str) -> Result<String> {
     settings(&root, &mut checks)?;
     user(&root, &mut checks)?;
     let age = beside(|| inside(&mut checks))?;
+    beside(|| held(&mut checks))?;
     checks.end(format!(
         "plan, settings, limits and ports as said; a port was taken over after {} ms",
         age.as_millis()
@@ -269,6 +270,30 @@ fn inside(checks: &mut Checks) -> Result<Duration> {
     reuse_age(&sockets, checks)
 }
 
+/// Sockets that are shut down and not closed are told with the process that holds them.
+fn held(checks: &mut Checks) -> Result<()> {
+    const HELD: usize = 101;
+    own_namespace()?;
+    let netns = namespace()?;
+    let sockets = Sockets::new()?;
+    let pairs = (0..HELD).map(|_| sockets.half_closed());
+    let pairs = pairs.collect::<io::Result<Vec<_>>>()?;
+    let doctor = Doctor::ask(&mut Command::new(TWTRACE))?;
+    let finding = doctor.finding("fin-wait-2-held", netns);
+    checks.equal("severity", finding["severity"].as_str(), Some("warning"));
+    let there = |one: &&Value| one["netns"] == netns;
+    let full = doctor.list("namespaces").iter().find(there);
+    let full = full.map_or(&Value::Null, |one| &one["fin_wait_2"]);
+    for count in ["held", "named"] {
+        checks.equal(count, full[count].as_u64(), Some(HELD as u64));
+    }
+    let holder = &full["holders"][0];
+    let own = u64::from(std::process::id());
+    checks.equal("who holds them", holder["pid"].as_u64(), Some(own));
+    drop(pairs);
+    Ok(())
+}
+
 /// A port is reused at the age that `doctor` states.
 fn reuse_age(sockets: &Sockets, checks: &mut Checks) -> Result<Duration> {
     const DELAY_MS: u64 = 300;
@@ -320,6 +345,17 @@ impl Sockets {
         let (mut server, _) = self.listener.accept()?;
         drop(client);
         server.read(&mut [0]).map(drop)
+    }
+
+    /// A connection whose client has shut down, and that is in FIN_WAIT2 once the server has read so.
+    fn half_closed(&self) -> io::Result<(TcpStream, TcpStream)> {
+        let client = TcpStream::connect(self.address)?;
+        let (mut server, _) = self.listener.accept()?;
+        client.shutdown(Shutdown::Write)?;
+        match server.read(&mut [0])? {
+            0 => Ok((client, server)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
     /// Adds this many mini-sockets, for which there must be room.

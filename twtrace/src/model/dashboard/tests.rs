@@ -110,6 +110,7 @@ fn a_namespace_says_how_far_its_limit_is() {
     use crate::event::found::{PortRules, Survey};
     let mut dashboard = Dashboard::new(&meta());
     dashboard.found(&Found::Survey(Survey {
+        held_fin_wait_2: None,
         netns: HERE,
         at_ns: S,
         rules: PortRules {

@@ -124,11 +124,7 @@ pub(super) fn refused(namespace: &Namespace) -> (u64, bool) {
 
 pub(super) fn find(facts: &Facts, namespace: &Namespace, findings: &mut Vec<Finding>) {
     let mut found = |severity, what| {
-        findings.push(Finding {
-            severity,
-            netns: Some(namespace.netns),
-            what,
-        });
+        findings.push(Finding::new(severity, Some(namespace.netns), what));
     };
     let (refused, in_time_wait) = refused(namespace);
     if refused > 0 {

@@ -2,8 +2,11 @@
 //! each sysctl does on this kernel, what each counter counts.
 
 mod counters;
+mod held;
 mod ports;
 mod range;
+mod refused;
+mod remedy;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -13,9 +16,11 @@ use serde::Serialize;
 
 pub use counters::{Counter, Counts};
 pub use ports::ReuseHelp;
+pub use refused::Moved;
+pub use remedy::Remedy;
 pub use settings::{Effect, ReuseAge, Row};
 
-use crate::event::facts::{Destination, Facts, Namespace, Sysctl};
+use crate::event::facts::{Destination, Facts, FullFinWait2, Namespace, Sysctl};
 use crate::text::Text;
 
 /// How bad it is. The worst comes first.
@@ -39,6 +44,8 @@ pub struct Finding {
     /// Inode number of the network namespace; `None` for the whole machine.
     pub netns: Option<u32>,
     pub what: What,
+    /// What to set, if setting something helps.
+    pub remedy: Remedy,
 }
 
 /// What was found, with its numbers.
@@ -127,6 +134,14 @@ pub enum What {
         /// Of those that TIME_WAIT refused, how many got no answer.
         unanswered: u64,
     },
+    /// Full sockets in FIN_WAIT2 that a process holds.
+    FinWait2Held(FullFinWait2),
+    /// Counters of refused segments that moved while doctor looked.
+    RefusedNow(Moved),
+    /// Counters of refused segments that no other finding tells of.
+    RefusedElsewhere {
+        counters: Vec<(&'static str, Rate)>,
+    },
     /// SYNs that a full queue of a listener dropped.
     ListenDrops {
         count: Rate,
@@ -148,6 +163,8 @@ pub enum What {
 pub struct Buckets {
     pub population: u64,
     pub limit: u64,
+    /// What the kernel sets it to, where that is known.
+    pub default: Option<u64>,
     /// Since the namespace was made.
     pub overflows: u64,
 }
@@ -186,6 +203,22 @@ pub struct Diagnosis {
     pub counters: Vec<Counter>,
     /// Those that no finding corrects.
     pub myths: Vec<Myth>,
+    /// What the counters of refusals did in each namespace while doctor looked, in the order of the
+    /// facts; `None` if they were read only once.
+    pub watched: Vec<Option<Moved>>,
+}
+
+impl Finding {
+    /// A finding whose remedy no other names.
+    #[must_use]
+    pub fn new(severity: Severity, netns: Option<u32>, what: What) -> Self {
+        Self {
+            severity,
+            netns,
+            remedy: Remedy::of(severity, &what),
+            what,
+        }
+    }
 }
 
 impl Diagnosis {
@@ -216,14 +249,18 @@ pub fn diagnose(facts: &Facts) -> Diagnosis {
         ports::find(namespace, base, &mut findings);
         settings::find(facts, namespace, base, &mut findings);
         counters::find(facts, namespace, &mut findings);
+        held::find(namespace, &mut findings);
+        refused::find(facts, namespace, &mut findings);
     }
     // Stable: what is equally strong stays in the order of looking.
     findings.sort_by_key(|finding| (finding.severity, std::cmp::Reverse(finding.what.strength())));
+    remedy::once(&mut findings);
     Diagnosis {
         myths: myths(&findings),
         findings,
         sysctls: settings::rows(facts),
         counters: counters::rows(facts),
+        watched: facts.namespaces.iter().map(refused::watched).collect(),
     }
 }
 
@@ -261,11 +298,7 @@ const NEAR: f64 = 0.8;
 /// `base` is our own namespace, if this is another one.
 fn population(namespace: &Namespace, base: Option<&Namespace>, findings: &mut Vec<Finding>) {
     let mut found = |severity, what| {
-        findings.push(Finding {
-            severity,
-            netns: Some(namespace.netns),
-            what,
-        });
+        findings.push(Finding::new(severity, Some(namespace.netns), what));
     };
     let limit = namespace
         .number(Sysctl::TcpMaxTwBuckets)
@@ -274,6 +307,7 @@ fn population(namespace: &Namespace, base: Option<&Namespace>, findings: &mut Ve
         let buckets = Buckets {
             population,
             limit,
+            default: settings::default_limit(namespace),
             overflows: namespace.counter("TCPTimeWaitOverflow"),
         };
         if population >= limit {
@@ -311,10 +345,11 @@ impl Rate {
 }
 
 impl Buckets {
-    /// A limit with room: twice the present one, and twice the population.
+    /// A limit with room: twice the present one, twice the population, no less than the default.
     #[must_use]
     pub fn with_room(&self) -> u64 {
-        self.limit.max(self.population).max(1024).saturating_mul(2)
+        let room = self.limit.max(self.population).max(1024).saturating_mul(2);
+        room.max(self.default.unwrap_or(0))
     }
 
     /// Of the limit.
@@ -350,6 +385,9 @@ impl What {
             Self::RecycleGone { .. } => "recycle-gone",
             Self::AutobindReuse => "autobind-reuse",
             Self::RefusedByTimestamp { .. } => "refused-by-timestamp",
+            Self::FinWait2Held(_) => "fin-wait-2-held",
+            Self::RefusedNow(_) => "refused-now",
+            Self::RefusedElsewhere { .. } => "refused-elsewhere",
             Self::ListenDrops { .. } => "listen-drops",
             Self::SynsAgain { .. } => "syns-again",
             Self::ClosedByReset { .. } => "closed-by-reset",
@@ -370,6 +408,12 @@ impl What {
             Self::Overflowed(buckets) => 1 + buckets.overflows,
             Self::RefusedByTimestamp { count, .. } | Self::ListenDrops { count } => {
                 count.per_hour as u64
+            }
+            Self::FinWait2Held(full) => full.held,
+            Self::RefusedNow(moved) => moved.per_hour(),
+            Self::RefusedElsewhere { counters } => {
+                let rates = counters.iter().map(|(_, rate)| rate.per_hour as u64);
+                rates.sum()
             }
             Self::SynsAgain { count, opens } | Self::ClosedByReset { count, opens } => {
                 per_mille(share(*count, *opens))

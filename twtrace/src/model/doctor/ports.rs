@@ -36,34 +36,24 @@ pub(super) fn find(namespace: &Namespace, base: Option<&Namespace>, findings: &m
                 usable,
                 help,
             };
-            findings.push(Finding {
-                severity,
-                netns,
-                what,
-            });
+            findings.push(Finding::new(severity, netns, what));
         }
     }
     if let (Some(&destination), None) = (namespace.destinations.top.first(), base)
         && severity(&destination, usable, help(namespace, &destination)).is_none()
     {
-        findings.push(Finding {
-            severity: Severity::Ok,
-            netns,
-            what: What::Ports {
-                destination,
-                usable,
-                help: help(namespace, &destination),
-            },
-        });
+        let what = What::Ports {
+            destination,
+            usable,
+            help: help(namespace, &destination),
+        };
+        findings.push(Finding::new(Severity::Ok, netns, what));
     }
     let is_new = settings::differs(namespace, base, Sysctl::IpLocalPortRange)
         || settings::differs(namespace, base, Sysctl::IpLocalReservedPorts);
     if usable < SMALL && is_new && !namespace.ports(Sysctl::IpLocalPortRange).is_empty() {
-        findings.push(Finding {
-            severity: Severity::Note,
-            netns,
-            what: What::SmallRange { usable },
-        });
+        let what = What::SmallRange { usable };
+        findings.push(Finding::new(Severity::Note, netns, what));
     }
 }
 

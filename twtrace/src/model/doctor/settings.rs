@@ -211,11 +211,7 @@ pub(super) fn find(
 ) {
     let mut found = |sysctl: Sysctl, severity, what| {
         if differs(namespace, base, sysctl) {
-            findings.push(Finding {
-                severity,
-                netns: Some(namespace.netns),
-                what,
-            });
+            findings.push(Finding::new(severity, Some(namespace.netns), what));
         }
     };
     let is = |sysctl, value| namespace.number(sysctl) == Some(value);

@@ -47,7 +47,10 @@ fn namespace(netns: u32) -> Namespace {
         netns,
         sysctls: sysctls.into(),
         counters: counters.map(|name| (name.into(), 0)).into(),
+        read_at_ns: 0,
+        later: None,
         population: Some(1_204),
+        fin_wait_2: None,
         destinations: Destinations::default(),
     }
 }
@@ -219,6 +222,7 @@ fn the_limit_to_set_leaves_room() {
     let buckets = |population, limit| Buckets {
         population,
         limit,
+        default: None,
         overflows: 0,
     };
     assert_eq!(buckets(0, 0).with_room(), 2_048);

@@ -6,11 +6,7 @@ use crate::event::facts::{Answer, Facts, Point, Tracing};
 pub(super) fn find(facts: &Facts, findings: &mut Vec<Finding>) {
     let tracing = &facts.tracing;
     let mut found = |severity, what| {
-        findings.push(Finding {
-            severity,
-            netns: None,
-            what,
-        });
+        findings.push(Finding::new(severity, None, what));
     };
     if let Answer::No(why) | Answer::Unknown(why) = &tracing.btf {
         found(Severity::Warning, What::NoBtf { why: why.clone() });

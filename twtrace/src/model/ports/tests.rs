@@ -45,6 +45,7 @@ fn end(flow: Flow, born_ns: u64, ended_ns: u64) -> Event {
 
 fn survey(rules: PortRules, taken: &[(u16, u16)], users: &[Users]) -> Found {
     Found::Survey(Survey {
+        held_fin_wait_2: None,
         netns: HERE,
         at_ns: START,
         rules,

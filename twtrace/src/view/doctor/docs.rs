@@ -74,7 +74,7 @@ const FIELDS: [Field; 17] = [
     (
         "namespaces",
         "",
-        "those that were checked, our own first: `netns`, `population` (mini-sockets; null: not known), `destinations` (how many have a local port of the ephemeral range), `top` (up to five of them with `laddr`, `raddr`, `rport`, `ports` taken, of them `time_wait`), `unknown` (why there are none)",
+        "those that were checked, our own first: `netns`, `population` (mini-sockets; null: not known), `watched_ms` (how long the counters of refused segments were watched; null: they were read once), `refused_meanwhile` (those that moved, by name, and by how much), `fin_wait_2` (full sockets in FIN_WAIT2: `held` by a process that did not close them, `orphans`, `holders` with `pid`, `command` and `sockets`, and how many of those held are `named` by all holders that were found; null: not known), `destinations` (how many have a local port of the ephemeral range), `top` (up to five of them with `laddr`, `raddr`, `rport`, `ports` taken, of them `time_wait`), `unknown` (why there are none)",
     ),
     (
         "unread",
@@ -89,7 +89,7 @@ const FIELDS: [Field; 17] = [
 ];
 
 /// Each code, and when it is found.
-pub(super) const CODES: [(&str, &str); 24] = [
+pub(super) const CODES: [(&str, &str); 27] = [
     (
         "tw-buckets",
         "always in our own namespace: mini-sockets against `tcp_max_tw_buckets`; a `warning` from 80 % on, a `danger` at 100 %",
@@ -128,6 +128,18 @@ pub(super) const CODES: [(&str, &str); 24] = [
     (
         "refused-by-timestamp",
         "PAWSTimewait moved, or on kernels without it PAWSEstab; a `warning` from 60/h or 600/h on",
+    ),
+    (
+        "fin-wait-2-held",
+        "processes called shutdown() and not close() on sockets that are in FIN_WAIT2; a `warning` from 100 on",
+    ),
+    (
+        "refused-now",
+        "a counter of refused segments moved while doctor looked: a `warning`",
+    ),
+    (
+        "refused-elsewhere",
+        "TCPSYNChallenge or TCPACKSkippedFinWait2 moved since boot, or TCPACKSkippedTimeWait without a refusal by timestamp",
     ),
     (
         "listen-drops",

@@ -77,9 +77,9 @@ pub(super) fn effect(effect: Effect) -> String {
         Effect::Limit => {
             "limit of TIME_WAIT and FIN_WAIT2 sockets in this namespace".to_owned()
         }
-        Effect::FinTimeout => "how long FIN_WAIT2 waits for the peer's close; not TIME_WAIT".to_owned(),
+        Effect::FinTimeout => "how long a closed socket waits in FIN_WAIT2 for the peer's close; not TIME_WAIT".to_owned(),
         Effect::FinTimeoutLong => {
-            "how long FIN_WAIT2 waits for the peer's close, beyond 60 s in a full socket; not TIME_WAIT".to_owned()
+            "how long a closed socket waits in FIN_WAIT2 for the peer's close, beyond 60 s as a full socket; not TIME_WAIT".to_owned()
         }
         Effect::RstEndsTimeWait => "a RST with the exact sequence number ends a TIME_WAIT".to_owned(),
         Effect::RstIgnored => "a RST does not end a TIME_WAIT: refused clients stay out".to_owned(),
@@ -106,6 +106,19 @@ pub(super) fn effect(effect: Effect) -> String {
         Effect::CookiesWhenFull => "a full queue of SYNs is answered by cookies".to_owned(),
         Effect::CookiesAlways => "every SYN is answered by a cookie".to_owned(),
     }
+}
+
+/// What a counter of refused segments counts, whatever the kernel.
+pub(super) fn counted(name: &str) -> &'static str {
+    let counted = match name {
+        "TCPACKSkippedTimeWait" => Counts::UnansweredTimeWait,
+        "TCPACKSkippedFinWait2" => Counts::UnansweredFinWait2,
+        "TCPACKSkippedPAWS" => Counts::UnansweredAlive,
+        "TCPSYNChallenge" => Counts::SynsOnAlive,
+        "PAWSTimewait" => Counts::RefusedInTimeWait,
+        _ => return "segments refused for an older timestamp",
+    };
+    counts(counted)
 }
 
 pub(super) fn counts(counts: Counts) -> &'static str {

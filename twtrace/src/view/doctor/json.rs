@@ -1,12 +1,14 @@
 //! The same as one JSON object; docs/output.md describes each field.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::effects;
 use super::say;
 use crate::event::TsOffset;
 use crate::event::facts::{
-    Answer, Destination, Facts, Feature, Point, Privileges, Sysctl, Unread, Value,
+    Answer, Destination, Facts, Feature, FullFinWait2, Point, Privileges, Sysctl, Unread, Value,
 };
 use crate::model::doctor::{Diagnosis, Myth, Severity};
 use crate::view::json::VERSION;
@@ -68,6 +70,9 @@ struct CounterObject {
 struct NamespaceObject<'a> {
     netns: u32,
     population: Option<u64>,
+    watched_ms: Option<u64>,
+    refused_meanwhile: BTreeMap<&'static str, u64>,
+    fin_wait_2: Option<&'a FullFinWait2>,
     destinations: u64,
     top: &'a [Destination],
     unknown: Option<&'a str>,
@@ -90,7 +95,7 @@ pub(super) fn json(facts: &Facts, diagnosis: &Diagnosis) -> String {
         privileges: &tracing.privileges,
         sysctls: sysctls(diagnosis),
         counters: counters(diagnosis),
-        namespaces: namespaces(facts),
+        namespaces: namespaces(facts, diagnosis),
         unread: &facts.unread,
         myths: &diagnosis.myths,
     };
@@ -145,11 +150,17 @@ fn counters(diagnosis: &Diagnosis) -> Vec<CounterObject> {
     .collect()
 }
 
-fn namespaces(facts: &Facts) -> Vec<NamespaceObject<'_>> {
-    let all = facts.namespaces.iter();
-    all.map(|namespace| NamespaceObject {
+fn namespaces<'a>(facts: &'a Facts, diagnosis: &'a Diagnosis) -> Vec<NamespaceObject<'a>> {
+    let all = facts.namespaces.iter().zip(&diagnosis.watched);
+    all.map(|(namespace, watched)| NamespaceObject {
         netns: namespace.netns,
         population: namespace.population,
+        watched_ms: watched.as_ref().map(|moved| moved.within_ns / 1_000_000),
+        refused_meanwhile: watched
+            .iter()
+            .flat_map(|moved| moved.counters.iter().copied())
+            .collect(),
+        fin_wait_2: namespace.fin_wait_2.as_ref(),
         destinations: namespace.destinations.count,
         top: &namespace.destinations.top,
         unknown: namespace.destinations.unknown.as_deref(),

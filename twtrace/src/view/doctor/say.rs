@@ -1,12 +1,13 @@
 //! Each finding in sentences.
 
-use super::effects::age;
-use super::words::{list, per_time, percent};
-use crate::event::facts::Destination;
-use crate::model::doctor::{Buckets, Finding, Myth, ReuseHelp, Severity, What};
+use super::effects::{self, age};
+use super::words::{list, per_time, percent, seconds};
+use crate::event::facts::{Destination, FullFinWait2, Sysctl, Value};
+use crate::model::doctor::{
+    Buckets, Finding, Moved, Myth, Rate, Remedy, ReuseHelp, Severity, What,
+};
 use crate::view::units::{count, thousands};
 
-const WIDER: &str = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"";
 const WIDER_COSTS: &str = "a service that listens in the wider range may find its port taken: list such ports in ip_local_reserved_ports first";
 const REUSE_COSTS: &str = "an outgoing connection may reuse a TIME_WAIT socket of this host; a firewall on the way that still remembers the old connection may refuse the new one";
 
@@ -48,6 +49,32 @@ impl Said {
 }
 
 pub(super) fn say(finding: &Finding) -> Said {
+    remedy(said(finding), &finding.remedy)
+}
+
+/// A sysctl is set by one command, however many findings want it.
+fn remedy(mut said: Said, remedy: &Remedy) -> Said {
+    let set = |(sysctl, value): &(Sysctl, Value)| match value {
+        Value::Number(number) => format!(" net.ipv4.{}={number}", sysctl.name()),
+        Value::Ports(_) => format!(
+            " net.ipv4.{}=\"{}\"",
+            sysctl.name(),
+            effects::value(value, "").replace('-', " ")
+        ),
+    };
+    if !remedy.set.is_empty() {
+        let all: String = remedy.set.iter().map(set).collect();
+        said.command = Some(format!("sysctl -w{all}"));
+    } else if remedy.set_above {
+        said.side_effect = None;
+        if let Some(advice) = &mut said.advice {
+            advice.push_str(" (a command above does that)");
+        }
+    }
+    said
+}
+
+fn said(finding: &Finding) -> Said {
     match &finding.what {
         What::Buckets(buckets) => of_buckets(finding.severity, buckets),
         What::Overflowed(buckets) => overflowed(buckets),
@@ -65,12 +92,14 @@ pub(super) fn say(finding: &Finding) -> Said {
             ),
         )
         .advice("if connects fail with \"Cannot assign requested address\", widen the range")
-        .command(WIDER)
         .side_effect(WIDER_COSTS),
         What::RefusedByTimestamp { .. }
         | What::ListenDrops { .. }
         | What::SynsAgain { .. }
         | What::ClosedByReset { .. } => of_counter(&finding.what),
+        What::FinWait2Held(full) => held(full),
+        What::RefusedNow(moved) => refused_now(moved),
+        What::RefusedElsewhere { counters } => refused_elsewhere(counters),
         What::NoBtf { .. }
         | What::TracingRefused { .. }
         | What::NeedsPrivileges { .. }
@@ -110,15 +139,10 @@ fn of_buckets(severity: Severity, buckets: &Buckets) -> Said {
         Severity::Note | Severity::Ok => return Said::new("room for TIME_WAIT", evidence),
     }
     .advice("raise the limit: beyond it a connection ends without TIME_WAIT, its peer's last segments are answered by a reset, and late segments may reach the next connection")
-    .command(raise(buckets.with_room()))
     .side_effect(BUCKETS_COST)
 }
 
 const BUCKETS_COST: &str = "about 0.3 KiB of kernel memory for each";
-
-fn raise(limit: u64) -> String {
-    format!("sysctl -w net.ipv4.tcp_max_tw_buckets={limit}")
-}
 
 fn overflowed(buckets: &Buckets) -> Said {
     Said::new(
@@ -131,7 +155,6 @@ fn overflowed(buckets: &Buckets) -> Said {
         ),
     )
     .advice("raise the limit; `twtrace trace` shows who is hit when it happens again")
-    .command(raise(buckets.with_room()))
     .side_effect(BUCKETS_COST)
 }
 
@@ -145,7 +168,6 @@ fn lowered(limit: u64, default: u64) -> Said {
         ),
     )
     .advice("a low limit cures nothing: it cuts off the TIME_WAIT that protects the next connection from late segments. Set it back")
-    .command(raise(default))
     .side_effect(BUCKETS_COST)
 }
 
@@ -158,15 +180,20 @@ fn of_ports(severity: Severity, to: &Destination, usable: u32, help: ReuseHelp) 
     let subject = match severity {
         Severity::Danger if to.ports < usable => format!("almost no local port left from {pair}"),
         Severity::Danger => format!("no local port left from {pair}"),
-        Severity::Warning => format!("few local ports left from {pair}"),
+        Severity::Warning if to.ports < usable => format!("few local ports left from {pair}"),
+        // It would be a danger if connect() could not take some over.
+        Severity::Warning => format!("no free local port from {pair}"),
         Severity::Note | Severity::Ok => "local ports".to_owned(),
     };
-    let taken = format!(
+    let mut taken = format!(
         "{} of {} in use, {} by TIME_WAIT",
         thousands(to.ports.into()),
         count(usable.into(), "local port"),
         thousands(to.time_wait.into())
     );
+    if help == ReuseHelp::IsOn && severity != Severity::Ok {
+        taken += "; connect() can take over those";
+    }
     if severity == Severity::Ok {
         let most = format!("busiest destination {pair}: {taken}");
         return Said::new(&subject, most);
@@ -178,20 +205,16 @@ fn reuse_advice(said: Said, help: ReuseHelp) -> Said {
     match help {
         ReuseHelp::PortsAreInUse => said
             .advice("most belong to live connections, so tcp_tw_reuse cannot help: share connections (a pool), use more source or destination addresses, or widen the range")
-            .command(WIDER)
             .side_effect(WIDER_COSTS),
         ReuseHelp::NeedsTimestamps => said
             .advice("tcp_tw_reuse lets connect() take such ports over, but needs timestamps, which are off; or keep connections open instead of closing them")
-            .command("sysctl -w net.ipv4.tcp_timestamps=1 net.ipv4.tcp_tw_reuse=1")
             .side_effect(format!("helps new connections only; {REUSE_COSTS}")),
         ReuseHelp::IsOn => said.advice("tcp_tw_reuse is already on for them. If connects still fail, the peer does not use timestamps, or ports are needed again within a second: keep connections open (a pool), or use more addresses"),
         ReuseHelp::OnlyLoopback => said
             .advice("tcp_tw_reuse is 2, which helps loopback only; 1 lets connect() take these ports over, if the peer uses timestamps too")
-            .command("sysctl -w net.ipv4.tcp_tw_reuse=1")
             .side_effect(REUSE_COSTS),
         ReuseHelp::IsOff => said
             .advice("tcp_tw_reuse lets connect() take such ports over, if the peer uses timestamps too")
-            .command("sysctl -w net.ipv4.tcp_tw_reuse=1")
             .side_effect(REUSE_COSTS),
     }
 }
@@ -228,8 +251,8 @@ fn of_counter(what: &What) -> Said {
                 ),
             )
             .advice("if a SYN is among them, a connect was delayed or failed; other segments do no harm. Find out whose, and why")
-            .command("twtrace conflicts --duration 5m")
-            .side_effect("none on connections; it traces, and needs root")
+            .command(CONFLICTS)
+            .side_effect(LOOKS)
         }
         What::ListenDrops { count: rate } => Said::new(
             "connection attempts dropped",
@@ -251,8 +274,8 @@ fn of_counter(what: &What) -> Said {
             ),
         )
         .advice("see whether an old connection on this host kept them out")
-        .command("twtrace conflicts --duration 5m")
-        .side_effect("none on connections; it traces, and needs root"),
+        .command(CONFLICTS)
+        .side_effect(LOOKS),
         What::ClosedByReset { count: reset, opens } => Said::new(
             "connections closed by a reset",
             format!(
@@ -264,6 +287,99 @@ fn of_counter(what: &What) -> Said {
         .advice("SO_LINGER 0 is not a fix: data not yet delivered is lost, and the peer reads \"connection reset\""),
         _ => Said::default(),
     }
+}
+
+const CONFLICTS: &str = "twtrace conflicts --duration 5m";
+const LOOKS: &str = "none on connections; it traces, and needs root";
+
+fn held(full: &FullFinWait2) -> Said {
+    let (whose, them) = match full.held {
+        1 => ("its program", "it"),
+        _ => ("their programs", "them"),
+    };
+    let mut by: Vec<_> = full
+        .holders
+        .iter()
+        .map(|one| {
+            format!(
+                "{} (pid {}): {}",
+                one.command,
+                one.pid,
+                thousands(one.sockets)
+            )
+        })
+        .collect();
+    let told: u64 = full.holders.iter().map(|one| one.sockets).sum();
+    for (sockets, whose) in [
+        (full.named.saturating_sub(told), "other processes"),
+        (
+            full.held.saturating_sub(full.named),
+            "processes that cannot be looked at from here",
+        ),
+    ] {
+        if sockets > 0 {
+            by.push(format!("{} by {whose}", thousands(sockets)));
+        }
+    }
+    Said::new(
+        "sockets in FIN_WAIT2 that are not closed",
+        format!(
+            "{}: {whose} called shutdown() and not close(), and no time limit ends the wait for the peer's FIN. Held by {}",
+            count(full.held, "socket"),
+            by.join(", ")
+        ),
+    )
+    .advice(format!("let {whose} close {them}, or give up after a while. tcp_fin_timeout counts from close() on, so it does not touch {them}. To see {them}:"))
+    .command("ss -tanp state fin-wait-2")
+    .side_effect("none; it only looks")
+}
+
+fn refused_now(moved: &Moved) -> Said {
+    let counters = moved
+        .counters
+        .iter()
+        .map(|(name, by)| format!("{name} +{} ({})", thousands(*by), effects::counted(name)));
+    Said::new(
+        "segments are refused now",
+        format!(
+            "within {} {}",
+            seconds(moved.within_ns),
+            counters.collect::<Vec<_>>().join(", ")
+        ),
+    )
+    .advice("if a SYN is among them, a client is kept out at this moment. See who, by which connection, and why")
+    .command(CONFLICTS)
+    .side_effect(LOOKS)
+}
+
+fn refused_elsewhere(counters: &[(&'static str, Rate)]) -> Said {
+    let counters = counters.iter().map(|(name, rate)| {
+        let value = thousands(rate.count);
+        let counts = effects::counted(name);
+        format!("{name} {value} ({}): {counts}", per_time(*rate))
+    });
+    Said::new(
+        "refused by old connections",
+        counters.collect::<Vec<_>>().join("; "),
+    )
+    .advice("if a SYN is among them, a client was kept out until its RST, or a timeout, ended the old connection. If that still happens, see who it is")
+    .command(CONFLICTS)
+    .side_effect(LOOKS)
+}
+
+/// What a look at one moment cannot tell; nothing where a finding tells of refusals.
+pub(super) fn unseen(watched: Option<&Moved>) -> Option<String> {
+    let looked = match watched {
+        Some(moved) if !moved.counters.is_empty() => return None,
+        Some(moved) => format!(
+            "no counter of refusals moved within {}, but some refusals move none",
+            seconds(moved.within_ns)
+        ),
+        None => "the kernel's counters were read once".to_owned(),
+    };
+    Some(format!(
+        "who is refused: {looked}. `{CONFLICTS}` shows every SYN that an old connection keeps out"
+    ))
 }
 
 /// `1 SYN was`, `2 SYNs were`.
@@ -337,7 +453,6 @@ fn of_setting(what: &What) -> Said {
             "it is 1, but only connections with timestamps can be taken over, and tcp_timestamps is 0",
         )
         .advice("turn timestamps on")
-        .command("sysctl -w net.ipv4.tcp_timestamps=1")
         .side_effect("12 bytes more in each segment of new connections; old ones go on without"),
         What::ReuseOnlyOutgoing { age: from } => Said::new(
             "tcp_tw_reuse is 1",
@@ -351,7 +466,6 @@ fn of_setting(what: &What) -> Said {
             "tcp_timestamps is 0: connect() cannot reuse TIME_WAIT sockets, a SYN is accepted over a TIME_WAIT only with a higher sequence number, and old segments are not recognized after sequence numbers wrap",
         )
         .advice("turn them on, unless there is a reason not to")
-        .command("sysctl -w net.ipv4.tcp_timestamps=1")
         .side_effect("12 bytes more in each segment of new connections; old ones go on without"),
         What::Rfc1337 { refused } => {
             let so_far = match refused {
@@ -363,29 +477,26 @@ fn of_setting(what: &What) -> Said {
             };
             Said::new(
                 "clients may be locked out",
-                format!("tcp_rfc1337 is 1: a RST does not end a TIME_WAIT. A client whose SYN is refused answers with just such a RST, so it stays locked out, and each attempt restarts the 60 s{so_far}"),
+                format!("tcp_rfc1337 is 1: a RST does not end a TIME_WAIT. A client whose SYN is refused answers with just such a RST, so it stays locked out until the TIME_WAIT ends: each SYN refused by timestamp restarts its 60 s, one refused by sequence number alone does not{so_far}"),
             )
             .advice("set it to 0")
-            .command("sysctl -w net.ipv4.tcp_rfc1337=0")
             .side_effect("a RST with the exact sequence number ends a TIME_WAIT early, as on most hosts")
         }
         What::FinTimeout { seconds } => Said::new(
             "tcp_fin_timeout is not TIME_WAIT",
-            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long this side waits for the peer to close too (FIN_WAIT2). TIME_WAIT lasts 60 s regardless, and no setting changes that"),
+            format!("tcp_fin_timeout is {seconds} s, not 60. It limits how long a socket waits in FIN_WAIT2 for the peer to close too, from close() on. TIME_WAIT lasts 60 s regardless, and no setting changes that"),
         )
         .advice(if *seconds < 60 {
             "if it was lowered to have fewer TIME_WAITs, set it back"
         } else {
             "if it was raised without need, set it back: the time over 60 s is spent in a full socket, which takes more memory"
         })
-        .command("sysctl -w net.ipv4.tcp_fin_timeout=60")
         .side_effect("sockets wait in FIN_WAIT2 for up to 60 s; with less, a peer that closes late is answered by a reset"),
         What::RecycleOn { dropped } => Said::new(
             "tcp_tw_recycle drops clients",
             format!("it is 1: of several hosts behind one address, those whose clock is behind have their SYNs dropped without an answer, {} so far (PAWSPassive)", thousands(*dropped)),
         )
         .advice("turn it off; Linux 4.12 removed it for this reason")
-        .command("sysctl -w net.ipv4.tcp_tw_recycle=0")
         .side_effect("TIME_WAIT lasts 60 s again instead of a few round trips"),
         What::RecycleThere => Said::new(
             "tcp_tw_recycle",
@@ -401,7 +512,6 @@ fn of_setting(what: &What) -> Said {
             "bind() to port 0 with SO_REUSEADDR may get a port that another socket has; connect() to the same destination then fails with \"Address already in use\" or \"Cannot assign requested address\"",
         )
         .advice("let the program set IP_BIND_ADDRESS_NO_PORT instead")
-        .command("sysctl -w net.ipv4.ip_autobind_reuse=0")
         .side_effect("a program that relies on it finds fewer ports"),
         _ => Said::default(),
     }
@@ -411,7 +521,7 @@ fn of_setting(what: &What) -> Said {
 pub(super) fn myth(myth: Myth) -> &'static str {
     match myth {
         Myth::FinTimeout => {
-            "tcp_fin_timeout does not shorten TIME_WAIT: it limits FIN_WAIT2, the wait for the peer's close. TIME_WAIT is 60 s, and no setting changes that."
+            "tcp_fin_timeout does not shorten TIME_WAIT: from close() on, it limits the wait in FIN_WAIT2 for the peer's close. TIME_WAIT is 60 s, and no setting changes that."
         }
         Myth::Buckets => {
             "Lowering tcp_max_tw_buckets is not a cure: connections beyond it skip TIME_WAIT, and with it the protection from late segments."

@@ -2,12 +2,13 @@ use std::collections::BTreeSet;
 
 use super::docs::CODES;
 use super::say::say;
-use crate::event::facts::Destination;
-use crate::model::doctor::{Buckets, Finding, Rate, ReuseAge, ReuseHelp, Severity, What};
+use crate::event::facts::{Destination, FullFinWait2, Holder};
+use crate::model::doctor::{Buckets, Finding, Moved, Rate, ReuseAge, ReuseHelp, Severity, What};
 
 const BUCKETS: Buckets = Buckets {
     population: 4_096,
     limit: 4_096,
+    default: None,
     overflows: 7,
 };
 const RATE: Rate = Rate {
@@ -93,6 +94,23 @@ fn every() -> Vec<What> {
         What::AutobindReuse,
         refused(true),
         refused(false),
+        What::FinWait2Held(FullFinWait2 {
+            held: 150,
+            orphans: 0,
+            named: 140,
+            holders: vec![Holder {
+                pid: 812,
+                command: "python3".into(),
+                sockets: 130,
+            }],
+        }),
+        What::RefusedNow(Moved {
+            counters: vec![("PAWSEstab", 3), ("TCPSYNChallenge", 1)],
+            within_ns: 1_200_000_000,
+        }),
+        What::RefusedElsewhere {
+            counters: vec![("TCPSYNChallenge", RATE)],
+        },
         What::ListenDrops { count: RATE },
         What::SynsAgain {
             count: 41,
@@ -106,11 +124,7 @@ fn every() -> Vec<What> {
 }
 
 fn finding(severity: Severity, what: What) -> Finding {
-    Finding {
-        severity,
-        netns: None,
-        what,
-    }
+    Finding::new(severity, None, what)
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn head(facts: &Facts, diagnosis: &Diagnosis, paint: Paint, out: &mut String) {
     let verdict = match (diagnosis.verdict(), diagnosis.findings.first()) {
         (Severity::Danger, Some(worst)) => format!("DANGER: {}", say::say(worst).subject),
         (Severity::Warning, Some(worst)) => format!("WARNING: {}", say::say(worst).subject),
-        _ => "nothing wrong found".to_owned(),
+        _ => "nothing wrong found at this moment".to_owned(),
     };
     let word = match diagnosis.verdict() {
         Severity::Danger => "DANGER",
@@ -132,13 +132,17 @@ fn findings(
             &format!("… and {more} more: twtrace doctor -o json"),
         );
     }
-    if !well.is_empty() {
+    let unseen = say::unseen(diagnosis.watched.first().and_then(Option::as_ref));
+    if !well.is_empty() || unseen.is_some() {
         out.push('\n');
     }
     for finding in well {
         let said = say::say(finding);
         let text = format!("{}: {}", said.subject, said.evidence);
         labelled(paint.on(style(Severity::Ok), "ok"), "ok", &text, out);
+    }
+    if let Some(text) = unseen {
+        labelled(paint.on(CARE, "not seen"), "not seen", &text, out);
     }
 }
 
@@ -213,7 +217,7 @@ fn one(finding: &Finding, place: Option<&Place>, paint: Paint, out: &mut String)
         .filter(|_| {
             command
                 .as_deref()
-                .is_some_and(|command| command.starts_with("sysctl"))
+                .is_some_and(|command| command.starts_with("sysctl") || command.starts_with("ss "))
         })
         .map_or("", |place| &place.enter);
     part(

@@ -34,6 +34,11 @@ pub(super) fn uptime(seconds: u64) -> String {
     }
 }
 
+/// `1.2 s`.
+pub(super) fn seconds(ns: u64) -> String {
+    format!("{:.1} s", ns as f64 / 1e9)
+}
+
 /// `a`, `a and b`, `a, b and c`.
 pub(super) fn list(words: &[Text]) -> String {
     match words {

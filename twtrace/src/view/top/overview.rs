@@ -90,12 +90,20 @@ fn population(figures: &Figures, theme: &Theme) -> Vec<Span<'static>> {
         uncertain => format!(" ±{}", thousands(uncertain)),
     };
     let figure = |text: String| Span::styled(text, theme.figure());
+    // ss counts them as FIN_WAIT2, too.
+    let held = match figures.held_fin_wait_2 {
+        None | Some(0) => String::new(),
+        Some(held) => format!(" + {} held by processes", thousands(held)),
+    };
     vec![
         figure(format!(
             "TIME_WAIT {at_least}{}{within}",
             thousands(time_wait)
         )),
-        figure(format!("FIN_WAIT2 {at_least}{}", thousands(fin_wait_2))),
+        figure(format!(
+            "FIN_WAIT2 {at_least}{}{held}",
+            thousands(fin_wait_2)
+        )),
         of("births", figures.births).into(),
         of("ends", figures.ends).into(),
     ]
