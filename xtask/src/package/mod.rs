@@ -5,7 +5,11 @@ mod documented;
 pub(crate) mod rustdoc;
 mod surface;
 
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
+use std::{env, fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -33,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Packs both crates, builds them from their packages, and asks the registry whether it would take
 /// them, where one can be reached. Says what it found.
 pub(crate) fn check() -> Result<String> {
+    forget_earlier()?;
     let packed = Command::new("cargo").clean(&["package", "--offline"])?;
     let packed = match packed {
         Some(_) => packed,
@@ -50,6 +55,55 @@ pub(crate) fn check() -> Result<String> {
             None => format!("{names} build from their packages; no registry was asked"),
         },
     )
+}
+
+/// Removes what cargo keeps of earlier packages of ours. It takes one version of a packed crate to be
+/// the same for ever, so `twtrace` would be built with an earlier `twtrace-common`.
+fn forget_earlier() -> Result<()> {
+    let home = match env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(env::var_os("HOME").context("no HOME")?).join(".cargo"),
+    };
+    for registry in entries(&home.join("registry/src"))? {
+        // Others begin with the name of a host.
+        if name_of(&registry).starts_with('-') {
+            for name in CRATES {
+                remove(&registry.join(format!("{name}-{}", env!("CARGO_PKG_VERSION"))))?;
+            }
+        }
+    }
+    let mut changed = SystemTime::UNIX_EPOCH;
+    for source in entries(&paths::root().join("twtrace-common/src"))? {
+        changed = changed.max(fs::metadata(source)?.modified()?);
+    }
+    for built in entries(&paths::root().join("target/debug/.fingerprint"))? {
+        let is_older = fs::metadata(&built)?.modified()? < changed;
+        if is_older && name_of(&built).starts_with("twtrace-common-") {
+            remove(&built)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder; nothing if there is none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => Ok(entries?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()?),
+    }
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 trait Clean {
