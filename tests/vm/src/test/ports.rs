@@ -219,11 +219,11 @@ pub(crate) fn exhaustion(attach: &str) -> Result<String> {
             && event["scope"] == "total"
             && event["rport"] == OTHER.port()
     });
-    checks.equal(
-        "peak of the other",
-        other.and_then(|one| one["peak"].as_u64()),
-        Some(3),
-    );
+    // A stray RST may have ended one of those before the last was made.
+    let peak = other.and_then(|one| one["peak"].as_u64()).unwrap_or(0);
+    checks.that((peak..=peak + freed).contains(&3), || {
+        format!("peak of the other is {peak}, not 3; {freed} ended by an RST")
+    });
     checks.end(format!(
         "warned at {} of {PORTS} ports, {failed} calls failed",
         warned["in_use"]
