@@ -26,9 +26,6 @@ pub(crate) struct Args {
     /// Run only this part.
     #[arg(long)]
     part: Option<Part>,
-    /// How many tests may fail once and pass when repeated; the report names them.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    spare: u32,
 }
 
 /// A subset of the tests.
@@ -222,7 +219,6 @@ const RESULTS: &str = "/out/results";
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut results = String::new();
     let mut failed = 0;
-    let mut spare = args.spare;
     let watch = Watch::start()?;
     let tests = match args.part {
         Some(Part::Realtime) => REALTIME,
@@ -242,7 +238,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             continue;
         }
         let started = Instant::now();
-        let result = in_motion(|| watch.longest(), &mut spare, name, || test(attach));
+        let result = in_motion(|| watch.longest(), name, || test(attach));
         let seconds = started.elapsed().as_secs_f64();
         let (verdict, detail) = match &result {
             Ok((detail, None)) => ("pass", detail.clone()),
@@ -265,11 +261,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs a test. If it fails after a stall of the VM that is long enough for TCP to retransmit, it
-/// runs again, at most [`TRIES`] times in all; if it fails without one, it runs once more if a
-/// failure can be spared. Returns the detail of a success, and why the test failed before it.
+/// runs again, at most [`TRIES`] times in all. Returns the detail of a success, and why the test
+/// failed before it.
 fn in_motion(
     stood: impl Fn() -> Duration,
-    spare: &mut u32,
     name: &str,
     mut test: impl FnMut() -> Result<String>,
 ) -> Result<(String, Option<String>)> {
@@ -281,14 +276,8 @@ fn in_motion(
         let result = test();
         let stood = stood();
         match result {
-            Err(why) if left > 0 && (stood >= stall::LONG || *spare > 0) => {
-                let mut why = format!("{why:#}");
-                if stood >= stall::LONG {
-                    why += &format!("; the VM stood still for {} ms", stood.as_millis());
-                } else {
-                    *spare -= 1;
-                    left = 1;
-                }
+            Err(why) if left > 0 && stood >= stall::LONG => {
+                let why = format!("{why:#}; the VM stood still for {} ms", stood.as_millis());
                 say(&format!("again: {name}: {why}"));
                 before = Some(why);
             }
@@ -326,12 +315,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_counts_unless_the_vm_stood_still_or_it_can_be_spared() {
-        let failing = |stood: Duration, mut spare: u32| {
+    fn a_failure_counts_unless_the_vm_stood_still() {
+        let failing = |stood: Duration| {
             let mut tries = 0;
             let result = in_motion(
                 || stood,
-                &mut spare,
                 "a test",
                 || {
                     tries += 1;
@@ -341,29 +329,16 @@ mod tests {
             assert_eq!(result.unwrap_err().to_string(), "wrong");
             tries
         };
-        assert_eq!(failing(Duration::ZERO, 0), 1);
-        assert_eq!(failing(Duration::ZERO, 5), 2);
-        assert_eq!(failing(stall::LONG, 0), TRIES);
+        assert_eq!(failing(Duration::ZERO), 1);
+        assert_eq!(failing(stall::LONG), TRIES);
     }
 
     #[test]
     fn a_second_try_is_told() {
         let mut results = vec![Ok("right".to_owned()), Err(anyhow::anyhow!("wrong"))];
-        let told = in_motion(|| stall::LONG, &mut 0, "a test", || results.pop().unwrap()).unwrap();
+        let told = in_motion(|| stall::LONG, "a test", || results.pop().unwrap()).unwrap();
         let before = "wrong; the VM stood still for 200 ms".to_owned();
         assert_eq!(told, ("right".to_owned(), Some(before)));
-        let (mut spare, mut results) = (
-            1,
-            vec![Ok("right".to_owned()), Err(anyhow::anyhow!("wrong"))],
-        );
-        let told = in_motion(
-            || Duration::ZERO,
-            &mut spare,
-            "a test",
-            || results.pop().unwrap(),
-        );
-        assert_eq!(told.unwrap().1.as_deref(), Some("wrong"));
-        assert_eq!(spare, 0);
     }
 
     #[test]

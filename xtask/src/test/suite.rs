@@ -134,14 +134,8 @@ fn boot(host: &Host, job: &Job<'_>) -> (Result<Outcome>, Option<String>) {
     }
 }
 
-/// What many VMs do on a host that is busy with them goes wrong now and then for a reason that has
-/// nothing to do with twtrace. So many tests of one VM may do so, once, and the results tell of each.
-const SPARE: &str = "2";
-
 fn setup(words: &[&str]) -> Setup {
-    let command = ["twtrace-vm", "suite", "--spare", SPARE]
-        .iter()
-        .chain(words);
+    let command = ["twtrace-vm", "suite"].iter().chain(words);
     Setup {
         memory_mb: 1536,
         cpus: 2,

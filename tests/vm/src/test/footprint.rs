@@ -19,6 +19,8 @@ const SPREAD: Args = Args {
     hosts: 16,
 };
 const SOCKETS: u32 = 65_536;
+/// So many must be alive when memory is measured; on a slow host the first have run out by then.
+const FEWEST: u64 = 32_768;
 const MOST_RSS_KIB: u64 = 12 * 1024;
 const MOST_VERIFIED: u32 = 2_000;
 /// For programs that parse a segment's options and look up its slot.
@@ -39,7 +41,7 @@ pub(crate) fn run(attach: &str) -> Result<String> {
 
     let mut checks = Checks::default();
     checks.equal("exit code", code, 0);
-    checks.that(alive >= u64::from(SOCKETS) / 2, || {
+    checks.that(alive >= FEWEST, || {
         format!("only {alive} mini-sockets were alive: the VM is too slow")
     });
     checks.that(rss < MOST_RSS_KIB, || format!("RSS {rss} KiB is too much"));
