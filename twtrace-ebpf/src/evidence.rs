@@ -124,8 +124,8 @@ fn recall(sample: &mut Sample) {
 /// Keeps the sample of [`mini_socket`] for the next program that runs for the same segment.
 #[inline(always)]
 pub fn remember(sample: &Sample) {
-    if enabled(FEATURE_PREEMPTED) {
-        let _ = SAMPLES.insert(task(), sample, 0);
+    if enabled(FEATURE_PREEMPTED) && SAMPLES.insert(task(), sample, 0).is_err() {
+        tally::count_unassigned(|counters| bump(&mut counters.missed));
     }
 }
 

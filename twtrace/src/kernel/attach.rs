@@ -9,7 +9,7 @@ use aya::{Btf as AyaBtf, Ebpf};
 
 use super::btf::Btf;
 use super::hooks::{Hook, HookKind, POINTS, Point, without_slots};
-use super::load::{chain, errno, refused};
+use super::load::{Kernel, chain, errno, refused};
 use super::preemption;
 use super::threads::thread_in;
 use super::{Attach, Options};
@@ -20,15 +20,6 @@ use crate::error::{Error, Result};
 pub enum Mode {
     Fentry,
     Kprobe,
-}
-
-/// What decides about ways and programs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel {
-    /// Programs may compare and exchange.
-    pub slots: bool,
-    /// It preempts bottom halves.
-    pub preempts: bool,
 }
 
 /// The result for one point.

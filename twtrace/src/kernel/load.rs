@@ -33,18 +33,27 @@ struct Plain(Settings);
 // SAFETY: repr(C) integers without hidden padding (asserted in twtrace-common).
 unsafe impl Pod for Plain {}
 
-/// Creates the maps and prepares the programs; none is loaded yet. Births have a second program if
-/// `again`, and what is kept for the next program is kept by task if `preempted`.
+/// What of the kernel decides which programs there are, and what they do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel {
+    /// Programs may compare and exchange.
+    pub slots: bool,
+    /// Births may be interrupted, so they have a second program.
+    pub again: bool,
+    /// It preempts bottom halves, so what is kept for the next program is kept by task.
+    pub preempts: bool,
+}
+
+/// Creates the maps and prepares the programs; none is loaded yet.
 pub(super) fn load(
     loader: EbpfLoader<'static>,
     options: &Options,
     offsets: Offsets,
     values: Values,
     sizes: Sizes,
-    [again, preempted]: [bool; 2],
+    kernel: Kernel,
 ) -> Result<Ebpf> {
-    let own = [(again, FEATURE_AGAIN), (preempted, FEATURE_PREEMPTED)];
-    let settings = Plain(settings(options, offsets, values, sizes, own));
+    let settings = Plain(settings(options, offsets, values, sizes, kernel));
     // Its lifetime shrinks to that of the settings.
     let mut loader: EbpfLoader<'_> = loader;
     loader
@@ -57,7 +66,7 @@ pub(super) fn load(
         .map_max_entries(names::COUNTERS, (sizes.namespaces + 1) * sizes.stripes)
         .map_max_entries(names::CLAIMS, sizes.namespaces)
         .map_max_entries(names::FRAMES, FRAMES)
-        .map_max_entries(names::SAMPLES, if preempted { FRAMES } else { 1 })
+        .map_max_entries(names::SAMPLES, if kernel.preempts { FRAMES } else { 1 })
         .map_max_entries(names::PORT_CALLS, port_calls(options))
         .load(OBJECT)
         .map_err(explain)
@@ -83,7 +92,7 @@ fn settings(
     offsets: Offsets,
     values: Values,
     sizes: Sizes,
-    own: [(bool, u32); 2],
+    kernel: Kernel,
 ) -> Settings {
     let feature = |on: bool, bit: u32| if on { bit } else { 0 };
     let ring = ring_bytes(options);
@@ -100,7 +109,8 @@ fn settings(
             | feature(options.quiet_ends, FEATURE_QUIET_ENDS)
             | feature(options.births, FEATURE_BIRTHS)
             | feature(options.ports, FEATURE_PORTS)
-            | own.map(|(on, bit)| feature(on, bit)).iter().sum::<u32>(),
+            | feature(kernel.again, FEATURE_AGAIN)
+            | feature(kernel.preempts, FEATURE_PREEMPTED),
         slots_mask: sizes.slots - 1,
         owners_mask: sizes.namespaces / OWNERS_TOGETHER as u32 - 1,
         stripes_mask: sizes.stripes - 1,

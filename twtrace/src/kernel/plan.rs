@@ -65,7 +65,6 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
     ];
     if trials.preempts {
         ways.reverse();
-        planned.refused.push(preemption::WHY_KPROBE.into());
     }
     for (way, hooks) in ways {
         let answer = match &hooks {
@@ -82,6 +81,9 @@ fn plan(point: &hooks::Point, btf: &Btf, trials: &Trials<'_>, slots: bool) -> Po
                 } else {
                     way
                 };
+                if trials.preempts && way == "kprobe" {
+                    planned.refused.push(preemption::WHY_KPROBE.into());
+                }
                 planned.answer = answer;
                 planned.way = Some(way.into());
                 planned.programs = hooks
@@ -240,14 +242,15 @@ mod tests {
 
     #[test]
     fn where_bottom_halves_are_preempted_kprobes_come_first() {
-        let way = |kprobe| {
-            let points = planned_where(true, &Answer::Yes, kprobe, &Answer::Yes);
+        for (kprobe, way, refused) in [
+            (Answer::Yes, "kprobe", preemption::WHY_KPROBE),
+            (no(), "fentry", "kprobe: why not"),
+        ] {
+            let points = planned_where(true, &Answer::Yes, &kprobe, &Answer::Yes);
             assert_eq!(end(&points).answer, Answer::Yes);
-            assert_eq!(end(&points).refused[0], preemption::WHY_KPROBE);
-            end(&points).way.clone().unwrap()
-        };
-        assert_eq!(way(&Answer::Yes), "kprobe");
-        assert_eq!(way(&no()), "fentry");
+            assert_eq!(end(&points).way.as_deref(), Some(way));
+            assert_eq!(end(&points).refused, [refused]);
+        }
     }
 
     #[test]

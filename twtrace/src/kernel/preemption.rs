@@ -5,6 +5,9 @@ use std::fs;
 /// Why fentry is not the first choice there.
 pub(super) const WHY_KPROBE: &str = "fentry: this kernel (PREEMPT_RT) may preempt such a program, and skips it for others on that CPU meanwhile";
 
+/// What may go wrong with fentry there.
+pub(super) const BY_FENTRY: &str = "programs of fentry may be preempted here (PREEMPT_RT): ends may be missed, which is counted, and a refusal may have the numbers of another segment, which is not; --attach kprobe has neither";
+
 /// Whether the kernel preempts what runs with bottom halves disabled, our programs of fentry and fexit
 /// included: PREEMPT_RT. Those of kprobes run with preemption disabled there, too.
 ///

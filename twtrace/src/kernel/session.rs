@@ -12,11 +12,11 @@ use twtrace_common::counters::Counters;
 use twtrace_common::histogram::TOTAL_BUCKETS;
 use twtrace_common::names;
 
-use super::attach::{Attached, Kernel, Mode, attach_all, unload};
+use super::attach::{Attached, Mode, attach_all, unload};
 use super::btf::{Btf, VMLINUX, stand_in};
 use super::counters::Namespaces;
 use super::hooks::{Hook, HookKind, Point};
-use super::load::{chain, load, loader};
+use super::load::{Kernel, chain, load, loader};
 use super::size::{Room, sizes};
 use super::spill::Spill;
 use super::syscall::{self, ProgramFacts};
@@ -71,6 +71,8 @@ pub struct Session {
     skipped: Skipped,
     in_doubt: bool,
     lacking: Vec<String>,
+    /// The kernel preempts bottom halves.
+    preempts: bool,
     attached: Vec<Attached>,
     kprobes: Kprobes,
     #[cfg(feature = "log")]
@@ -123,23 +125,14 @@ impl Session {
         });
         let kernel = Kernel {
             slots,
+            again: slots && hooks::has_second_birth(&btf, options.attach),
             preempts: preemption::of_bottom_halves(),
         };
-        let again = slots && hooks::has_second_birth(&btf, options.attach);
         let loader = loader?;
         let (stand_in, ebpf) = beside(
             "stand-in",
             || stand_in(&btf),
-            || {
-                load(
-                    loader,
-                    options,
-                    offsets,
-                    values,
-                    sizes,
-                    [again, kernel.preempts],
-                )
-            },
+            || load(loader, options, offsets, values, sizes, kernel),
         )?;
         let mut ebpf = ebpf?;
         // Missing privileges to trace are reported first, whatever namespaces can be seen.
@@ -186,6 +179,7 @@ impl Session {
             skipped: Skipped::default(),
             in_doubt: false,
             lacking,
+            preempts: kernel.preempts,
             kprobes: kprobes(&attached, &ebpf),
             attached,
             #[cfg(feature = "log")]
@@ -203,16 +197,24 @@ impl Session {
         &self.meta
     }
 
-    /// What was wanted but is not seen: this kernel lacks a field that it needs, or nothing could
-    /// be attached where it happens.
+    /// What was wanted but is not seen, or not surely: this kernel lacks a field that it needs, or
+    /// nothing could be attached where it happens, or the kernel may preempt what is.
     pub fn unseen(&self) -> impl Iterator<Item = String> + '_ {
+        let by_fentry = |one: &Attached| {
+            let hooks = one.way.iter().filter(|(mode, _)| *mode == Mode::Fentry);
+            hooks
+                .flat_map(|(_, hooks)| hooks)
+                .any(|hook| hook.kind != HookKind::RawTracepoint)
+        };
+        let preempted = self.preempts && self.attached.iter().any(by_fentry);
+        let preempted = preempted.then(|| preemption::BY_FENTRY.to_owned());
         let lost = self.attached.iter().filter(|one| one.way.is_none());
         let lost = lost.map(|one| {
             let (point, refused) = (one.point.name, one.refused.join("; "));
             let without = one.point.without.unwrap_or_default();
             format!("{point} is not seen ({refused}): {without}")
         });
-        self.lacking.iter().cloned().chain(lost)
+        self.lacking.iter().cloned().chain(lost).chain(preempted)
     }
 
     /// The result for each lifecycle point.
