@@ -12,7 +12,7 @@ use crate::error::{Error, Exit, Result};
 use crate::event::found::Found;
 use crate::event::{Meta, Named, Snapshot, Stage};
 use crate::host::Names;
-use crate::kernel::{Holders, Options};
+use crate::kernel::{LiveConnections, Options};
 use crate::model::tally::Detail;
 use crate::model::{Conflict, Conflicts, Report, Tally, conflicts};
 use crate::view::{Of, Output as Format, Renderer, WhatIf};
@@ -31,7 +31,7 @@ pub(super) fn run(args: &ConflictsArgs) -> Result<Exit> {
         }
         let names = Names::of_this_host();
         let mut story = Story::new(&args.view, args.questions, live.meta(), names)?;
-        story.holders = Some(Holders::default());
+        story.live = Some(LiveConnections::default());
         let mut sink = Live {
             story,
             out: Output::live()?.text(args.view.output() == Format::Text),
@@ -97,7 +97,7 @@ pub(super) struct Story {
     /// Those whose outcome is known, on their way to the view.
     known: Vec<Conflict>,
     /// Live connections can only be asked for while they are there.
-    holders: Option<Holders>,
+    live: Option<LiveConnections>,
 }
 
 impl Story {
@@ -114,7 +114,7 @@ impl Story {
             format: view.output(),
             questions,
             known: Vec::new(),
-            holders: None,
+            live: None,
         })
     }
 
@@ -140,11 +140,11 @@ impl Story {
 
     /// Whose live connection it is that refused a SYN.
     fn ask(&mut self, report: &mut Report) {
-        if let (Some(holders), Report::Refusal(refused)) = (&mut self.holders, report)
+        if let (Some(live), Report::Refusal(refused)) = (&mut self.live, report)
             && refused.refusal.stage == Stage::Established
             && refused.refusal.is_syn()
         {
-            refused.holder = holders.ask(&refused.refusal.flow);
+            refused.live = live.ask(&refused.refusal.flow);
         }
     }
 

@@ -25,7 +25,7 @@ pub enum Found {
 
 /// A connection that still lives, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LiveConnection {
     /// As `ss` shows it.
     pub state: &'static str,
     /// `None` if no process holds it any more.

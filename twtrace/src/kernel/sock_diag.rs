@@ -21,7 +21,7 @@ use netlink_packet_sock_diag::{SOCK_DIAG_BY_FAMILY, SockDiagDestroy, SockDiagMes
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
 use crate::error::{Error, Result};
-use crate::event::found::Holder;
+use crate::event::found::LiveConnection;
 
 /// `inet_diag_msg.idiag_expires` follows family, state, timer, retransmits and the socket id; the
 /// crate does not hand it out for TIME_WAIT timers.
@@ -140,7 +140,11 @@ impl SockDiag {
     }
 
     /// The connection between two ends, unless it is closed or a mini-socket.
-    pub fn connection(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Option<Holder>> {
+    pub fn connection(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<LiveConnection>> {
         let failed =
             |error: io::Error| Error::new(format!("cannot ask for the socket {local}: {error}"));
         let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
@@ -158,7 +162,7 @@ impl SockDiag {
         let answered = self.receive(|kind, payload| match kind {
             NLMSG_ERROR => Err(kernel_error(payload)?.unwrap_or_else(no_answer)),
             _ => {
-                found = holder(payload)?;
+                found = live_connection(payload)?;
                 Ok(())
             }
         });
@@ -360,7 +364,7 @@ fn substate(header: &InetResponseHeader) -> Option<Substate> {
 }
 
 /// `None` for a mini-socket, and for a listener, which is found where there is no connection.
-fn holder(payload: &[u8]) -> io::Result<Option<Holder>> {
+fn live_connection(payload: &[u8]) -> io::Result<Option<LiveConnection>> {
     let header = InetResponseHeader::parse(payload).map_err(io::Error::other)?;
     let state = match header.state {
         _ if substate(&header).is_some() => return Ok(None),
@@ -373,7 +377,7 @@ fn holder(payload: &[u8]) -> io::Result<Option<Holder>> {
         _ => return Ok(None),
     };
     let held = header.inode != 0;
-    Ok(Some(Holder {
+    Ok(Some(LiveConnection {
         state,
         uid: held.then_some(header.uid),
     }))
@@ -523,7 +527,7 @@ mod tests {
                 diag.connection(local, remote).unwrap()
             };
             let own = nix::unistd::geteuid().as_raw();
-            let found = Holder {
+            let found = LiveConnection {
                 state: "ESTABLISHED",
                 uid: Some(own),
             };

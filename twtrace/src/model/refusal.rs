@@ -1,6 +1,6 @@
 //! From the numbers of a refused segment to what they say together.
 
-use crate::event::found::Holder;
+use crate::event::found::LiveConnection;
 use crate::event::{Numbers, Refusal, Stage};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -19,7 +19,7 @@ pub struct Refused {
     /// How long the mini-socket had been in TIME_WAIT.
     pub time_wait_ns: Option<u64>,
     /// The live connection that refused it, if it was still there when somebody looked.
-    pub holder: Option<Holder>,
+    pub live: Option<LiveConnection>,
 }
 
 impl Refused {
@@ -36,7 +36,7 @@ impl Refused {
             time_wait_ns: refusal
                 .time_wait_ns
                 .and_then(|since| refusal.at_ns.checked_sub(since)),
-            holder: None,
+            live: None,
             refusal,
         }
     }

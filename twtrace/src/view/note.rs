@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::line::Line;
 use super::units::{self, count, thousands};
-use crate::event::found::Holder;
+use crate::event::found::LiveConnection;
 use crate::event::{Call, Overflow, PortFailure, Refusal, Reply, Room, Rule, Stage};
 use crate::model::conflicts::{Outcome, StuckBy};
 use crate::model::{Conflict, Life, Refused, Report};
@@ -109,13 +109,13 @@ fn of_refusal(refused: &Refused, out: &mut Line) {
 /// `on a live connection (CLOSE_WAIT, uid 33): `.
 fn on_a_live_connection(refused: &Refused, out: &mut Line) {
     out.text("on a live connection");
-    match refused.holder {
+    match refused.live {
         None => {}
-        Some(Holder {
+        Some(LiveConnection {
             state,
             uid: Some(uid),
         }) => write!(out, " ({state}, uid {uid})"),
-        Some(Holder { state, uid: None }) => write!(out, " ({state}, held by no process)"),
+        Some(LiveConnection { state, uid: None }) => write!(out, " ({state}, held by no process)"),
     }
     out.text(": ");
 }

@@ -4,18 +4,18 @@ use std::mem::offset_of;
 
 use twtrace::decode::decode;
 use twtrace::event::Meta;
-use twtrace::event::found::Holder;
+use twtrace::event::found::LiveConnection;
 use twtrace::host::Names;
-use twtrace::model::conflicts::told;
 use twtrace::model::tally::Detail;
-use twtrace::model::{Conflict, Conflicts, Refused, Report, Tally};
+use twtrace::model::{Refused, Report, Tally};
 use twtrace::view::{Of, Output, Renderer, WhatIf};
 use twtrace_common::Reason;
 use twtrace_common::record::{self, FLAG_IN_TIME_WAIT};
 use twtrace_common::refusal::{REPLY_UNKNOWN, Reply, Rule, Stage};
 use twtrace_common::tcp::RST;
 
-use crate::story::{self, Made, PAWS, Refusal, Whose, end, refusal};
+use crate::shown::Shown;
+use crate::story::{self, DUPLICATE, Made, PAWS, Refusal, Whose, end, refusal};
 use crate::support::{MS, S, expect, golden, options, put};
 
 /// The lines of `twtrace conflicts` and its summary.
@@ -25,35 +25,19 @@ fn conflicts(meta: &Meta, records: &[Made]) -> String {
 
 /// The same, with the kernel's counters before and after it.
 fn between(meta: &Meta, records: &[Made], kernel: [&[(&str, u64)]; 2]) -> String {
-    let mut out = Vec::new();
-    let options = options(Output::Text, Of::CONFLICTS);
-    let mut renderer = Renderer::new(&options, meta, Names::none()).unwrap();
+    let mut shown = Shown::new(meta, Output::Text);
     let mut tally = Tally::new(meta, Detail::Records);
-    let mut conflicts = Conflicts::new(meta);
-    let mut known: Vec<Conflict> = Vec::new();
     let totals = kernel.map(|names| story::snapshot(0, Vec::new(), story::kernel(names)));
     let [before, after] = totals;
     tally.snapshot(before);
     for (_, record) in records {
-        let Some(report) = tally.event(decode(record).unwrap()) else {
-            continue;
-        };
-        if let Some(shown) = told(&report, false) {
-            renderer.event(&shown, &mut out);
+        if let Some(report) = tally.event(decode(record).unwrap()) {
+            shown.event(&report);
         }
-        conflicts.event(&report, &mut known);
-        for conflict in known.drain(..) {
-            renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
-        }
-    }
-    conflicts.finish(&mut known);
-    for conflict in known {
-        renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
     }
     tally.snapshot(after);
-    let unseen = tally.unseen();
-    renderer.conflicts(&conflicts, unseen.as_ref(), WhatIf::default(), &mut out);
-    String::from_utf8(out).unwrap()
+    shown.end(&tally, WhatIf::default());
+    String::from_utf8(shown.out).unwrap()
 }
 
 fn meta() -> Meta {
@@ -154,13 +138,6 @@ fn a_device_that_has_restarted_is_locked_out() {
 /// Duplicates come alone, so a client that is stuck is not told to do nothing.
 #[test]
 fn nobody_who_is_stuck_is_advised_to_do_nothing() {
-    let duplicate = Refusal {
-        rule: Rule::OldSequence,
-        gap: Some(0),
-        seq_gap: -12_345,
-        rearmed: false,
-        ..PAWS
-    };
     let mut records = Vec::new();
     for n in 0..4_u16 {
         let at = (20 + u64::from(n)) * S;
@@ -169,7 +146,7 @@ fn nobody_who_is_stuck_is_advised_to_do_nothing() {
             rport: 4_000 + n,
             time_wait: at - S,
         };
-        records.push(refusal(whose, at, duplicate));
+        records.push(refusal(whose, at, DUPLICATE));
         // Of the last, no record tells that it was sent again.
         let syns = if n == 3 { 4 } else { 1 };
         let ended = end(whose, at + 9 * S, Reason::Expired, (syns, at), None);
@@ -233,19 +210,19 @@ fn the_live_connection_that_refuses_a_syn_is_named() {
         ..PAWS
     };
     let (_, record) = refusal(whose, 20 * S, challenged);
-    let note = |holder: Option<Holder>| {
+    let note = |live: Option<LiveConnection>| {
         let report = Tally::new(&meta(), Detail::Records).event(decode(&record).unwrap());
         let Some(Report::Refusal(refused)) = report else {
             panic!("{report:?}");
         };
-        let report = Report::Refusal(Refused { holder, ..refused });
+        let report = Report::Refusal(Refused { live, ..refused });
         let options = options(Output::Text, Of::CONFLICTS);
         let mut out = Vec::new();
         let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
         renderer.event(&report, &mut out);
         String::from_utf8(out).unwrap()
     };
-    let held = |uid| Holder {
+    let held = |uid| LiveConnection {
         state: "CLOSE_WAIT",
         uid,
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::event::Flow;
-use crate::event::found::Holder;
+use crate::event::found::LiveConnection;
 use crate::kernel::counters::Namespaces;
 use crate::kernel::netns::{self, Netns, Visitor, Ways};
 use crate::kernel::sock_diag::SockDiag;
@@ -14,55 +14,55 @@ const PAUSE: u32 = 99;
 
 /// Asks, but not too often.
 #[derive(Debug, Default)]
-pub struct Holders {
+pub struct LiveConnections {
     next: Option<Instant>,
 }
 
-impl Holders {
+impl LiveConnections {
     /// `None` if it is closed by now, if that cannot be found out, or if it is too soon to look again.
-    pub fn ask(&mut self, flow: &Flow) -> Option<Holder> {
+    pub fn ask(&mut self, flow: &Flow) -> Option<LiveConnection> {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
             return None;
         }
-        let holder = look(flow);
+        let connection = look(flow);
         let took: Duration = now.elapsed();
         self.next = Some(Instant::now() + took * PAUSE);
-        holder
+        connection
     }
 }
 
-fn look(flow: &Flow) -> Option<Holder> {
+fn look(flow: &Flow) -> Option<LiveConnection> {
     let mut asking = Asking {
         local: SocketAddr::new(flow.laddr, flow.lport),
         remote: SocketAddr::new(flow.raddr, flow.rport),
-        holder: None,
+        connection: None,
     };
     if Netns::current().is_ok_and(|own| own.inode == flow.netns) {
         return asking.look(flow.netns);
     }
     let mut namespaces = Namespaces::find(Some(flow.netns)).ok()?;
     netns::abroad(|abroad| namespaces.visit_each(abroad, &mut asking)).ok()?;
-    asking.holder
+    asking.connection
 }
 
 /// Asks where the connection is.
 struct Asking {
     local: SocketAddr,
     remote: SocketAddr,
-    holder: Option<Holder>,
+    connection: Option<LiveConnection>,
 }
 
 impl Visitor for Asking {
-    type Found = Option<Holder>;
+    type Found = Option<LiveConnection>;
 
-    fn look(&mut self, _netns: u32) -> Option<Holder> {
+    fn look(&mut self, _netns: u32) -> Option<LiveConnection> {
         let mut diag = SockDiag::open().ok()?;
         diag.connection(self.local, self.remote).ok().flatten()
     }
 
-    fn tell(&mut self, _netns: u32, _ways: &Ways, found: Option<Option<Holder>>) {
-        self.holder = found.flatten();
+    fn tell(&mut self, _netns: u32, _ways: &Ways, found: Option<Option<LiveConnection>>) {
+        self.connection = found.flatten();
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_is_named_but_not_asked_for_again_at_once() {
+    fn it_is_named_but_not_asked_for_again_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let [local, remote] = [client.local_addr(), client.peer_addr()].map(Result::unwrap);
@@ -85,11 +85,11 @@ mod tests {
             netns: Netns::current().unwrap().inode,
             ..Flow::sample()
         };
-        let mut holders = Holders::default();
-        assert_eq!(holders.ask(&flow).unwrap().state, "ESTABLISHED");
-        holders.next = Some(Instant::now() + Duration::from_secs(9));
-        assert_eq!(holders.ask(&flow), None);
+        let mut connections = LiveConnections::default();
+        assert_eq!(connections.ask(&flow).unwrap().state, "ESTABLISHED");
+        connections.next = Some(Instant::now() + Duration::from_secs(9));
+        assert_eq!(connections.ask(&flow), None);
         let elsewhere = Flow { netns: 1, ..flow };
-        assert_eq!(Holders::default().ask(&elsewhere), None);
+        assert_eq!(LiveConnections::default().ask(&elsewhere), None);
     }
 }
