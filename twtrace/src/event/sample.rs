@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Birth, BornAs, End, Family, Flow, Meta, Reason, TwCountedAt};
+use twtrace_common::counters::Counters;
+use twtrace_common::histogram::TOTAL_BUCKETS;
+
+use super::{Birth, BornAs, End, Family, Flow, Meta, Reason, Snapshot, TwCountedAt};
 
 impl Meta {
     /// Of a trace by fentry that had nothing but ends.
@@ -69,6 +72,24 @@ impl Birth {
             flow,
             born_as: BornAs::TimeWait,
             at_ns,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Of one namespace, in which nothing was counted but what `change` says.
+    pub(crate) fn sample(netns: u32, at_ns: u64, change: impl FnOnce(&mut Counters)) -> Self {
+        let mut counters = Counters {
+            netns,
+            ..Counters::ZERO
+        };
+        change(&mut counters);
+        Self {
+            at_ns,
+            counters: vec![counters],
+            histograms: vec![0; TOTAL_BUCKETS],
+            missed: Some(0),
+            ..Self::default()
         }
     }
 }

@@ -362,7 +362,7 @@ impl Ports {
     fn failure(&mut self, failure: &PortFailure) -> Option<Failed> {
         self.calls += 1;
         let key = Key::of_call(failure);
-        let place = match (failure.port_given, failure.call) {
+        let untold = match (failure.port_given, failure.call) {
             (true, _) => self.named.note(key, failure),
             (false, Call::Connect) => match self.destination(key, true) {
                 Some(destination) => destination.failures.note(failure),
@@ -372,8 +372,7 @@ impl Ports {
                 Some(source) => source.all.failures.note(failure),
                 None => Some(0),
             },
-        };
-        let untold = place?;
+        }?;
         if failure.port_given && failure.call == Call::Bind && self.unlooked.len() < MAX_UNLOOKED {
             self.unlooked.push((key.netns, key.lport));
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-pub(super) use self::failure::failure;
+pub(super) use self::failure::{call, failure};
 use super::cell::Host;
 use super::cell::name_or_number;
 use super::cell::row as cells;

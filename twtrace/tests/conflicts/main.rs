@@ -8,6 +8,7 @@
     reason = "helpers of tests, which clippy.toml's exception does not reach"
 )]
 
+mod shown;
 mod situations;
 mod story;
 #[path = "../support/mod.rs"]
@@ -15,13 +16,13 @@ mod support;
 
 use std::path::PathBuf;
 
+use shown::Shown;
 use story::{meta, record_to};
 use support::{expect, golden, options};
 use twtrace::decode::decode;
 use twtrace::host::Names;
-use twtrace::model::conflicts::told;
 use twtrace::model::tally::Detail;
-use twtrace::model::{Conflict, Conflicts, Report, Tally};
+use twtrace::model::{Report, Tally};
 use twtrace::recording::{Item, Reader};
 use twtrace::view::{Of, Output, Renderer, WhatIf, docs};
 
@@ -66,34 +67,14 @@ fn trace(output: Output) -> Vec<u8> {
 
 /// What `twtrace report --conflicts --what-if recycle` shows.
 fn conflicts(output: Output) -> Vec<u8> {
-    let mut out = Vec::new();
-    let options = options(output, Of::CONFLICTS);
-    let mut renderer = Renderer::new(&options, &meta(), Names::none()).unwrap();
-    renderer.header(&mut out);
-    let mut conflicts = Conflicts::new(&meta());
-    let mut known: Vec<Conflict> = Vec::new();
-    let tally = each(|report| {
-        if let Some(shown) = told(&report, output != Output::Text) {
-            renderer.event(&shown, &mut out);
-        }
-        conflicts.event(&report, &mut known);
-        for conflict in known.drain(..) {
-            renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
-        }
-    });
-    conflicts.finish(&mut known);
-    for conflict in known {
-        renderer.event(&Report::Conflict(Box::new(conflict)), &mut out);
-    }
-    let unseen = tally.unseen();
-    renderer.conflicts(
-        &conflicts,
-        unseen.as_ref(),
-        WhatIf { recycle: true },
-        &mut out,
-    );
-    renderer.summary(&tally.summary(false), &mut out);
-    out
+    let mut shown = Shown::new(&meta(), output);
+    shown.renderer.header(&mut shown.out);
+    let tally = each(|report| shown.event(&report));
+    shown.end(&tally, WhatIf { recycle: true });
+    shown
+        .renderer
+        .summary(&tally.summary(false), &mut shown.out);
+    shown.out
 }
 
 #[test]

@@ -57,6 +57,15 @@ pub(crate) const PAWS: Refusal = Refusal {
     nth: 1,
 };
 
+/// A SYN of the earlier connection, delayed in the network.
+pub(crate) const DUPLICATE: Refusal = Refusal {
+    rule: Rule::OldSequence,
+    gap: Some(0),
+    seq_gap: -12_345,
+    rearmed: false,
+    ..PAWS
+};
+
 const TS_RECENT: u32 = 3_000_000_000;
 const RCV_NXT: u32 = 70_000;
 
@@ -326,14 +335,7 @@ fn others(made: &mut Vec<Made>) {
         rport: 1_025,
         time_wait: 60 * S,
     };
-    let duplicate = Refusal {
-        rule: Rule::OldSequence,
-        gap: Some(0),
-        seq_gap: -12_345,
-        rearmed: false,
-        ..PAWS
-    };
-    made.push(refusal(whose, 61 * S, duplicate));
+    made.push(refusal(whose, 61 * S, DUPLICATE));
     made.push(end(whose, 121 * S, Reason::Expired, (1, 61 * S), None));
     let whose = Whose {
         raddr: "10.0.0.9",

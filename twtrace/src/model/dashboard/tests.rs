@@ -1,11 +1,10 @@
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::event::Numbers;
 use crate::event::{Birth, End, Flow, Refusal, Reply, Rule, Stage};
-use crate::event::{KernelCounters, Numbers};
 use crate::model::Life;
 use crate::model::lifecycle::Circumstances;
-use twtrace_common::histogram::TOTAL_BUCKETS;
 
 pub(super) const S: u64 = 1_000_000_000;
 const HERE: u32 = 7;
@@ -52,19 +51,7 @@ pub(super) fn birth(uid: u32, at_ns: u64) -> Birth {
 }
 
 fn totals(at_ns: u64, change: impl FnOnce(&mut Counters)) -> Snapshot {
-    let mut counters = Counters {
-        netns: HERE,
-        ..Counters::ZERO
-    };
-    change(&mut counters);
-    Snapshot {
-        at_ns,
-        counters: vec![counters],
-        histograms: vec![0; TOTAL_BUCKETS],
-        missed: Some(0),
-        kernel: Vec::<KernelCounters>::new(),
-        slack: 0,
-    }
+    Snapshot::sample(HERE, at_ns, change)
 }
 
 #[test]

@@ -40,21 +40,11 @@ fn end(lport: u16, born_ns: Option<u64>, ended_ns: u64, reason: Reason) -> Event
 
 /// Totals of so many births in TIME_WAIT and ends.
 fn totals(at_ns: u64, born: u64, expired: u64, change: impl Fn(&mut Counters)) -> Snapshot {
-    let mut counters = Counters {
-        netns: HERE,
-        born_time_wait: born,
-        ..Counters::ZERO
-    };
-    counters.ended[Reason::Expired as usize] = expired;
-    change(&mut counters);
-    Snapshot {
-        at_ns,
-        counters: vec![counters],
-        histograms: Vec::new(),
-        missed: Some(0),
-        kernel: Vec::new(),
-        slack: 0,
-    }
+    Snapshot::sample(HERE, at_ns, |counters| {
+        counters.born_time_wait = born;
+        counters.ended[Reason::Expired as usize] = expired;
+        change(counters);
+    })
 }
 
 fn over(population: &mut Population, at_ns: u64) {

@@ -240,18 +240,8 @@ fn a_changed_range_asks_for_another_listing() {
     assert!(!ports.wants_listing());
 }
 
-/// A namespace in which tcp_tw_reuse would help, with totals.
 fn totals(at_ns: u64, change: impl FnOnce(&mut Counters)) -> Snapshot {
-    let mut counters = Counters {
-        netns: HERE,
-        ..Counters::ZERO
-    };
-    change(&mut counters);
-    Snapshot {
-        at_ns,
-        counters: vec![counters],
-        ..Snapshot::default()
-    }
+    Snapshot::sample(HERE, at_ns, change)
 }
 
 #[test]

@@ -16,24 +16,15 @@ const CLOSED: &str = "in TIME_WAIT or FIN_WAIT2";
 /// candidates, 27,902 held by TIME_WAIT only`.
 pub(in crate::view) fn failure(failed: &Failed, paint: Paint, host: &mut Host, out: &mut Line) {
     let PortFailure {
-        flow,
         at_ns,
-        call,
         pid,
         command,
         errno,
-        port_given,
         ..
     } = &failed.failure;
     write!(out, "{} ", paint.on(BAD, "!!"));
     out.slice(&host.clock.time(*at_ns));
-    write!(out, " {}() to ", call.name());
-    match (call, port_given) {
-        (Call::Connect, _) => write!(out, "{}", SocketAddr::new(flow.raddr, flow.rport)),
-        (Call::Bind, true) => write!(out, "{}", SocketAddr::new(flow.laddr, flow.lport)),
-        (Call::Bind, false) => write!(out, "{}", flow.laddr),
-    }
-    out.text(" failed (");
+    write!(out, " {} failed (", call(&failed.failure));
     match errno {
         98 => out.text("EADDRINUSE"),
         99 => out.text("EADDRNOTAVAIL"),
@@ -47,6 +38,22 @@ pub(in crate::view) fn failure(failed: &Failed, paint: Paint, host: &mut Host, o
         write!(out, " (and {} more before)", thousands(failed.untold));
     }
     out.byte(b'\n');
+}
+
+/// `connect() to 10.0.0.30:5432`.
+pub(in crate::view) fn call(failure: &PortFailure) -> String {
+    let PortFailure {
+        flow,
+        call,
+        port_given,
+        ..
+    } = failure;
+    let to = match (call, port_given) {
+        (Call::Connect, _) => SocketAddr::new(flow.raddr, flow.rport).to_string(),
+        (Call::Bind, true) => SocketAddr::new(flow.laddr, flow.lport).to_string(),
+        (Call::Bind, false) => flow.laddr.to_string(),
+    };
+    format!("{}() to {to}", call.name())
 }
 
 fn why(failed: &Failed, out: &mut Line) {

@@ -8,12 +8,13 @@ use super::Playing;
 use super::grid::rate_text;
 use super::keys::Look;
 use super::theme::Theme;
-use crate::event::{Call, Overflow, PortFailure};
+use crate::event::{Overflow, PortFailure};
 use crate::host::{Names, WallClock};
 use crate::model::dashboard::{Figures, InNetns, Pace};
 use crate::model::population::Alive;
 use crate::view::cell::Host;
 use crate::view::cell::name_of;
+use crate::view::ports::call;
 use crate::view::units::{span, thousands};
 
 /// Namespaces that are named.
@@ -171,25 +172,20 @@ fn troubles(figures: &Figures, theme: &Theme) -> Vec<Span<'static>> {
 /// The last call that got no port.
 fn failure(failure: &PortFailure, host: &mut Host, theme: &Theme) -> Line<'static> {
     let PortFailure {
-        flow,
         at_ns,
-        call,
         pid,
         command,
         time_wait,
         ..
     } = failure;
-    let what = match call {
-        Call::Connect => format!("connect() to {}", SocketAddr::new(flow.raddr, flow.rport)),
-        Call::Bind => format!("bind() to {}", SocketAddr::new(flow.laddr, flow.lport)),
-    };
     let blocked = match time_wait {
         0 => String::new(),
         ports => format!(", {} held by TIME_WAIT only", thousands(u64::from(*ports))),
     };
     let text = format!(
-        "{} {what} got no port: pid {pid} ({}){blocked}",
+        "{} {} got no port: pid {pid} ({}){blocked}",
         second(*at_ns, &mut host.clock),
+        call(failure),
         command.text()
     );
     alarm(true, text, theme).into()
