@@ -64,6 +64,7 @@ const TRACERS: &[(&str, &[&str], &str)] = &[
     ("record", &["record", "/tmp/bench.twtrace"], "/dev/null"),
     ("top", &["top", "--batch"], "/dev/null"),
     ("hist, kprobe", &["hist", "--attach", "kprobe"], "/dev/null"),
+    ("hist, by cgroup", &["hist", "--by", "cgroup"], "/dev/null"),
     // Filters on a port that nobody uses.
     ("hist, filter", &["hist", "-L", "1"], "/dev/null"),
     ("trace, filter", &["trace", "-L", "1"], "/dev/null"),

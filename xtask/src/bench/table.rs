@@ -21,6 +21,7 @@ const OURS: &[(&str, &str, Kind)] = &[
     ("record", "twtrace record FILE", Kind::Events),
     ("top", "twtrace top --batch >/dev/null", Kind::Events),
     ("hist, kprobe", "twtrace hist --attach kprobe", Kind::Counts),
+    ("hist, by cgroup", "twtrace hist --by cgroup", Kind::Counts),
     ("hist, filter", "twtrace hist -L 1", Kind::Counts),
     ("trace, filter", "twtrace trace -L 1", Kind::Events),
 ];
